@@ -1,0 +1,88 @@
+# make: the programs, as fast as this machine allows.   make help: every target.
+CC     ?= cc
+OPT    ?= -O3
+PREFIX ?= /usr/local
+BUILD  ?= build/native
+REAL   ?= ../shared/data
+
+# flags that this compiler knows: $(call try,FLAG)
+try     = $(shell echo 'int main(void){return 0;}' | $(CC) $(1) -Werror -x c - -o /dev/null 2>/dev/null && echo '$(1)')
+# AVX-512 at its full width: without the second flag some compilers halve it
+ARCH   := $(call try,-march=native) $(call try,-mprefer-vector-width=512)
+OPENMP := $(call try,-fopenmp)
+WARN    = -std=c99 -pedantic -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes \
+          -Wmissing-prototypes -Wvla $(if $(OPENMP),,-Wno-unknown-pragmas)
+# fused only where fmaf is written; sqrtf without errno is one instruction; never -ffast-math
+NUMBERS = -ffp-contract=off -fno-math-errno
+FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(OPENMP) $(SANITIZE) $(DEFINE)
+ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
+PROGRAMS = train eval convert chat bench
+CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm
+DEMO    = build/demo
+SAY     = printf '\n%s\n'
+
+all: programs     ## the programs: ./train ./eval ./convert ./chat ./bench
+	@for p in $(PROGRAMS); do cmp -s $(BUILD)/$$p $$p || cp $(BUILD)/$$p $$p; done
+programs: $(PROGRAMS:%=$(BUILD)/%)
+
+$(BUILD)/%.o: %.c model.h Makefile
+	@mkdir -p $(BUILD)
+	$(CC) $(FLAGS) -c $< -o $@
+$(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
+	$(CC) $(FLAGS) $^ -o $@ -lm
+$(BUILD)/convert $(BUILD)/chat: $(BUILD)/%: dev/%.c $(ROOMS)
+	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+$(BUILD)/bench: dev/bench.c model.c $(BUILD)/tokenizer.o $(BUILD)/data.o
+	$(CC) $(FLAGS) -I. $(filter-out model.c,$^) -o $@ -lm
+
+portable:         ## the same for any machine of this kind: without -march=native, same bytes
+	$(MAKE) BUILD=build/portable ARCH= all
+reference:        ## the same from the kernels' definitions alone: slow, same bytes
+	$(MAKE) BUILD=build/reference DEFINE=-DREFERENCE all
+asan:             ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
+	$(MAKE) BUILD=build/asan OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' all
+
+demo: all         ## measure the bundled base model, fine-tune it on 2,000 rows, measure again: two minutes
+	@sh dev/demo/demo.sh $(DEMO) dev/demo/base.bin
+demo-from-scratch: all ## the same without the bundled model: pretrains a small one on the demo's own messages first
+	@sh dev/demo/demo.sh $(DEMO)-scratch
+
+# Each test program exits nonzero on failure. Waiting threads sleep, so that 8 of them on 2 cores don't crawl.
+TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_rooms
+$(BUILD)/test_model $(BUILD)/test_grad: $(BUILD)/%: tests/%.c model.c model.h tests/cases.h
+	@mkdir -p $(BUILD)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(CHECK)
+$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $^ -o $@ $(CHECK)
+test: all $(TESTS) ## all tests (needs Check: make deps)
+	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
+	sh tests/cli.sh $(BUILD)
+test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
+	sh tests/bits.sh
+test-asan:        ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	CK_FORK=no $(MAKE) BUILD=build/asan OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' test
+test-valgrind:    ## the tests under valgrind, without AVX-512, which it lacks
+	sh tests/valgrind.sh
+check-real: all $(BUILD)/check_real ## checks on real models: make check-real REAL=folder
+	$(BUILD)/convert --zero-bias $(REAL)/models/gpt2_nano_sort $(BUILD)/nano.bin
+	$(BUILD)/convert $(REAL)/models/stories260K/stories260K.bin $(BUILD)/stories.bin --tokenizer $(REAL)/models/stories260K/tok512.bin
+	$(BUILD)/check_real $(REAL) $(BUILD)/nano.bin $(BUILD)/stories.bin
+$(BUILD)/check_real: tests/check_real.c $(ROOMS)
+	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+
+deps:             ## installs Check, which the unit tests need, if it is missing
+	@printf '#include <check.h>\nint main(void){return 0;}\n' | $(CC) -x c - -o /dev/null 2>/dev/null && exit 0; \
+	as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+	if   command -v apt-get >/dev/null; then $$as apt-get update -qq && $$as apt-get install -y -qq check pkg-config; \
+	elif command -v dnf >/dev/null; then $$as dnf install -y check-devel pkgconf-pkg-config; \
+	elif command -v apk >/dev/null; then $$as apk add check-dev pkgconf; \
+	elif command -v brew >/dev/null; then brew install check pkg-config; \
+	else echo "install Check (libcheck) by hand: no apt-get, dnf, apk or brew here"; exit 1; fi
+install: all      ## into $(PREFIX)/bin, as tune-train, tune-eval, ...
+	mkdir -p $(DESTDIR)$(PREFIX)/bin
+	for p in $(PROGRAMS); do cp $$p $(DESTDIR)$(PREFIX)/bin/tune-$$p || exit 1; done
+clean:            ## removes what was built
+	rm -rf build $(PROGRAMS)
+help:             ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
+.PHONY: all programs portable reference asan demo demo-from-scratch test test-bits test-asan test-valgrind check-real deps install clean help

@@ -1,0 +1,1612 @@
+// data.c -- every byte in and out: options, files, JSON, checkpoint, rows, templates, examples, batches.
+// Read in this order: file_read and the Writer -> json_value -> the header of the checkpoint, tensors_move ->
+// template_parse, render -> examples_make -> batch_fill, which makes what the model is fed with.
+//
+// Contract. Whatever a file holds, a function here returns 0, or -1 and says where what is wrong. It does not
+// crash or hang, and what it had allocated when it failed is freed.
+// Invariants. No number of a file becomes a size before it was compared with a limit or the file's own size.
+// Memory is a small multiple of the file's size, time linear in it (encoding: n log n). A file that was there
+// stays whole until its successor is complete on disk.
+//
+// The only file that needs POSIX. No program calls setlocale, so strtod and printf spell numbers C's way.
+// Not here on purpose: arithmetic on weights, decisions on training, printing (but for the table of --help).
+#define _XOPEN_SOURCE 700             // POSIX.1-2008
+#define _FILE_OFFSET_BITS 64          // checkpoints over 2 GiB on 32-bit hosts
+#include "model.h"
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+// ---- errors -----------------------------------------------------------------------------------------------
+// Bytes of hostile files end up in messages: the terminal that shows them must not be controlled by them.
+int err_set(Err *e, const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    vsnprintf(e->msg, sizeof e->msg, format, list);
+    va_end(list);
+    for (char *p = e->msg; *p; p++)
+        if (((unsigned char)*p < ' ' && *p != '\n') || *p == 127) *p = '?';
+    return -1;
+}
+
+int err_fault(Err *e, const char *where, const Fault *f) {
+    return err_set(e, "%s: %s = %" PRId64 ", want %" PRId64 "..%" PRId64, where, f->what, f->value, f->lo,
+                   f->hi);
+}
+
+static int want(const char *where, const char *what, int64_t value, int64_t lo, int64_t hi, Err *e) {
+    Fault f = {what, value, lo, hi};
+    return value >= lo && value <= hi ? 0 : err_fault(e, where, &f);
+}
+
+static int err_errno(Err *e, const char *path, const char *doing) {
+    return err_set(e, "%s: cannot %s: %s", path, doing, strerror(errno));
+}
+
+static int err_memory(Err *e, size_t bytes) {
+    return err_set(e, "cannot get %.1f MiB of memory", (double)bytes / (1 << 20));
+}
+
+// ---- options ----------------------------------------------------------------------------------------------
+enum { OPTION_NAME = 32, HELP_AT = 28, HELP_WIDTH = 80 };
+
+// Letters to insert, delete or replace to turn a (n) into b: Levenshtein's table, of which one row is kept.
+static size_t edits(const char *a, size_t n, const char *b) {
+    size_t row[OPTION_NAME + 1], m = strlen(b);
+    assert(m <= OPTION_NAME);
+    for (size_t j = 0; j <= m; j++) row[j] = j;
+    for (size_t i = 0; i < n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 1; j <= m; j++) {
+            size_t least = diagonal + (a[i] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < least) least = row[j] + 1;
+            if (row[j - 1] + 1 < least) least = row[j - 1] + 1;
+            row[j] = least;
+        }
+    }
+    return row[m];
+}
+
+static int option_unknown(const Option *o, int n, const char *name, size_t length, Err *e) {
+    const char *nearest = "--help";
+    size_t least = 4, d;              // farther than that it is no slip of the finger
+    for (int i = 0; i < n; i++)
+        if (o[i].name && (d = edits(name, length, o[i].name)) < least) least = d, nearest = o[i].name;
+    return err_set(e, "unknown option %.*s\nhint: %s", (int)(length < 64 ? length : 64), name, nearest);
+}
+
+static int option_set(Option *o, const char *text, Err *e) {
+    char *end = NULL;
+    intmax_t whole = 0;
+    double x = 0;
+    if (o->kind == OPT_INT) x = (double)(whole = strtoimax(text, &end, 10));       // saturates
+    if (o->kind == OPT_REAL) x = strtod(text, &end);
+    if (end && (end == text || *end))
+        return err_set(e, "%s: '%s' is not a%s number", o->name, text, o->kind == OPT_INT ? " whole" : "");
+    if (end && !(x >= o->lo && x <= o->hi))            // so written, NaN is refused too
+        return err_set(e, "%s: %s is out of range, want %.15g..%.15g", o->name, text, o->lo, o->hi);
+    switch (o->kind) {
+    case OPT_FLAG: *(bool *)o->value = true; break;
+    case OPT_INT:  *(int64_t *)o->value = (int64_t)whole; break;
+    case OPT_REAL: *(double *)o->value = x; break;
+    case OPT_TEXT: *(const char **)o->value = text; break;
+    }
+    o->given = true;
+    return 0;
+}
+
+// One option at argv[*at]; *at moves on to its value if that is a word of its own.
+static int option_take(Option *o, int n, int argc, char **argv, int *at, Err *e) {
+    const char *name = argv[*at], *value = strchr(name, '=');
+    size_t length = value ? (size_t)(value++ - name) : strlen(name);
+    int i = 0;
+    while (i < n && !(o[i].name && strlen(o[i].name) == length && !memcmp(o[i].name, name, length))) i++;
+    if (i == n) return option_unknown(o, n, name, length, e);
+    if (o[i].given) return err_set(e, "%s is given twice", o[i].name);
+    if (o[i].kind == OPT_FLAG && value) return err_set(e, "%s takes no value, got '%s'", o[i].name, value);
+    if (o[i].kind != OPT_FLAG && !value) {
+        if (*at + 1 == argc || !strncmp(argv[*at + 1], "--", 2))
+            return err_set(e, "%s wants a value\nhint: %s=%s", o[i].name, o[i].name, o[i].arg);
+        value = argv[++*at];
+    }
+    return option_set(&o[i], value, e);
+}
+
+int options_parse(Option *o, int n, int argc, char **argv, const char **word, int max_words, int *words,
+                  Err *e) {
+    bool ended = false;               // "--" was seen
+    *words = 0;
+    for (int i = 0; i < n; i++) o[i].given = false;
+    for (int i = 1; i < argc; i++) {
+        if (!ended && !strcmp(argv[i], "--")) {
+            ended = true;
+        } else if (!ended && argv[i][0] == '-' && argv[i][1]) {
+            if (option_take(o, n, argc, argv, &i, e)) return -1;
+        } else if (*words == max_words) {
+            return err_set(e, "'%s' is one word too many, want at most %d", argv[i], max_words);
+        } else {
+            word[(*words)++] = argv[i];
+        }
+    }
+    return 0;
+}
+
+// Puts the words of text into the right-hand column of a line that has been printed up to column `at`.
+static void print_wrapped(int at, const char *text) {
+    if (at > HELP_AT - 2) at = HELP_WIDTH;
+    while (*text) {
+        int word = (int)strcspn(text, " ");
+        if (at + 1 + word > HELP_WIDTH) putchar('\n'), at = 0;
+        at += printf("%*s%.*s", at < HELP_AT ? HELP_AT - at : 1, "", word, text);
+        for (text += word; *text == ' ';) text++;
+    }
+    putchar('\n');
+}
+
+void options_print(const Option *o, int n) {
+    for (int i = 0; i < n; i++, o++) {
+        char text[512], value[64] = "";
+        const char *shown = value;
+        if (!o->name) { printf("%s%s\n", i > 0 ? "\n" : "", o->help); continue; }
+        if (o->kind == OPT_INT) snprintf(value, sizeof value, "%" PRId64, *(const int64_t *)o->value);
+        if (o->kind == OPT_REAL) snprintf(value, sizeof value, "%g", *(const double *)o->value);
+        if (o->kind == OPT_TEXT && *(const char **)o->value) shown = *(const char **)o->value;
+        snprintf(text, sizeof text, *shown ? "%s (default %s)" : "%s%s", o->help, shown);
+        print_wrapped(printf("  %s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : ""), text);
+    }
+}
+
+// ---- machine ----------------------------------------------------------------------------------------------
+double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int cores(void) {
+#ifdef _OPENMP
+    return omp_get_num_procs();
+#else
+    return 1;                         // nothing else would use more
+#endif
+}
+
+bool is_terminal(int descriptor) { return isatty(descriptor) == 1; }
+
+// Zeroing touches every page now: a system that promises more memory than it has fails before the first step.
+void *block_alloc(size_t bytes, Err *e) {
+    void *p = NULL;
+    if (bytes == 0) bytes = 1;
+    if (posix_memalign(&p, 64, bytes) == 0) return memset(p, 0, bytes);
+    err_memory(e, bytes);
+    return NULL;
+}
+
+void block_free(void *block) { free(block); }
+
+// Makes room for `need` elements of `size` bytes in the array whose pointer, of any type, is at `where`. The
+// room doubles, so that n appends cost O(n). On failure the array is as it was.
+static int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
+    void *p;
+    memcpy(&p, where, sizeof p);
+    if (p && need <= *room) return 0;
+    if (need < SIZE_MAX / 2 && need < *room * 2) need = *room * 2;
+    if (need > PTRDIFF_MAX / size) return err_memory(e, SIZE_MAX);
+    if (!(p = realloc(p, need * size))) return err_memory(e, need * size);
+    memcpy(where, &p, sizeof p);
+    *room = need;
+    return 0;
+}
+
+// ---- bytes ------------------------------------------------------------------------------------------------
+// Numbers in files are little-endian and put together byte by byte: no host's order or alignment matters.
+
+static uint32_t get16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
+static uint32_t get32(const uint8_t *p) { return get16(p) | get16(p + 2) << 16; }
+static uint64_t get64(const uint8_t *p) { return get32(p) | (uint64_t)get32(p + 4) << 32; }
+static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8); }
+static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
+static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
+
+static uint32_t float_bits(float f)    { uint32_t u; memcpy(&u, &f, sizeof u); return u; }
+static float    bits_float(uint32_t u) { float f;    memcpy(&f, &u, sizeof f); return f; }
+
+static bool all_zero(const uint8_t *p, size_t n) {
+    while (n > 0 && p[n - 1] == 0) n--;
+    return n == 0;
+}
+
+// FNV-1a over the bytes, then SplitMix64's finalizer, through which every input bit reaches every output bit.
+uint64_t hash64(const void *data, size_t n, uint64_t seed) {
+    const uint8_t *p = data;
+    uint64_t h = 0xcbf29ce484222325u ^ seed;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
+    h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
+    h = (h ^ h >> 27) * 0x94d049bb133111ebu;
+    return h ^ h >> 31;
+}
+
+static uint64_t hash_number(uint64_t v, uint64_t seed) {
+    uint8_t b[8];
+    put64(b, v);
+    return hash64(b, sizeof b, seed);
+}
+
+// ---- files: reading ---------------------------------------------------------------------------------------
+static void err_special(Err *e, const char *path, const struct stat *st) {
+    err_set(e, "%s: is %s, want a file", path, S_ISDIR(st->st_mode) ? "a folder" : "a device or a pipe");
+}
+
+// regular: neither device nor pipe will do, as the size must be known.
+static FILE *file_open(const char *path, bool regular, struct stat *st, Err *e) {
+    FILE *f = NULL;
+    if (stat(path, st)) err_errno(e, path, "open");
+    else if (S_ISDIR(st->st_mode) || (regular && !S_ISREG(st->st_mode))) err_special(e, path, st);
+    else if (!(f = fopen(path, "rb"))) err_errno(e, path, "open");
+    return f;
+}
+
+// fread that no signal cuts short. Fewer than n bytes: the file has ended, or ferror(f).
+static size_t read_some(FILE *f, void *out, size_t n) {
+    size_t got = 0;
+    do {
+        clearerr(f);
+        got += fread((uint8_t *)out + got, 1, n - got, f);
+    } while (got < n && ferror(f) && errno == EINTR);
+    return got;
+}
+
+static int read_exactly(FILE *f, void *out, size_t n, const char *path, Err *e) {
+    if (read_some(f, out, n) == n) return 0;
+    return ferror(f) ? err_errno(e, path, "read") : err_set(e, "%s: ends too early", path);
+}
+
+// A regular file is taken at the first go: room for its size, the 0 byte, and one more to see its end. A pipe
+// tells no size, so there the buffer grows with what comes.
+int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e) {
+    size_t room = 0, asked, got;
+    struct stat st;
+    int rc = -1;
+    *data = NULL;
+    *n = 0;
+    FILE *f = file_open(path, false, &st, e);
+    if (!f) return -1;
+    size_t need = S_ISREG(st.st_mode) && (uint64_t)st.st_size <= limit ? (size_t)st.st_size + 2 : 1 << 16;
+    do {
+        if (grow(data, &room, need, 1, e)) goto out;
+        asked = room - 1 - *n;
+        *n += got = read_some(f, *data + *n, asked);
+        need = room + 1;
+    } while (got == asked && *n <= limit);
+    if (*n > limit) err_set(e, "%s: more than %zu bytes, which is the limit", path, limit);
+    else if (ferror(f)) err_errno(e, path, "read");
+    else rc = (*data)[*n] = 0;
+out:
+    fclose(f);
+    if (rc == 0) return 0;
+    free(*data);
+    *data = NULL;
+    return -1;
+}
+
+// ---- files: writing ---------------------------------------------------------------------------------------
+struct Writer {
+    FILE *file;
+    char *path, *temp;                // where the file shall be, and where it grows until it is complete
+    int error;                        // errno of the first failure
+};
+
+static void writer_free(Writer *w) {
+    if (w) free(w->path), free(w->temp);
+    free(w);
+}
+
+// Creates w->temp beside w->path, under a name that is free: a run that was killed may have left one behind.
+static int writer_temp(Writer *w, mode_t mode, Err *e) {
+    size_t room = strlen(w->path) + 48;
+    int fd = -1;
+    if (!(w->temp = malloc(room))) return err_memory(e, room);
+    for (int i = 0; fd < 0 && i < 100; i++) {
+        snprintf(w->temp, room, "%s.tmp%ld.%d", w->path, (long)getpid(), i);
+        fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL, mode);
+        if (fd < 0 && errno != EEXIST) break;
+    }
+    if (fd >= 0 && (w->file = fdopen(fd, "wb"))) return 0;
+    err_errno(e, w->temp, "create");
+    if (fd >= 0 && close(fd) == 0) unlink(w->temp);
+    return -1;
+}
+
+// A link is followed: its target is replaced, not the link. The successor has the rights that the file had.
+Writer *writer_open(const char *path, Err *e) {
+    struct stat st;
+    bool there = stat(path, &st) == 0;
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f fails like any other, and does not kill
+#endif
+    if (there && !S_ISREG(st.st_mode)) { err_special(e, path, &st); return NULL; }
+    Writer *w = calloc(1, sizeof *w);
+    if (!w || !(w->path = there ? realpath(path, NULL) : strdup(path))) err_errno(e, path, "open");
+    else if (writer_temp(w, there ? st.st_mode & 0777 : 0666, e) == 0) return w;
+    writer_free(w);
+    return NULL;
+}
+
+int writer_put(Writer *w, const void *data, size_t n, Err *e) {
+    if (n == 0 || fwrite(data, 1, n, w->file) == n) return 0;
+    w->error = errno;
+    return err_errno(e, w->path, "write");
+}
+
+// The new name is safe once the folder is on disk too. Not every file system can do that, so no error counts.
+static void folder_sync(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash) *slash = 0;
+    int fd = open(!slash ? "." : slash == path ? "/" : path, O_RDONLY);
+    if (fd < 0) return;
+    fsync(fd);
+    close(fd);
+}
+
+int writer_close(Writer *w, bool keep, Err *e) {
+    if (!w) return 0;
+    if (keep && !w->error && (fflush(w->file) || fsync(fileno(w->file)))) w->error = errno;
+    if (fclose(w->file) && !w->error) w->error = errno;
+    if (keep && !w->error && rename(w->temp, w->path)) w->error = errno;
+    int rc = keep && w->error ? err_set(e, "%s: cannot write: %s", w->path, strerror(w->error)) : 0;
+    if (!keep || rc) unlink(w->temp);
+    else folder_sync(w->path);
+    writer_free(w);
+    return rc;
+}
+
+// A log is there to be watched while the program runs; a disk that is full does not stop the program for it.
+struct Log { FILE *file; };
+
+int log_open(Log **l, const char *path, bool append, Err *e) {
+    *l = NULL;
+    if (!path) return 0;
+    if (!(*l = malloc(sizeof **l))) return err_memory(e, sizeof **l);
+    if (((*l)->file = fopen(path, append ? "ab" : "wb"))) return 0;
+    free(*l);
+    *l = NULL;
+    return err_errno(e, path, "open");
+}
+
+void log_line(Log *l, const char *format, ...) {
+    va_list list;
+    if (!l) return;
+    va_start(list, format);
+    vfprintf(l->file, format, list);
+    va_end(list);
+    putc('\n', l->file);
+    fflush(l->file);
+}
+
+void log_close(Log *l) {
+    if (l) fclose(l->file);
+    free(l);
+}
+
+// ---- SHA-256 ----------------------------------------------------------------------------------------------
+// FIPS 180-4, section by section: 4.1.2 functions, 4.2.2 constants, 5.1.1 padding, 6.2.2 the hash.
+
+static const uint32_t SHA_K[64] = {   // fractions of the cube roots of the first 64 primes
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+static uint32_t rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
+
+// The standard's letters, but s for the state. The eight moves of a round cost nothing once it is unrolled.
+static void sha256_block(uint32_t s[8], const uint8_t *p) {
+    uint32_t w[64], a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
+    for (int t = 0; t < 16; t++, p += 4)
+        w[t] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+    for (int t = 16; t < 64; t++)
+        w[t] = (rotr(w[t - 2], 17) ^ rotr(w[t - 2], 19) ^ w[t - 2] >> 10) + w[t - 7] +
+               (rotr(w[t - 15], 7) ^ rotr(w[t - 15], 18) ^ w[t - 15] >> 3) + w[t - 16];
+    for (int t = 0; t < 64; t++) {
+        uint32_t t1 = h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + SHA_K[t] + w[t];
+        uint32_t t2 = (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+        h = g, g = f, f = e, e = d + t1;
+        d = c, c = b, b = a, a = t1 + t2;
+    }
+    s[0] += a, s[1] += b, s[2] += c, s[3] += d;
+    s[4] += e, s[5] += f, s[6] += g, s[7] += h;
+}
+
+void sha256_init(Sha256 *s) {
+    static const uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,    // fractions of the
+                                  0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};   // square roots
+    memcpy(s->h, h, sizeof h);
+    s->n = 0;
+}
+
+void sha256_add(Sha256 *s, const void *data, size_t n) {
+    const uint8_t *p = data;
+    for (size_t take; n > 0; p += take, n -= take) {
+        size_t have = s->n % 64;
+        take = n < 64 - have ? n : 64 - have;
+        memcpy(s->block + have, p, take);
+        s->n += take;
+        if (s->n % 64 == 0) sha256_block(s->h, s->block);
+    }
+}
+
+void sha256_end(Sha256 *s, char hex[65]) {
+    static const uint8_t pad[64] = {0x80};
+    uint8_t bits[8];
+    for (int i = 0; i < 8; i++) bits[i] = (uint8_t)(s->n * 8 >> (56 - 8 * i));
+    sha256_add(s, pad, 1 + (119 - s->n % 64) % 64);        // up to 8 bytes before the end of a block
+    sha256_add(s, bits, 8);
+    for (int i = 0; i < 8; i++) snprintf(hex + 8 * i, 9, "%08" PRIx32, s->h[i]);
+}
+
+int sha256_file(const char *path, char hex[65], Err *e) {
+    uint8_t piece[1 << 14];
+    size_t got;
+    Sha256 s;
+    struct stat st;
+    FILE *f = file_open(path, false, &st, e);
+    if (!f) return -1;
+    sha256_init(&s);
+    do sha256_add(&s, piece, got = read_some(f, piece, sizeof piece));
+    while (got == sizeof piece);
+    int rc = ferror(f) ? err_errno(e, path, "read") : 0;
+    sha256_end(&s, hex);
+    fclose(f);
+    return rc;
+}
+
+// ---- JSON -------------------------------------------------------------------------------------------------
+// RFC 8259 and nothing else: no comments, no trailing commas, no NaN. Of equal keys the last wins.
+// Strings must be UTF-8 with surrogates in pairs. A byte order mark at the start is skipped.
+
+enum { JSON_DEPTH = 64 };             // brackets open at once
+
+typedef struct {
+    Json *j;
+    const char *where;
+    const uint8_t *p, *end, *row;     // the next byte, the end of the text, the start of the line
+    uint32_t line;
+    char *text;                       // where the next decoded string goes
+    Err *e;
+} Parser;
+
+static int peek(const Parser *s) { return s->p < s->end ? *s->p : -1; }
+
+static int json_fail(const Parser *s, const char *wanted) {
+    char found[16] = "the end";
+    unsigned long column = 1;         // in characters, as editors count
+    for (const uint8_t *q = s->row; q < s->p; q++) column += (*q & 0xC0) != 0x80;
+    const char *format = peek(s) > ' ' && peek(s) < 127 ? "'%c'" : "byte 0x%02x";
+    if (s->p < s->end) snprintf(found, sizeof found, format, *s->p);
+    return err_set(s->e, "%s:%" PRIu32 ":%lu: found %s, want %s", s->where, s->line, column, found, wanted);
+}
+
+static void json_space(Parser *s) {
+    for (int c; (c = peek(s)) == ' ' || c == '\t' || c == '\r' || c == '\n';) {
+        s->p++;
+        if (c == '\n') s->line++, s->row = s->p;
+    }
+}
+
+static JsonNode *json_node(Parser *s, JsonKind kind) {
+    JsonNode *node = &s->j->node[s->j->nodes++];
+    *node = (JsonNode){.kind = kind, .line = s->line, .next = s->j->nodes};
+    return node;
+}
+
+// Bytes of the well-formed UTF-8 character at p, else 0: not overlong, no surrogate, nothing past U+10FFFF.
+static size_t utf8_length(const uint8_t *p, const uint8_t *end) {
+    uint8_t a = p[0];
+    size_t n = a < 0x80 ? 1 : a < 0xC2 ? 0 : a < 0xE0 ? 2 : a < 0xF0 ? 3 : a < 0xF5 ? 4 : 0;
+    if (n > (size_t)(end - p)) return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xC0) != 0x80) return 0;
+    bool bad = (a == 0xE0 && p[1] < 0xA0) || (a == 0xED && p[1] > 0x9F) ||
+               (a == 0xF0 && p[1] < 0x90) || (a == 0xF4 && p[1] > 0x8F);
+    return bad ? 0 : n;
+}
+
+static char *utf8_put(char *out, uint32_t c) {
+    static const uint8_t lead[] = {0, 0xC0, 0xE0, 0xF0};
+    int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;     // continuation bytes
+    *out++ = (char)(lead[more] | c >> 6 * more);
+    while (more-- > 0) *out++ = (char)(0x80 | (c >> 6 * more & 0x3F));
+    return out;
+}
+
+// The four digits after \u, whose u is the next byte.
+static int json_hex(Parser *s, uint32_t *c) {
+    static const char digit[] = "0123456789abcdefABCDEF";
+    *c = 0;
+    for (int i = 0; i < 4; i++) {
+        s->p++;
+        const char *d = peek(s) > 0 ? strchr(digit, peek(s)) : NULL;
+        if (!d) return json_fail(s, "four hexadecimal digits after \\u");
+        *c = *c << 4 | (uint32_t)(d - digit < 16 ? d - digit : d - digit - 6);
+    }
+    s->p++;
+    return 0;
+}
+
+// What follows a backslash.
+static int json_escape(Parser *s) {
+    static const char letter[] = "\"\\/bfnrt", meaning[] = "\"\\/\b\f\n\r\t";
+    const char *at = peek(s) > 0 ? strchr(letter, peek(s)) : NULL;
+    uint32_t c, low;
+    if (at) { *s->text++ = meaning[at - letter]; s->p++; return 0; }
+    if (peek(s) != 'u') return json_fail(s, "one of \"\\/bfnrtu after a backslash");
+    if (json_hex(s, &c)) return -1;
+    if (c >= 0xDC00 && c < 0xE000) return json_fail(s, "a high surrogate before the low one");
+    if (c >= 0xD800 && c < 0xDC00) {
+        if (s->end - s->p < 2 || memcmp(s->p, "\\u", 2)) return json_fail(s, "\\u with a low surrogate");
+        s->p++;
+        if (json_hex(s, &low)) return -1;
+        if (low < 0xDC00 || low >= 0xE000) return json_fail(s, "a low surrogate before this");
+        c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
+    }
+    s->text = utf8_put(s->text, c);
+    return 0;
+}
+
+static int json_string(Parser *s) {
+    JsonNode *node = json_node(s, JSON_STRING);
+    node->text = s->text;
+    s->p++;
+    while (peek(s) != '"') {
+        if (peek(s) < ' ') return json_fail(s, "'\"', or a control character as \\u00XX");
+        if (peek(s) == '\\') {
+            s->p++;
+            if (json_escape(s)) return -1;
+            continue;
+        }
+        size_t n = utf8_length(s->p, s->end);
+        if (n == 0) return json_fail(s, "UTF-8");
+        for (; n > 0; n--) *s->text++ = (char)*s->p++;
+    }
+    s->p++;
+    node->len = (size_t)(s->text - node->text);
+    *s->text++ = 0;
+    return 0;
+}
+
+static int json_digits(Parser *s) {
+    if (peek(s) < '0' || peek(s) > '9') return json_fail(s, "a digit");
+    while (peek(s) >= '0' && peek(s) <= '9') s->p++;
+    return 0;
+}
+
+static int json_number(Parser *s) {
+    const uint8_t *start = s->p;
+    JsonNode *node = json_node(s, JSON_NUMBER);
+    if (peek(s) == '-') s->p++;
+    if (peek(s) == '0') s->p++;
+    else if (json_digits(s)) return -1;
+    if (peek(s) == '.' && (s->p++, json_digits(s))) return -1;
+    if (peek(s) == 'e' || peek(s) == 'E') {
+        s->p++;
+        if (peek(s) == '+' || peek(s) == '-') s->p++;
+        if (json_digits(s)) return -1;
+    }
+    node->len = (size_t)(s->p - start);
+    node->text = memcpy(s->text, start, node->len);
+    s->text += node->len;
+    *s->text++ = 0;
+    node->number = strtod(node->text, NULL);
+    return isfinite(node->number) ? 0 : json_fail(s, "a number below 1.8e308 before this");
+}
+
+static int json_word(Parser *s, const char *word, JsonKind kind) {
+    for (const char *w = word; *w; w++, s->p++)
+        if (peek(s) != *w) return json_fail(s, word);
+    json_node(s, kind);
+    return 0;
+}
+
+// A scalar, or the bracket that opens an array or an object.
+static int json_begin(Parser *s) {
+    int c = peek(s);
+    if (c == '"') return json_string(s);
+    if (c == 't') return json_word(s, "true", JSON_TRUE);
+    if (c == 'f') return json_word(s, "false", JSON_FALSE);
+    if (c == 'n') return json_word(s, "null", JSON_NULL);
+    if (c == '-' || (c >= '0' && c <= '9')) return json_number(s);
+    if (c != '[' && c != '{') return json_fail(s, "a value");
+    json_node(s, c == '[' ? JSON_ARRAY : JSON_OBJECT);
+    s->p++;
+    return 0;
+}
+
+static bool json_end(Parser *s, JsonNode *bracket) {
+    json_space(s);
+    if (peek(s) != (bracket->kind == JSON_ARRAY ? ']' : '}')) return false;
+    s->p++;
+    bracket->next = s->j->nodes;
+    return true;
+}
+
+static int json_key(Parser *s) {
+    json_space(s);
+    if (peek(s) != '"') return json_fail(s, "a key in quotes");
+    if (json_string(s)) return -1;
+    json_space(s);
+    if (peek(s) != ':') return json_fail(s, "':'");
+    s->p++;
+    return 0;
+}
+
+// One value with all that it holds. Not recursive: the stack is a small array of the brackets that are open.
+static int json_value(Parser *s) {
+    JsonNode *node = s->j->node;
+    uint32_t stack[JSON_DEPTH];
+    int depth = 0;
+    do {
+        if (depth > 0 && node[stack[depth - 1]].kind == JSON_OBJECT && json_key(s)) return -1;
+        json_space(s);
+        uint32_t at = s->j->nodes;
+        if (json_begin(s)) return -1;
+        bool bracket = node[at].kind >= JSON_ARRAY;
+        if (bracket && depth == JSON_DEPTH) return json_fail(s, "no more than 64 open brackets");
+        if (bracket && !json_end(s, &node[at])) { stack[depth++] = at; continue; }
+        while (depth > 0) {           // a value is complete, and that may complete what holds it
+            JsonNode *parent = &node[stack[depth - 1]];
+            parent->count++;
+            if (json_end(s, parent)) { depth--; continue; }
+            if (peek(s) != ',') return json_fail(s, parent->kind == JSON_ARRAY ? "',' or ']'" : "',' or '}'");
+            s->p++;
+            break;
+        }
+    } while (depth > 0);
+    return 0;
+}
+
+// No text has more values: each but the first follows one of [ { , : or, in JSON Lines, the end of a line.
+static size_t json_count(const uint8_t *p, size_t n) {
+    size_t nodes = 1;
+    bool inside = false;              // a string
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] == '"') inside = !inside;
+        else if (inside && p[i] == '\\') i++;
+        else if (!inside && p[i] && strchr("[{,:\n", p[i])) nodes++;
+    }
+    return nodes;
+}
+
+// lines: any number of values, each begun on a new line; otherwise exactly one.
+static int json_read(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, bool lines,
+                     Err *e) {
+    Parser s = {j, where, data, data + n, data, line, NULL, e};
+    memset(j, 0, sizeof *j);
+    if (want(where, "bytes of JSON", (int64_t)n, 0, INT32_MAX, e)) return -1;
+    j->node = calloc(json_count(data, n), sizeof *j->node);
+    j->text = s.text = malloc(n + 1); // decoding never lengthens: a 0 byte replaces a quote or a bracket
+    if (!j->node || !j->text) { err_memory(e, n); goto fail; }
+    if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
+    do {
+        if (json_value(&s)) goto fail;
+        line = s.line;
+        json_space(&s);
+        if (s.p < s.end && (!lines || s.line == line)) {
+            json_fail(&s, lines ? "a new line before the next value" : "nothing after the value");
+            goto fail;
+        }
+    } while (s.p < s.end);
+    return 0;
+fail:
+    json_free(j);
+    return -1;
+}
+
+int json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e) {
+    return json_read(j, where, first_line, data, n, false, e);
+}
+
+uint32_t json_get(const Json *j, uint32_t object, const char *key) {
+    uint32_t found = 0, at = object + 1;
+    size_t n = strlen(key);
+    if (j->node[object].kind != JSON_OBJECT) return 0;
+    for (uint32_t i = 0; i < j->node[object].count; i++, at = j->node[at + 1].next)
+        if (j->node[at].len == n && !memcmp(j->node[at].text, key, n)) found = at + 1;
+    return found;
+}
+
+void json_free(Json *j) {
+    free(j->node);
+    free(j->text);
+    memset(j, 0, sizeof *j);
+}
+
+// What is not UTF-8 becomes U+FFFD.
+char *json_quote(const char *text, size_t n) {
+    const uint8_t *p = (const uint8_t *)text, *end = p + n;
+    char *out = n < SIZE_MAX / 8 ? malloc(6 * n + 3) : NULL, *q = out;
+    if (!out) return NULL;
+    *q++ = '"';
+    for (size_t length; p < end; p += length) {
+        length = utf8_length(p, end);
+        if (length == 0 || *p < ' ') {
+            q += sprintf(q, "\\u%04x", length ? *p : 0xFFFDu);
+            length = 1;
+            continue;
+        }
+        if (*p == '"' || *p == '\\') *q++ = '\\';
+        memcpy(q, p, length);
+        q += length;
+    }
+    *q++ = '"';
+    *q = 0;
+    return out;
+}
+
+// ---- tensors on disk --------------------------------------------------------------------------------------
+// Tensor after tensor in the order of the table, each at a multiple of 64 bytes, the gap to the next is zero.
+
+enum { ALIGN = 64, PIECE = 1 << 15 };          // PIECE: bytes moved at once
+
+static uint64_t aligned(uint64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
+
+// A checksum against accidents. Lane i takes the words i, i+4, i+8, ... of 8 bytes. A step is a bijection of
+// the lane for a given word and of the word for a given lane: no change within one word goes unseen.
+enum { LANES = 4 };
+typedef struct { uint64_t lane[LANES]; } Sum;
+static const Sum SUM_START = {{1, 2, 3, 4}};
+
+static uint64_t sum_step(uint64_t h, uint64_t word) {
+    h = (h ^ word) * 0x9e3779b97f4a7c15u;
+    return h << 31 | h >> 33;         // high bits come down, or two flips of the top bit would cancel
+}
+
+static void sum_add(Sum *s, const uint8_t *p, size_t n) {      // n is a multiple of ALIGN
+    Sum t = *s;                       // a copy that p cannot alias stays in registers
+    for (size_t i = 0; i < n; i += 8 * LANES)
+        for (size_t j = 0; j < LANES; j++) t.lane[j] = sum_step(t.lane[j], get64(p + i + 8 * j));
+    *s = t;
+}
+
+static uint64_t sum_end(const Sum *s) {
+    uint64_t h = LANES;
+    for (int j = 0; j < LANES; j++) h = sum_step(h, s->lane[j]);
+    return h ^ h >> 32;
+}
+
+// The sum of a header and what follows it, with the place where the sum itself belongs set to 0.
+static uint64_t sum_own(uint8_t *p, size_t n, size_t place) {
+    Sum s = SUM_START;
+    put64(p + place, 0);
+    sum_add(&s, p, n);
+    return sum_end(&s);
+}
+
+// bfloat16 is the upper half of a float: to nearest, ties to even. NaN stays NaN though its upper bits be 0.
+static uint32_t bf16_round(float f) {
+    uint32_t u = float_bits(f);
+    return (u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+}
+
+static size_t dtype_size(Dtype d) { return d == DTYPE_F32 ? 4 : 2; }
+
+static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
+    for (size_t i = 0; d == DTYPE_F32 && i < n; i++) put32(p + 4 * i, float_bits(x[i]));
+    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) put16(p + 2 * i, bf16_round(x[i]));
+}
+
+static void numbers_get(float *x, const uint8_t *p, size_t n, Dtype d) {
+    for (size_t i = 0; d == DTYPE_F32 && i < n; i++) x[i] = bits_float(get32(p + 4 * i));
+    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) x[i] = bits_float(get16(p + 2 * i) << 16);
+}
+
+// Bytes of all tensors on disk, if this machine can address them in memory: model_tensor's sizes never wrap.
+static int tensors_bytes(uint64_t *bytes, const Config *c, Dtype d, const char *path, Err *e) {
+    *bytes = 0;
+    for (int i = 0; i < TENSORS; i++) {
+        size_t n = model_tensor(c, i).size;
+        if (n > PTRDIFF_MAX / sizeof(float) / TENSORS) return err_set(e, "%s: too large for memory", path);
+        *bytes += aligned((uint64_t)n * dtype_size(d));
+    }
+    return 0;
+}
+
+static int err_gap(Err *e, const char *path, const char *what) {
+    return err_set(e, "%s: the gap after %s is not zero", path, what);
+}
+
+// Tensors from `in` to w, or from w to `out`; with neither, only their checksum is made.
+static int tensors_move(const Config *c, const Params *w, Dtype d, FILE *in, Writer *out, const char *path,
+                        Sum *sum, Err *e) {
+    uint8_t piece[PIECE];
+    size_t size = dtype_size(d);
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(c, i);
+        float *x = t.size > 0 ? tensor_data(w, &t) : NULL;
+        for (size_t at = 0, n; at < t.size; at += n) {
+            n = t.size - at < PIECE / size ? t.size - at : PIECE / size;
+            size_t bytes = n * size, gap = (size_t)aligned(bytes) - bytes;
+            if (in) {
+                if (read_exactly(in, piece, bytes + gap, path, e)) return -1;
+                if (!all_zero(piece + bytes, gap)) return err_gap(e, path, t.name);
+                numbers_get(x + at, piece, n, d);
+            } else {
+                numbers_put(piece, x + at, n, d);
+                memset(piece + bytes, 0, gap);
+            }
+            sum_add(sum, piece, bytes + gap);
+            if (out && writer_put(out, piece, bytes + gap, e)) return -1;
+        }
+    }
+    return 0;
+}
+
+// ---- checkpoint -------------------------------------------------------------------------------------------
+// The file: header, tokenizer, template, lineage, tensors, in this order and nothing else. Each section is at
+// a multiple of 64 bytes, the gap before it zero; the last byte of the tensors is the last of the file.
+//
+//  byte  bytes  header
+//     0      8  "tune.c\n" and a 0 byte
+//     8      4  version of the format, 1
+//    12      4  number format of the tensors: 0 f32, 1 bf16
+//    16     64  the Config's whole numbers, i32 each, in the order of CONFIG_FIELD
+//    80     20  its floats, f32 each: norm_eps, rope_theta, rope_factor, rope_low, rope_high
+//   100     24  tokenizer, i32 each: kind, vocab, merges, eot, bos, add_space
+//   124      4  0
+//   128     64  of each section the offset and the bytes, u64 each: tokenizer, template, lineage, tensors
+//   192      8  checksum of the tensors section
+//   200     48  0
+//   248      8  checksum of all that is before the tensors, this number taken as 0
+//
+//  tokenizer: vocab u32, where each token's bytes end; merges times (left, right, result, rank), u32 each;
+//             vocab flags, u8; the bytes of all tokens.     template, lineage: text with a 0 byte at the end.
+static const char MAGIC[8] = "tune.c\n";
+enum {
+    VERSION = 1, AT_VERSION = 8, AT_DTYPE = 12, AT_INTS = 16, AT_FLOATS = 80, AT_TOKENIZER = 100,
+    AT_ZERO = 124, AT_SECTION = 128, AT_TENSOR_SUM = 192, AT_ZEROS = 200, AT_SUM = 248, HEADER = 256,
+    META_MAX = 1 << 28                // bytes before the tensors
+};
+typedef char config_as_documented[4 * CONFIG_INTS == AT_FLOATS - AT_INTS && CONFIG_FLOATS == 5 ? 1 : -1];
+enum { TOKENIZER, TEMPLATE, LINEAGE, WEIGHTS, SECTIONS };
+static const char *const SECTION_NAME[SECTIONS] = {"tokenizer", "template", "lineage", "tensors"};
+typedef struct { uint64_t at, bytes; } Section;
+
+static void config_put(uint8_t *h, const Config *c) {
+    int32_t v;
+    float x[CONFIG_FLOATS];
+    for (int i = 0; i < CONFIG_INTS; i++) {
+        memcpy(&v, (const char *)c + CONFIG_FIELD[i].where, sizeof v);
+        put32(h + AT_INTS + 4 * i, (uint32_t)v);
+    }
+    memcpy(x, (const char *)c + offsetof(Config, norm_eps), sizeof x);
+    numbers_put(h + AT_FLOATS, x, CONFIG_FLOATS, DTYPE_F32);
+}
+
+static int config_get(Config *c, const uint8_t *h, const char *path, Err *e) {
+    static const char *const name[] = {"norm_eps", "rope_theta", "rope_factor", "rope_low", "rope_high"};
+    float x[CONFIG_FLOATS];
+    Fault f;
+    for (int i = 0; i < CONFIG_INTS; i++) {
+        int32_t v = (int32_t)get32(h + AT_INTS + 4 * i);
+        memcpy((char *)c + CONFIG_FIELD[i].where, &v, sizeof v);
+    }
+    numbers_get(x, h + AT_FLOATS, CONFIG_FLOATS, DTYPE_F32);
+    memcpy((char *)c + offsetof(Config, norm_eps), x, sizeof x);
+    for (int i = 0; i < CONFIG_FLOATS; i++)
+        if (!isfinite(x[i])) return err_set(e, "%s: %s is not a finite number", path, name[i]);
+    return model_check(c, &f) ? err_fault(e, path, &f) : 0;
+}
+
+// What of the tokenizer section does not depend on the tokens' text.
+static uint64_t tokenizer_fixed(const Tokenizer *t) { return t->vocab * 5ull + t->merges * 16ull; }
+
+// Sections lie where checkpoint_save puts them, and end with the file. at + bytes is formed where it fits.
+static int sections_get(Section *s, const uint8_t *h, uint64_t file_bytes, const char *path, Err *e) {
+    uint64_t at = HEADER;
+    for (int i = 0; i < SECTIONS; i++) {
+        s[i] = (Section){get64(h + AT_SECTION + 16 * i), get64(h + AT_SECTION + 16 * i + 8)};
+        if (s[i].at != at || at > file_bytes || s[i].bytes > file_bytes - at)
+            return err_set(e, "%s: %s at byte %" PRIu64 ", size %" PRIu64 "; want it at %" PRIu64 " and in %"
+                           PRIu64 " bytes of file\nhint: was it cut short?", path, SECTION_NAME[i], s[i].at,
+                           s[i].bytes, at, file_bytes);
+        at = aligned(at + s[i].bytes);
+    }
+    return want(path, "bytes in the file", (int64_t)file_bytes, (int64_t)at, (int64_t)at, e);
+}
+
+// All of the header but the two checksums. The tokenizer's other numbers are checked by tokenizer_index.
+static int header_get(Checkpoint *k, Section *s, const uint8_t *h, uint64_t file_bytes, Err *e) {
+    const char *path = k->path;
+    uint64_t weights;
+    int64_t n[6];
+    for (int i = 0; i < 6; i++) n[i] = (int32_t)get32(h + AT_TOKENIZER + 4 * i);
+    if (memcmp(h, MAGIC, 8)) return err_set(e, "%s: is no checkpoint\nhint: ./convert makes one", path);
+    if (want(path, "version", get32(h + AT_VERSION), VERSION, VERSION, e) ||
+        want(path, "dtype", get32(h + AT_DTYPE), 0, DTYPES - 1, e) || config_get(&k->cfg, h, path, e) ||
+        want(path, "tokenizer kind", n[0], TOK_NONE, TOK_SCORED, e) ||
+        want(path, "tokenizer vocab", n[1], 0, k->cfg.vocab, e) ||
+        want(path, "tokenizer merges", n[2], 0, META_MAX, e) || want(path, "add_space", n[5], 0, 1, e) ||
+        sections_get(s, h, file_bytes, path, e))
+        return -1;
+    k->tok = (Tokenizer){.kind = (TokKind)n[0], .vocab = (uint32_t)n[1], .merges = (uint32_t)n[2],
+                         .eot = (int32_t)n[3], .bos = (int32_t)n[4], .add_space = n[5] == 1};
+    k->dtype = (Dtype)get32(h + AT_DTYPE);
+    k->tensors_at = s[WEIGHTS].at;
+    k->tensor_sum = get64(h + AT_TENSOR_SUM);
+    int64_t fixed = (int64_t)tokenizer_fixed(&k->tok);
+    if (want(path, "bytes of the tokenizer", (int64_t)s[TOKENIZER].bytes, fixed, META_MAX, e) ||
+        want(path, "offset of the tensors", (int64_t)s[WEIGHTS].at, HEADER, META_MAX, e) ||
+        tensors_bytes(&weights, &k->cfg, k->dtype, path, e) ||
+        want(path, "bytes of the tensors", (int64_t)s[WEIGHTS].bytes, (int64_t)weights, (int64_t)weights, e))
+        return -1;
+    if (all_zero(h + AT_ZERO, AT_SECTION - AT_ZERO) && all_zero(h + AT_ZEROS, AT_SUM - AT_ZEROS)) return 0;
+    return err_gap(e, path, "a field of the header");
+}
+
+// Numbers are decoded to `space`, where start, merges and index go; flags and bytes stay in the section.
+static int tokenizer_get(Tokenizer *t, const uint8_t *p, uint64_t bytes, uint32_t *space, const char *path,
+                         Err *e) {
+    Merge *merge = (Merge *)(void *)(space + t->vocab + 1);
+    int64_t text = (int64_t)(bytes - tokenizer_fixed(t));
+    Fault f;
+    space[0] = 0;
+    for (uint32_t i = 0; i < t->vocab; i++, p += 4) space[i + 1] = get32(p);
+    for (uint32_t i = 0; i < t->merges; i++, p += 16)
+        merge[i] = (Merge){(int32_t)get32(p), (int32_t)get32(p + 4), (int32_t)get32(p + 8), get32(p + 12)};
+    t->start = space;
+    t->merge = merge;
+    t->flag = p;
+    t->bytes = p + t->vocab;
+    if (want(path, "end of the last token", space[t->vocab], text, text, e)) return -1;
+    return tokenizer_index(t, merge + t->merges, &f) ? err_fault(e, path, &f) : 0;
+}
+
+// Everything between the header and the tensors, in one allocation with what is made of it.
+static int metadata_get(Checkpoint *k, const Section *s, const uint8_t *h, Err *e) {
+    size_t meta = (size_t)k->tensors_at, index = tokenizer_index_size(k->tok.vocab, k->tok.merges);
+    size_t bytes = meta + 4 * ((size_t)k->tok.vocab + 1) + sizeof(Merge) * k->tok.merges;
+    uint8_t *p = k->memory = index < SIZE_MAX - bytes ? malloc(bytes + index) : NULL;
+    if (!p) return err_memory(e, index);
+    memcpy(p, h, HEADER);
+    if (read_exactly(k->file, p + HEADER, meta - HEADER, k->path, e)) return -1;
+    if (get64(h + AT_SUM) != sum_own(p, meta, AT_SUM))
+        return err_set(e, "%s: wrong checksum of the first %zu bytes\nhint: copy it again", k->path, meta);
+    for (int i = 0; i < WEIGHTS; i++) {
+        size_t at = (size_t)s[i].at, n = (size_t)s[i].bytes;
+        if (!all_zero(p + at + n, (size_t)s[i + 1].at - at - n)) return err_gap(e, k->path, SECTION_NAME[i]);
+        if (i != TOKENIZER && (n == 0 || memchr(p + at, 0, n) != p + at + n - 1))
+            return err_set(e, "%s: the %s must end with its only 0 byte", k->path, SECTION_NAME[i]);
+    }
+    k->template = (char *)p + s[TEMPLATE].at;
+    k->lineage = (char *)p + s[LINEAGE].at;
+    return tokenizer_get(&k->tok, p + HEADER, s[TOKENIZER].bytes, (uint32_t *)(void *)(p + meta), k->path, e);
+}
+
+int checkpoint_open(Checkpoint *k, const char *path, Err *e) {
+    struct stat st;
+    Section s[SECTIONS];
+    uint8_t h[HEADER];
+    memset(k, 0, sizeof *k);
+    if (!(k->path = strdup(path))) err_memory(e, strlen(path));
+    else if ((k->file = file_open(path, true, &st, e)) && read_exactly(k->file, h, HEADER, path, e) == 0 &&
+             header_get(k, s, h, (uint64_t)st.st_size, e) == 0 && metadata_get(k, s, h, e) == 0) return 0;
+    checkpoint_close(k);
+    return -1;
+}
+
+int checkpoint_read(Checkpoint *k, const Params *w, Err *e) {
+    Sum sum = SUM_START;
+    if (fseeko(k->file, (off_t)k->tensors_at, SEEK_SET)) return err_errno(e, k->path, "seek in");
+    if (tensors_move(&k->cfg, w, k->dtype, k->file, NULL, k->path, &sum, e)) return -1;
+    if (sum_end(&sum) == k->tensor_sum) return 0;
+    return err_set(e, "%s: wrong checksum of the tensors\nhint: copy it again", k->path);
+}
+
+void checkpoint_close(Checkpoint *k) {
+    if (k->file) fclose(k->file);
+    free(k->memory);
+    free(k->path);
+    memset(k, 0, sizeof *k);
+}
+
+static void tokenizer_put(uint8_t *p, const Tokenizer *t) {
+    for (uint32_t i = 0; i < t->vocab; i++, p += 4) put32(p, t->start[i + 1]);
+    for (uint32_t i = 0; i < t->merges; i++, p += 16) {
+        const Merge *m = &t->merge[i];
+        const uint32_t v[4] = {(uint32_t)m->left, (uint32_t)m->right, (uint32_t)m->result, m->rank};
+        for (int j = 0; j < 4; j++) put32(p + 4 * j, v[j]);
+    }
+    if (t->vocab == 0) return;
+    memcpy(p, t->flag, t->vocab);
+    memcpy(p + t->vocab, t->bytes, t->start[t->vocab]);
+}
+
+// Header and sections up to the tensors, *bytes of memory to be freed; both checksums are still 0.
+static uint8_t *metadata_make(const Config *c, const Tokenizer *t, const char *template, const char *lineage,
+                              Dtype d, uint64_t weights, size_t *bytes) {
+    uint32_t count[6] = {(uint32_t)t->kind, t->vocab, t->merges, (uint32_t)t->eot, (uint32_t)t->bos,
+                         t->add_space};
+    uint64_t text = t->vocab > 0 ? t->start[t->vocab] : 0, end = HEADER;
+    Section s[SECTIONS] = {{0, tokenizer_fixed(t) + text}, {0, strlen(template) + 1},
+                           {0, strlen(lineage) + 1}, {0, weights}};
+    for (int i = 0; i < SECTIONS; i++) {
+        s[i].at = end;
+        end = aligned(end + s[i].bytes);
+    }
+    uint8_t *p = s[WEIGHTS].at > META_MAX ? NULL : calloc(1, *bytes = (size_t)s[WEIGHTS].at);
+    if (!p) return NULL;
+    memcpy(p, MAGIC, sizeof MAGIC);
+    put32(p + AT_VERSION, VERSION);
+    put32(p + AT_DTYPE, (uint32_t)d);
+    config_put(p, c);
+    for (int i = 0; i < 6; i++) put32(p + AT_TOKENIZER + 4 * i, count[i]);
+    for (int i = 0; i < SECTIONS; i++) {
+        put64(p + AT_SECTION + 16 * i, s[i].at);
+        put64(p + AT_SECTION + 16 * i + 8, s[i].bytes);
+    }
+    tokenizer_put(p + HEADER, t);
+    memcpy(p + s[TEMPLATE].at, template, (size_t)s[TEMPLATE].bytes);
+    memcpy(p + s[LINEAGE].at, lineage, (size_t)s[LINEAGE].bytes);
+    return p;
+}
+
+// The checksum of the tensors stands before them, so they are gone through twice: little beside the writing.
+int checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template,
+                    const char *lineage, Dtype dtype, const Params *w, Err *e) {
+    uint64_t weights;
+    size_t bytes = 0;
+    Sum first = SUM_START, second = SUM_START;
+    Fault f;
+    if (model_check(c, &f)) return err_fault(e, path, &f);
+    if (tensors_bytes(&weights, c, dtype, path, e)) return -1;
+    Writer *out = writer_open(path, e);
+    if (!out) return -1;
+    uint8_t *meta = metadata_make(c, t, template, lineage, dtype, weights, &bytes);
+    int rc = meta ? tensors_move(c, w, dtype, NULL, NULL, path, &first, e) : err_memory(e, META_MAX);
+    if (rc == 0) {
+        put64(meta + AT_TENSOR_SUM, sum_end(&first));
+        put64(meta + AT_SUM, sum_own(meta, bytes, AT_SUM));
+        rc = writer_put(out, meta, bytes, e) ? -1 : tensors_move(c, w, dtype, NULL, out, path, &second, e);
+    }
+    free(meta);
+    return writer_close(out, rc == 0, e) ? -1 : rc;
+}
+
+// ---- state ------------------------------------------------------------------------------------------------
+// The file: a header, then w, m1 and m2 as f32, each laid out as in a checkpoint.
+//
+//  byte  bytes                                             byte  bytes
+//     0      8  "tune.s\n" and a 0 byte                      96      8  best_step
+//     8      8  version of the format, 1                    104      8  checksum of w, m1 and m2
+//    16     64  the key, in hexadecimal                     112      8  0
+//    80      8  step                                        120      8  checksum of this header, this number
+//    88      8  best, f64                                               taken as 0
+static const char STATE_MAGIC[8] = "tune.s\n";
+enum {
+    STATE_VERSION = 8, STATE_KEY = 16, STATE_STEP = 80, STATE_BEST = 88, STATE_BEST_STEP = 96,
+    STATE_SUM = 104, STATE_ZERO = 112, STATE_OWN_SUM = 120, STATE_HEADER = 128
+};
+
+static int state_move(const Model *m, FILE *in, Writer *out, const char *path, Sum *sum, Err *e) {
+    const Params *const part[3] = {&m->w, &m->m1, &m->m2};
+    for (int i = 0; i < 3; i++)
+        if (tensors_move(&m->cfg, part[i], DTYPE_F32, in, out, path, sum, e)) return -1;
+    return 0;
+}
+
+int state_save(const char *path, const State *s, const Model *m, Err *e) {
+    uint8_t h[STATE_HEADER] = {0};
+    uint64_t best;
+    Sum first = SUM_START, second = SUM_START;
+    Writer *out = writer_open(path, e);
+    if (!out) return -1;
+    int rc = state_move(m, NULL, NULL, path, &first, e);
+    memcpy(&best, &s->best, sizeof best);
+    memcpy(h, STATE_MAGIC, sizeof STATE_MAGIC);
+    memcpy(h + STATE_KEY, s->key, 64);
+    put64(h + STATE_VERSION, VERSION);
+    put64(h + STATE_STEP, (uint64_t)s->step);
+    put64(h + STATE_BEST, best);
+    put64(h + STATE_BEST_STEP, (uint64_t)s->best_step);
+    put64(h + STATE_SUM, sum_end(&first));
+    put64(h + STATE_OWN_SUM, sum_own(h, sizeof h, STATE_OWN_SUM));
+    if (rc == 0) rc = writer_put(out, h, sizeof h, e) ? -1 : state_move(m, NULL, out, path, &second, e);
+    return writer_close(out, rc == 0, e) ? -1 : rc;
+}
+
+// What the header says, if it is one, and one of this run, and its file as long as it must be.
+static int state_get(State *s, uint8_t *h, const Config *c, uint64_t file_bytes, const char *path, Err *e) {
+    uint64_t sum = get64(h + STATE_OWN_SUM), best = get64(h + STATE_BEST), weights;
+    if (memcmp(h, STATE_MAGIC, 8)) return err_set(e, "%s: is no state of a training run", path);
+    if (want(path, "version", (int64_t)get64(h + STATE_VERSION), VERSION, VERSION, e)) return -1;
+    if (sum != sum_own(h, STATE_HEADER, STATE_OWN_SUM))
+        return err_set(e, "%s: wrong checksum of the header\nhint: train without --resume", path);
+    if (memcmp(h + STATE_KEY, s->key, 64))
+        return err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
+                       "or train without --resume", path, (const char *)h + STATE_KEY, s->key);
+    s->step = (int64_t)get64(h + STATE_STEP);
+    s->best_step = (int64_t)get64(h + STATE_BEST_STEP);
+    memcpy(&s->best, &best, sizeof best);
+    if (isnan(s->best)) return err_set(e, "%s: best is not a number", path);
+    if (want(path, "unused bytes", (int64_t)get64(h + STATE_ZERO), 0, 0, e) ||
+        want(path, "step", s->step, 0, INT64_MAX, e) ||
+        want(path, "best_step", s->best_step, 0, s->step, e) ||
+        tensors_bytes(&weights, c, DTYPE_F32, path, e)) return -1;
+    int64_t bytes = STATE_HEADER + 3 * (int64_t)weights;
+    return want(path, "bytes in the file", (int64_t)file_bytes, bytes, bytes, e);
+}
+
+// On failure the state is as it was, but weights and moments may be half read.
+int state_load(const char *path, State *s, Model *m, Err *e) {
+    uint8_t h[STATE_HEADER];
+    struct stat st;
+    State found = *s;
+    Sum sum = SUM_START;
+    FILE *f = file_open(path, true, &st, e);
+    if (!f) return -1;
+    int rc = read_exactly(f, h, sizeof h, path, e) ||
+             state_get(&found, h, &m->cfg, (uint64_t)st.st_size, path, e) ||
+             state_move(m, f, NULL, path, &sum, e) ? -1 : 0;
+    fclose(f);
+    if (rc == 0 && sum_end(&sum) != get64(h + STATE_SUM))
+        rc = err_set(e, "%s: wrong checksum of the tensors\nhint: train without --resume", path);
+    if (rc == 0) *s = found;
+    return rc;
+}
+
+// ---- rows -------------------------------------------------------------------------------------------------
+enum { INSTRUCTION, INPUT, OUTPUT, FIELDS };
+static const char *const FIELD[FIELDS] = {"instruction", "input", "output"};
+enum { DATA_MAX = 1 << 30, ROW_MAX = 1 << 22 };    // bytes of a file; of a row, which a template may repeat
+
+static int row_fail(Err *e, const char *path, uint32_t line, const char *what, const char *wrong) {
+    return err_set(e, "%s:%" PRIu32 ": %s %s", path, line, what, wrong);
+}
+
+static int row_get(Row *row, const Json *j, uint32_t object, const char *path, Err *e) {
+    const char *text[FIELDS];
+    size_t n[FIELDS] = {0};
+    uint32_t line = j->node[object].line;
+    if (j->node[object].kind != JSON_OBJECT) return row_fail(e, path, line, "the row", "is not an object");
+    for (int i = 0; i < FIELDS; i++) {
+        uint32_t at = json_get(j, object, FIELD[i]);
+        const JsonNode *v = &j->node[at];
+        text[i] = "";
+        if (!at) continue;
+        if (v->kind != JSON_STRING) return row_fail(e, path, v->line, FIELD[i], "is not a string");
+        if (strlen(v->text) != v->len) return row_fail(e, path, v->line, FIELD[i], "holds \\u0000");
+        text[i] = v->text;
+        n[i] = v->len;
+    }
+    if (n[OUTPUT] == 0) return row_fail(e, path, line, "output", "is missing or empty");
+    if (n[INSTRUCTION] + n[INPUT] == 0)
+        return row_fail(e, path, line, "instruction and input", "are both missing or empty");
+    if (n[INSTRUCTION] + n[INPUT] + n[OUTPUT] > ROW_MAX)
+        return row_fail(e, path, line, "the row", "has more than 4 MiB of text");
+    uint64_t hash = hash64(text[INPUT], n[INPUT], hash64(text[INSTRUCTION], n[INSTRUCTION], 0));
+    *row = (Row){text[INSTRUCTION], text[INPUT], text[OUTPUT], line, hash};
+    return 0;
+}
+
+// The rows' strings lie in the parsed JSON, which is kept as their memory. What begins with [ is one array.
+int rows_load(Rows *r, const char *path, Err *e) {
+    uint8_t *data;
+    size_t bytes;
+    memset(r, 0, sizeof *r);
+    if (file_read(path, DATA_MAX, &data, &bytes, e)) return -1;
+    bool array = data[strspn((const char *)data, "\xEF\xBB\xBF \t\r\n")] == '[';
+    Json *j = r->memory = calloc(1, sizeof *j);
+    r->path = strdup(path);
+    int rc = j && r->path ? json_read(j, path, 1, data, bytes, !array, e) : err_memory(e, sizeof *j);
+    free(data);
+    if (rc) goto fail;
+    for (uint32_t at = array; at < j->nodes; at = j->node[at].next) r->n++;
+    if (r->n == 0) err_set(e, "%s: has no rows", path);
+    else if (!(r->row = calloc(r->n, sizeof *r->row))) err_memory(e, r->n * sizeof *r->row);
+    if (!r->row) goto fail;
+    uint32_t at = array;
+    for (size_t i = 0; i < r->n; i++, at = j->node[at].next)
+        if (row_get(&r->row[i], j, at, path, e)) goto fail;
+    return 0;
+fail:
+    rows_free(r);
+    return -1;
+}
+
+void rows_free(Rows *r) {
+    if (r->memory) json_free(r->memory);
+    free(r->memory), free(r->row), free(r->path);
+    memset(r, 0, sizeof *r);
+}
+
+// ---- templates --------------------------------------------------------------------------------------------
+// A template is parsed to pieces once and checked; then rendering a row cannot fail but for lack of memory.
+
+enum { PIECES_MAX = 256, IF_DEPTH = 8, NAME_BYTES = 64 };
+typedef struct {
+    enum { PIECE_TEXT, PIECE_FIELD, PIECE_SPECIAL, PIECE_TARGET, PIECE_IF, PIECE_ELSE, PIECE_ENDIF } kind;
+    const char *text;                 // PIECE_TEXT: n bytes of the template
+    size_t n;
+    int field;                        // PIECE_FIELD, PIECE_IF
+    int32_t token;                    // PIECE_SPECIAL
+} Piece;
+typedef struct {
+    Piece piece[PIECES_MAX];
+    int pieces;
+} Template;
+
+const char *template_named(const char *name) {
+    static const char *const known[][2] = {
+        {"alpaca",
+         "Below is an instruction that describes a task{?input}, paired with an input that provides further "
+         "context{/}. Write a response that appropriately completes the request.\n\n### Instruction:\n"
+         "{instruction}\n\n{?input}### Input:\n{input}\n\n{/}### Response:\n{target}{output}{eot}"},
+        {"chatml",
+         "{<|im_start|>}user\n{?instruction}{instruction}{?input}\n{input}{/}{:}{input}{/}{<|im_end|>}\n"
+         "{<|im_start|>}assistant\n{target}{output}{<|im_end|>}"},
+        {"plain", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}Answer:{target} {output}{eot}"},
+        {"none", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}{target}{output}{eot}"}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(name, known[i][0])) return known[i][1];
+    return NULL;
+}
+
+// What stands between braces.
+static int piece_named(Piece *p, const char *name, const Tokenizer *t, Err *e) {
+    *p = (Piece){.kind = PIECE_SPECIAL};
+    if (*name == '<' || !strcmp(name, "eot")) {
+        p->token = *name == '<' ? tokenizer_find(t, name) : t->eot;
+        if (p->token >= 0) return 0;
+        return err_set(e, "template: the tokenizer has no token for {%s}\nhint: another --template", name);
+    }
+    p->kind = !strcmp(name, "target") ? PIECE_TARGET : !strcmp(name, ":") ? PIECE_ELSE : PIECE_ENDIF;
+    if (p->kind != PIECE_ENDIF || !strcmp(name, "/")) return 0;
+    p->kind = *name == '?' ? PIECE_IF : PIECE_FIELD;
+    for (p->field = 0; p->field < FIELDS; p->field++)
+        if (!strcmp(name + (*name == '?'), FIELD[p->field])) return 0;
+    return err_set(e, "template: {%s} is unknown\nhint: there are {instruction} {input} {output} {target} "
+                   "{eot} {<|name|>} {?input} {:} {/}, and {{ is a brace", name);
+}
+
+// Do the pieces nest, and make one answer that the model can learn to end?
+static int template_order(const Template *tp, Err *e) {
+    int depth = 0, targets = 0, outputs = 0;
+    bool has_else[IF_DEPTH + 1] = {true};      // outside of any {?...} there can be no {:}
+    for (const Piece *p = tp->piece; p < tp->piece + tp->pieces; p++) {
+        if (p->kind == PIECE_IF && ++depth > IF_DEPTH) return err_set(e, "template: {?...} more than 8 deep");
+        if (p->kind == PIECE_IF) has_else[depth] = false;
+        if (p->kind == PIECE_ELSE && has_else[depth]) return err_set(e, "template: {:} without {?...}");
+        if (p->kind == PIECE_ELSE) has_else[depth] = true;
+        if (p->kind == PIECE_ENDIF && depth-- == 0) return err_set(e, "template: {/} without {?...}");
+        if (p->kind == PIECE_TARGET && (depth > 0 || targets++ > 0))
+            return err_set(e, "template: want one {target}, outside of {?...}");
+        if (p->kind != PIECE_FIELD || p->field != OUTPUT) continue;
+        if (targets == 0) return err_set(e, "template: {output} before {target} would give the answer away");
+        outputs += depth == 0;
+    }
+    if (depth > 0) return err_set(e, "template: {?...} without {/}");
+    if (targets == 0 || outputs == 0)
+        return err_set(e, "template: has no {%s}\nhint: end it with {target}{output}{eot}",
+                       targets ? "output} after {target" : "target");
+    if (tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL) return 0;
+    return err_set(e, "template: does not end with a special token\nhint: end it with {eot}");
+}
+
+static int template_parse(Template *tp, const char *template, const Tokenizer *t, Err *e) {
+    const char *s = template;
+    for (tp->pieces = 0; *s; tp->pieces++) {
+        Piece *p = &tp->piece[tp->pieces];
+        size_t n = strcspn(s, "{");
+        char name[NAME_BYTES];
+        if (tp->pieces == PIECES_MAX) return err_set(e, "template: has more than %d pieces", PIECES_MAX);
+        if (n > 0 || s[1] == '{') {
+            *p = (Piece){.kind = PIECE_TEXT, .text = s, .n = n > 0 ? n : 1};
+            s += n > 0 ? n : 2;
+            continue;
+        }
+        n = strcspn(s, "}");
+        if (!s[n] || n > sizeof name)
+            return err_set(e, "template: '{' without '}' at byte %td\nhint: {{ is a brace", s - template);
+        snprintf(name, n, "%s", s + 1);
+        if (piece_named(p, name, t, e)) return -1;
+        s += n + 1;
+    }
+    return template_order(tp, e);
+}
+
+int template_check(const char *template, const Tokenizer *t, Err *e) {
+    Template tp;
+    return template_parse(&tp, template, t, e);
+}
+
+// ---- encoding ---------------------------------------------------------------------------------------------
+typedef struct {
+    Tokenizer tok;                    // a copy: add_space is for the first text of a row only
+    uint8_t *text;                    // what the segment at hand has so far
+    int32_t *id;                      // of the row at hand
+    void *scratch;
+    size_t bytes, text_room, ids, id_room, scratch_room;
+} Encoder;
+
+static void encoder_free(Encoder *c) {
+    free(c->text), free(c->id), free(c->scratch);
+}
+
+static int encode_id(Encoder *c, int32_t id, Err *e) {
+    if (grow(&c->id, &c->id_room, c->ids + 1, sizeof id, e)) return -1;
+    c->id[c->ids++] = id;
+    return 0;
+}
+
+static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
+    if (n == 0) return 0;
+    if (grow(&c->id, &c->id_room, c->ids + n + 1, sizeof *c->id, e) ||
+        grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(n), 1, e)) return -1;
+    c->ids += tokenizer_encode(&c->tok, text, n, false, c->id + c->ids, c->scratch);
+    c->tok.add_space = false;
+    return 0;
+}
+
+// A new row or file.
+static int encode_begin(Encoder *c, const Tokenizer *t, Err *e) {
+    c->tok = *t;
+    c->ids = c->bytes = 0;
+    return t->bos >= 0 ? encode_id(c, t->bos, e) : 0;
+}
+
+static int segment_add(Encoder *c, const char *text, size_t n, Err *e) {
+    if (grow(&c->text, &c->text_room, c->bytes + n, 1, e)) return -1;
+    memcpy(c->text + c->bytes, text, n);
+    c->bytes += n;
+    return 0;
+}
+
+static int segment_end(Encoder *c, Err *e) {
+    size_t n = c->bytes;
+    c->bytes = 0;
+    return encode_text(c, c->text, n, e);
+}
+
+// A row to ids. Text is collected until a special token or {target} ends its segment, then encoded as one.
+static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t *prompt,
+                  Err *e) {
+    const char *field[FIELDS] = {row->instruction, row->input, row->output};
+    int rc = encode_begin(c, t, e), depth = 0;
+    int hidden = 0;                   // the depth of the {?...} whose part is left out, 0: none
+    for (const Piece *p = tp->piece; p < tp->piece + tp->pieces && rc == 0; p++) {
+        if (p->kind == PIECE_IF) {
+            depth++;
+            if (!hidden && !*field[p->field]) hidden = depth;
+        } else if (p->kind == PIECE_ELSE) {
+            hidden = hidden == depth ? 0 : hidden ? hidden : depth;
+        } else if (p->kind == PIECE_ENDIF) {
+            hidden = hidden == depth ? 0 : hidden;
+            depth--;
+        } else if (!hidden) {
+            if (p->kind == PIECE_TEXT) rc = segment_add(c, p->text, p->n, e);
+            else if (p->kind == PIECE_FIELD) rc = segment_add(c, field[p->field], strlen(field[p->field]), e);
+            else rc = segment_end(c, e);
+            if (p->kind == PIECE_TARGET) *prompt = c->ids;
+            if (p->kind == PIECE_SPECIAL && rc == 0) rc = encode_id(c, p->token, e);
+        }
+    }
+    return rc;
+}
+
+// ---- examples ---------------------------------------------------------------------------------------------
+typedef struct {                      // what Examples.memory is
+    Example *ex;
+    int32_t *tok;                     // of all examples, one after the other
+    uint8_t *taught;
+    size_t ex_room, tok_room;
+} Arena;
+
+static int examples_begin(Examples *x, const Tokenizer *t, size_t seq, Err *e) {
+    memset(x, 0, sizeof *x);
+    if (t->kind == TOK_NONE) return err_set(e, "the model has no tokenizer");
+    if (want("examples", "most tokens of a row", (int64_t)seq, 2, INT32_MAX, e)) return -1;
+    x->memory = calloc(1, sizeof(Arena));
+    return x->memory ? 0 : err_memory(e, sizeof(Arena));
+}
+
+static int examples_add(Examples *x, const int32_t *id, size_t len, size_t prompt, size_t row, uint64_t hash,
+                        Err *e) {
+    Arena *a = x->memory;
+    if (grow(&a->ex, &a->ex_room, x->n + 1, sizeof *a->ex, e) ||
+        grow(&a->tok, &a->tok_room, x->tokens + len, sizeof *id, e)) return -1;
+    memcpy(a->tok + x->tokens, id, len * sizeof *id);
+    x->tokens += len;
+    x->ex = a->ex;
+    x->ex[x->n++] = (Example){NULL, NULL, (uint32_t)len, (uint32_t)prompt, (uint32_t)row, hash};
+    return 0;
+}
+
+static void examples_count(Examples *x) {
+    x->tokens = x->targets = x->longest = 0;
+    for (const Example *ex = x->ex; ex < x->ex + x->n; ex++) {
+        x->tokens += ex->len;
+        for (uint32_t t = 0; t < ex->len; t++) x->targets += ex->taught[t];
+        if (ex->len > x->longest) x->longest = ex->len;
+    }
+}
+
+// The arena has stopped moving, so now the examples can point into it.
+static int examples_end(Examples *x, bool teach_prompt, Err *e) {
+    Arena *a = x->memory;
+    size_t at = 0;
+    if (!(a->taught = calloc(x->tokens, 1))) return err_memory(e, x->tokens);
+    for (Example *ex = x->ex; ex < x->ex + x->n; at += ex->len, ex++) {
+        ex->tok = a->tok + at;
+        ex->taught = a->taught + at;
+        for (uint32_t t = 1; t < ex->len; t++) ex->taught[t] = teach_prompt || t >= ex->prompt;
+    }
+    examples_count(x);
+    return 0;
+}
+
+// 1: the row is short enough, or is now; 0: drop it; -1: an error.
+static int row_fit(Encoder *c, size_t *prompt, size_t seq, TooLong mode, const char *path, const Row *row,
+                   Err *e) {
+    size_t over = c->ids > seq ? c->ids - seq : 0, kept = c->tok.bos >= 0;
+    if (over == 0) return 1;
+    if (mode == TOO_LONG_DROP) return 0;
+    if (mode == TOO_LONG_ERROR)
+        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu\nhint: --seq %zu, or "
+                       "--too-long cut or drop", path, row->line, c->ids, seq, c->ids);
+    if (over >= *prompt)              // one token must stay for the answer to follow
+        return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: --seq "
+                       "%zu, or --too-long drop", path, row->line, c->ids - *prompt, seq - 1, c->ids);
+    c->ids -= over;
+    *prompt -= over;
+    memmove(c->id + kept, c->id + kept + over, (c->ids - kept) * sizeof *c->id);
+    return 1;
+}
+
+int examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
+                  TooLong too_long, bool teach_prompt, Err *e) {
+    Template tp;
+    Encoder c = {.ids = 0};
+    int rc = -1;
+    if (examples_begin(x, t, seq, e) || template_parse(&tp, template, t, e)) goto out;
+    for (size_t i = 0; i < r->n; i++) {
+        const Row *row = &r->row[i];
+        size_t prompt = 0;
+        if (render(&c, &tp, row, t, &prompt, e)) goto out;
+        bool longer = c.ids > seq;
+        int fits = row_fit(&c, &prompt, seq, too_long, r->path, row, e);
+        if (fits < 0 || (fits && examples_add(x, c.id, c.ids, prompt, i, row->hash, e))) goto out;
+        x->cut += fits && longer;
+        x->dropped += !fits;
+    }
+    x->rows = r->n;
+    rc = x->n > 0 ? examples_end(x, teach_prompt, e)
+                  : err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
+out:
+    encoder_free(&c);
+    if (rc) examples_free(x);
+    return rc;
+}
+
+// The ids of a file in windows; the last token of one is the first of the next.
+static int windows_add(Examples *x, const Encoder *c, size_t seq, Err *e) {
+    for (size_t at = 0; at + 1 < c->ids; at += seq - 1) {
+        size_t len = c->ids - at < seq ? c->ids - at : seq;
+        uint64_t hash = 0;
+        for (size_t t = at; t < at + len; t++) hash = hash_number((uint64_t)c->id[t], hash);
+        if (examples_add(x, c->id + at, len, 1, x->n, hash, e)) return -1;
+    }
+    return 0;
+}
+
+int examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e) {
+    Encoder c = {.ids = 0};
+    uint8_t *data;
+    size_t n;
+    int rc = examples_begin(x, t, seq, e);
+    for (int i = 0; i < paths && rc == 0; i++) {
+        if ((rc = file_read(path[i], DATA_MAX, &data, &n, e))) break;
+        rc = encode_begin(&c, t, e) || encode_text(&c, data, n, e) ||
+             (t->eot >= 0 && encode_id(&c, t->eot, e)) || windows_add(x, &c, seq, e) ? -1 : 0;
+        free(data);
+        if (rc == 0 && (n == 0 || c.ids < 2)) rc = err_set(e, "%s: has no text to learn from", path[i]);
+    }
+    x->rows = x->n;
+    if (rc == 0) rc = examples_end(x, true, e);
+    encoder_free(&c);
+    if (rc) examples_free(x);
+    return rc;
+}
+
+void examples_free(Examples *x) {
+    Arena *a = x->memory;
+    if (a) free(a->ex), free(a->tok), free(a->taught);
+    free(a);
+    memset(x, 0, sizeof *x);
+}
+
+// ---- split, order, batch ----------------------------------------------------------------------------------
+static int by_row(const void *a, const void *b) {
+    uint32_t i = ((const Example *)a)->row, j = ((const Example *)b)->row;
+    return (i > j) - (i < j);
+}
+
+// Each example's side depends on its own hash alone. Those to train on move to the front; both stay in order.
+void examples_split(const Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held) {
+    size_t n = 0;
+    for (size_t i = 0; i < x->n; i++) {
+        Example ex = x->ex[i];
+        if ((double)(hash_number(ex.hash, seed) >> 11) * 0x1p-53 < fraction) continue;
+        x->ex[i] = x->ex[n];
+        x->ex[n++] = ex;
+    }
+    *train = (Examples){.ex = x->ex, .n = n, .rows = n};
+    *held = (Examples){.ex = x->ex + n, .n = x->n - n, .rows = x->n - n};
+    for (int i = 0; i < 2; i++, train = held) {
+        qsort(train->ex, train->n, sizeof *train->ex, by_row);
+        examples_count(train);
+    }
+}
+
+// Fisher and Yates: each permutation is equally likely.
+void order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch) {
+    Rng r = {hash_number(epoch, seed) | 1};            // not 0
+    for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
+    for (size_t i = n; i > 1; i--) {
+        size_t j = (size_t)rng_below(&r, i);
+        uint32_t last = order[i - 1];
+        order[i - 1] = order[j];
+        order[j] = last;
+    }
+}
+
+int batch_alloc(BatchMemory *b, size_t rows, size_t seq, Err *e) {
+    size_t room = 0;
+    memset(b, 0, sizeof *b);
+    if (rows > PTRDIFF_MAX / 3 / (seq + 1)) return err_memory(e, SIZE_MAX);
+    if (grow(&b->memory, &room, 2 * rows * seq + rows, sizeof *b->memory, e)) return -1;
+    b->view = (Batch){b->memory, b->memory + rows * seq, b->memory + 2 * rows * seq, NULL, rows, seq};
+    return 0;
+}
+
+// The last token of an example is a target only, no input. A batch may have fewer rows than there is room.
+size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows) {
+    size_t T = b->view.T, cells = (size_t)(b->view.target - b->view.tok), targets = 0;
+    int32_t *tok = b->memory, *target = tok + cells, *len = target + cells;
+    assert(rows * T <= cells);
+    for (size_t i = 0; i < rows; i++, tok += T, target += T) {
+        size_t n = ex[i]->len - 1;
+        assert(n <= T);
+        for (size_t t = 0; t < T; t++) {
+            bool asked = t < n && ex[i]->taught[t + 1];
+            tok[t] = t < n ? ex[i]->tok[t] : 0;
+            target[t] = asked ? ex[i]->tok[t + 1] : -1;
+            targets += asked;
+        }
+        len[i] = (int32_t)n;
+    }
+    b->view.B = rows;
+    return targets;
+}
+
+void batch_free(BatchMemory *b) {
+    free(b->memory);
+    memset(b, 0, sizeof *b);
+}

@@ -1,0 +1,473 @@
+// eval.c -- the program that measures: did fine-tuning help? Every comparison of two models is on the same
+// rows.
+//
+//     ./eval loss     how well a model predicts text, or the answers of pairs
+//     ./eval answers  what it answers to held-out rows, and how often that is exactly right
+#include "model.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- options ----------------------------------------------------------------------------------------------
+
+static struct {
+    const char *model, *vs, *data, *text, *template, *examples, *log;
+    int64_t shots, limit, max_tokens, batch, threads;
+    bool help, version, json;
+} opt = {.max_tokens = 64, .batch = 32};
+
+static Option OPTION[] = {
+    TEXT("--model", &opt.model, "FILE", "checkpoint to measure"),
+    TEXT("--vs", &opt.vs, "FILE", "a second one, on the same rows"),
+    TEXT("--data", &opt.data, "FILE", "held-out pairs: JSON array or JSON Lines"),
+    TEXT("--text", &opt.text, "FILE", "loss: raw text instead; further files may follow as plain words"),
+    TEXT("--template", &opt.template, "NAME",
+         "alpaca, chatml, plain, none; otherwise the checkpoint's own, or plain"),
+    INT("--shots", &opt.shots, 0, 100, "N", "answers: put the first N rows of --examples in each prompt"),
+    TEXT("--examples", &opt.examples, "FILE", "pairs for --shots"),
+    INT("--limit", &opt.limit, 1, 1e9, "N", "only the first N rows"),
+    INT("--max-tokens", &opt.max_tokens, 1, 1 << 20, "N", "answers: longest answer"),
+    INT("--batch", &opt.batch, 1, 4096, "N", "rows at once; changes no result"),
+    INT("--threads", &opt.threads, 1, 1024, "N", "otherwise all cores; changes no result"),
+    TEXT("--log", &opt.log, "FILE", "answers: each row's answers as a line of JSON"),
+    FLAG("--json", &opt.json, "the results as one line of JSON"),
+    FLAG("--help", &opt.help, "print this"),
+    FLAG("--version", &opt.version, "print the version"),
+};
+enum { OPTIONS = sizeof OPTION / sizeof OPTION[0], MAX_WORDS = 1000 };
+
+static void help(void) {
+    printf("eval -- measure models, side by side on the same rows (tune.c %s)\n\n"
+           "  ./eval loss    --model m.bin [--vs other.bin] --text book.txt\n"
+           "  ./eval loss    --model m.bin [--vs other.bin] --data held-out.json\n"
+           "  ./eval answers --model m.bin [--vs other.bin] --data held-out.json\n"
+           "  ./eval answers --model m.bin --data held-out.json --shots 3 --examples train.json\n\n",
+           TUNE_VERSION);
+    options_print(OPTION, OPTIONS);
+}
+
+// ---- a model with its data --------------------------------------------------------------------------------
+
+typedef struct {
+    Checkpoint k;
+    const char *template;
+    void *block;
+    Model m;
+    BatchMemory batch;
+} Loaded;
+
+static int load(Loaded *x, const char *path, Err *e) {
+    memset(x, 0, sizeof *x);
+    if (checkpoint_open(&x->k, path, e)) return -1;
+    if (x->k.tok.kind == TOK_NONE)
+        return err_set(e, "%s: has no tokenizer, want one to turn text into tokens", path);
+    if (opt.template && !template_named(opt.template))
+        return err_set(e, "--template: '%s', want alpaca, chatml, plain or none", opt.template);
+    bool own = !opt.template && x->k.template && *x->k.template;
+    x->template = own ? x->k.template : template_named(opt.template ? opt.template : "plain");
+    return opt.data ? template_check(x->template, &x->k.tok, e) : 0;
+}
+
+// Memory for rows of seq tokens at once and a cache of `cached` positions, and the weights in it
+static int prepare(Loaded *x, size_t rows, size_t seq, size_t cached, Err *e) {
+    Shape s = {rows, seq, 0, cached, false, opt.threads ? (int)opt.threads : cores()};
+    Plan p;
+    Fault f;
+    if (model_plan(&p, &x->k.cfg, &s, &f)) return err_fault(e, "memory plan", &f);
+    if (!(x->block = block_alloc(p.bytes, e))) return -1;
+    model_bind(&x->m, &p, x->block);
+    return checkpoint_read(&x->k, &x->m.w, e) || batch_alloc(&x->batch, rows, seq, e) ? -1 : 0;
+}
+
+static void unload(Loaded *x) {
+    batch_free(&x->batch);
+    block_free(x->block);
+    checkpoint_close(&x->k);
+}
+
+static void progress(const char *what, size_t done, size_t of) {
+    if (is_terminal(2)) fprintf(stderr, "\r%s %zu/%zu%s", what, done, of, done == of ? "\n" : "");
+}
+
+static size_t limited(size_t n) { return opt.limit && (size_t)opt.limit < n ? (size_t)opt.limit : n; }
+
+// ---- eval loss --------------------------------------------------------------------------------------------
+
+typedef struct { double nats; size_t targets, bytes, rows; } Loss;
+
+// Bytes of what is predicted: with them, models of different tokenizers can be compared
+static size_t taught_bytes(const Example *x, const Tokenizer *t) {
+    size_t sum = 0;
+    for (uint32_t i = 1; i < x->len; i++) {
+        size_t n;
+        tokenizer_decode(t, x->tok[i], &n);
+        if (x->taught[i] && t->flag[x->tok[i]] != TOKEN_SPECIAL) sum += n;
+    }
+    return sum;
+}
+
+static int loss_of(const char *path, const char *const *text, int texts, Loss *result, Err *e) {
+    int rc = -1;
+    Loaded x = {0};
+    Rows rows = {0};
+    Examples ex = {0};
+    *result = (Loss){0};
+    if (load(&x, path, e)) goto out;
+    size_t seq = (size_t)x.k.cfg.context + 1;
+    if (opt.data) {
+        if (rows_load(&rows, opt.data, e)) goto out;
+        if (examples_make(&ex, &rows, x.template, &x.k.tok, seq, TOO_LONG_ERROR, false, e)) goto out;
+    } else if (examples_text(&ex, text, texts, &x.k.tok, seq, e)) goto out;
+    size_t n = limited(ex.n), batch = (size_t)opt.batch;
+    if (prepare(&x, batch, ex.longest - 1, 0, e)) goto out;
+    for (size_t i = 0; i < n; i += batch) {
+        const Example *pick[4096];
+        size_t k = n - i < batch ? n - i : batch;
+        for (size_t j = 0; j < k; j++) {
+            pick[j] = &ex.ex[i + j];
+            result->bytes += taught_bytes(pick[j], &x.k.tok);
+        }
+        result->targets += batch_fill(&x.batch, pick, k);
+        Fault f;
+        if (model_forward(&x.m, &x.batch.view, &f)) { err_fault(e, path, &f); goto out; }
+        model_loss(&x.m, &x.batch.view, 0.0f, &result->nats, NULL);
+        progress("loss", i + k, n);
+    }
+    result->rows = n;
+    rc = 0;
+out:
+    examples_free(&ex);
+    rows_free(&rows);
+    unload(&x);
+    return rc;
+}
+
+static int eval_loss(const char *const *text, int texts, Err *e) {
+    Loss r[2];
+    const char *name[2] = {opt.model, opt.vs};
+    if (!opt.data == !opt.text)
+        return err_set(e, "want either --data FILE or --text FILE; hint: ./eval --help");
+    for (int i = 0; i < (opt.vs ? 2 : 1); i++)
+        if (loss_of(name[i], text, texts, &r[i], e)) return -1;
+    if (!opt.json)
+        printf("%-32s %8s %9s %10s %14s\n", "model", "targets", "loss", "perplexity", "bits per byte");
+    for (int i = 0; i < (opt.vs ? 2 : 1); i++) {
+        double mean = r[i].nats / (double)r[i].targets, bpb = r[i].nats / log(2.0) / (double)r[i].bytes;
+        if (opt.json)
+            printf(
+                "{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g, \"bits_per_byte\": %.9g}\n",
+                i, r[i].rows, r[i].targets, mean, bpb);
+        else printf("%-32.32s %8zu %9.4f %10.3f %14.4f\n", name[i], r[i].targets, mean, exp(mean), bpb);
+    }
+    return 0;
+}
+
+// ---- eval answers -----------------------------------------------------------------------------------------
+// Greedy decoding of many rows at once. A row stops at a special token, at --max-tokens, when its context is
+// full, or, where no reference answer has a line break, at the first line break: a base model that was never
+// taught to end its answer is judged by its first line.
+
+typedef struct {
+    char *text;                       // the answer, white space at both ends removed
+    size_t tokens;
+    bool right;                       // equal to the reference, whose ends are trimmed too
+} Answer;
+
+typedef struct {
+    Answer *answer;                   // (rows)
+    size_t right, prompt_tokens, tokens;
+    double seconds;
+} Answers;
+
+// The prompt of a row: the shots, each ended by an empty line instead of its end-of-turn, then the row up to
+// {target}
+typedef struct { int32_t *tok; size_t n; } Prompt;
+
+static int prompt_make(Prompt *p, const Example *row, const Examples *shots, const Tokenizer *t, Err *e) {
+    int32_t blank[4];
+    uint64_t scratch[64];
+    size_t blanks = 0, n = row->prompt;
+    if (shots->n && tokenizer_encode_size(2) <= sizeof scratch)
+        blanks = tokenizer_encode(t, (const uint8_t *)"\n\n", 2, false, blank, scratch);
+    for (size_t i = 0; i < shots->n; i++) n += shots->ex[i].len - 1 + blanks;
+    p->n = 0;
+    if (!(p->tok = malloc((n + 1) * sizeof *p->tok)))
+        return err_set(e, "no memory for a prompt of %zu tokens", n);
+    size_t bos = t->bos >= 0 ? 1 : 0;             // begin-of-text stands once, before all
+    for (size_t i = 0; i < shots->n; i++) {
+        size_t skip = i ? bos : 0, len = shots->ex[i].len - 1 - skip;
+        memcpy(p->tok + p->n, shots->ex[i].tok + skip, len * sizeof *p->tok);
+        memcpy(p->tok + p->n + len, blank, blanks * sizeof *p->tok);
+        p->n += len + blanks;
+    }
+    size_t skip = shots->n ? bos : 0;
+    memcpy(p->tok + p->n, row->tok + skip, (row->prompt - skip) * sizeof *p->tok);
+    p->n += row->prompt - skip;
+    return 0;
+}
+
+static char *trimmed(const uint8_t *s, size_t n, bool first_line) {
+    while (n && strchr(" \t\r\n", *s)) { s++; n--; }
+    const uint8_t *line = first_line ? memchr(s, '\n', n) : NULL;
+    if (line) n = (size_t)(line - s);
+    while (n && (s[n - 1] == 0 || strchr(" \t\r\n", s[n - 1]))) n--;
+    char *copy = malloc(n + 1);
+    if (copy) {
+        memcpy(copy, s, n);
+        copy[n] = 0;
+    }
+    return copy;
+}
+
+// Is there a line break after something else than white space?
+static bool line_ended(const uint8_t *s, size_t n) {
+    while (n && strchr(" \t\r\n", *s)) { s++; n--; }
+    return n && memchr(s, '\n', n);
+}
+
+// Decodes rows p[0..n) together; out[i] receives the bytes of row i's answer
+static int decode(Loaded *x, const Prompt *p, size_t n, size_t T, bool first_line, Answer *out, Err *e) {
+    int rc = -1;
+    size_t V = (size_t)x->k.cfg.vocab, room = x->m.shape.cached, live = n;
+    const Tokenizer *t = &x->k.tok;
+    int32_t *tok = calloc(n * T, sizeof *tok), *len = calloc(3 * n, sizeof *len), *past = len + n,
+            *rows = len + 2 * n;
+    int32_t *order = malloc(V * sizeof *order);
+    struct { uint8_t *s; size_t n, cap; } *buf = calloc(n, sizeof *buf);
+    Sampling greedy = {0.0f, 1, 1.0f, 1.0f};
+    Fault f;
+    if (!tok || !len || !order || !buf) { err_set(e, "no memory to decode %zu rows", n); goto out; }
+    for (size_t i = 0; i < n; i++) {
+        memcpy(tok + i * T, p[i].tok, p[i].n * sizeof *tok);
+        len[i] = (int32_t)p[i].n;
+        out[i] = (Answer){0};
+    }
+    Batch b = {tok, NULL, len, past, n, T};
+    while (live) {
+        if (model_forward(&x->m, &b, &f)) { err_fault(e, "decoding", &f); goto out; }
+        for (size_t i0 = 0, at = 0; i0 < n; i0 += HEAD_ROWS) {
+            size_t k = n - i0 < HEAD_ROWS ? n - i0 : HEAD_ROWS, heads = 0;
+            for (size_t i = i0; i < i0 + k; i++) {
+                at += (size_t)len[i];
+                if (len[i]) rows[heads++] = (int32_t)(at - 1);
+            }
+            float *logits = (float *)model_logits(&x->m, rows, heads);
+            for (size_t i = i0; i < i0 + k; i++) {
+                if (!len[i]) continue;
+                past[i] += len[i];
+                int32_t next = model_sample(logits, V, &greedy, NULL, 0, order, NULL);
+                logits += V;
+                size_t bytes;
+                bool known = next < (int32_t)t->vocab;
+                const uint8_t *s = known ? tokenizer_decode(t, next, &bytes) : NULL;
+                bool stop = !known || t->flag[next] == TOKEN_SPECIAL;
+                if (!stop) {
+                    if (buf[i].n + bytes > buf[i].cap) {
+                        size_t cap = 2 * (buf[i].n + bytes) + 64;
+                        uint8_t *grown = realloc(buf[i].s, cap);
+                        if (!grown) { err_set(e, "no memory for an answer of %zu bytes", cap); goto out; }
+                        buf[i].s = grown;
+                        buf[i].cap = cap;
+                    }
+                    memcpy(buf[i].s + buf[i].n, s, bytes);
+                    buf[i].n += bytes;
+                    out[i].tokens++;
+                    stop = first_line && line_ended(buf[i].s, buf[i].n);
+                }
+                stop = stop || out[i].tokens >= (size_t)opt.max_tokens || (size_t)past[i] + 1 > room;
+                len[i] = stop ? 0 : 1;
+                live -= stop;
+                tok[i * T] = next;
+            }
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!(out[i].text = trimmed(buf[i].s ? buf[i].s : (const uint8_t *)"", buf[i].n, first_line))) {
+            err_set(e, "no memory for an answer");
+            goto out;
+        }
+    rc = 0;
+out:
+    for (size_t i = 0; buf && i < n; i++) free(buf[i].s);
+    free(buf);
+    free(tok);
+    free(len);
+    free(order);
+    return rc;
+}
+
+static int answers_of(const char *path, const Rows *rows, const Rows *shot_rows, size_t n, bool first_line,
+                      Answers *a, Err *e) {
+    int rc = -1;
+    Loaded x = {0};
+    Examples ex = {0}, all_shots = {0};
+    Prompt *p = calloc(n, sizeof *p);
+    size_t longest = 0, batch = (size_t)opt.batch < n ? (size_t)opt.batch : n;
+    double start = seconds();
+    if (!p || !(a->answer = calloc(n, sizeof *a->answer))) {
+        err_set(e, "no memory for %zu rows", n);
+        goto out;
+    }
+    if (load(&x, path, e)) goto out;
+    size_t context = (size_t)x.k.cfg.context;
+    if (examples_make(&ex, rows, x.template, &x.k.tok, context + 1, TOO_LONG_ERROR, false, e)) goto out;
+    if (opt.shots &&
+        examples_make(&all_shots, shot_rows, x.template, &x.k.tok, context + 1, TOO_LONG_ERROR, false, e))
+        goto out;
+    Examples shots = all_shots;
+    shots.n = (size_t)opt.shots;
+    for (size_t i = 0; i < n; i++) {
+        if (prompt_make(&p[i], &ex.ex[i], &shots, &x.k.tok, e)) goto out;
+        if (p[i].n > longest) longest = p[i].n;
+        if (p[i].n == 0) {
+            err_set(e, "%s:%" PRIu32 ": the prompt has no token, want at least 1; hint: another --template",
+                    rows->path, rows->row[i].line);
+            goto out;
+        }
+        if (p[i].n > context) {
+            err_set(e,
+                    "%s:%" PRIu32
+                    ": the prompt has %zu tokens, want at most the context of %zu; hint: fewer --shots",
+                    rows->path, rows->row[i].line, p[i].n, context);
+            goto out;
+        }
+        a->prompt_tokens += p[i].n;
+    }
+    size_t cached = longest + (size_t)opt.max_tokens < context ? longest + (size_t)opt.max_tokens : context;
+    if (prepare(&x, batch, longest, cached, e)) goto out;
+    for (size_t i = 0; i < n; i += batch) {
+        size_t k = n - i < batch ? n - i : batch;
+        if (decode(&x, p + i, k, longest, first_line, a->answer + i, e)) goto out;
+        progress("answers", i + k, n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        char *want = trimmed((const uint8_t *)rows->row[i].output, strlen(rows->row[i].output), false);
+        if (!want) { err_set(e, "no memory for an answer"); goto out; }
+        a->answer[i].right = !strcmp(want, a->answer[i].text);
+        a->right += a->answer[i].right;
+        a->tokens += a->answer[i].tokens;
+        free(want);
+    }
+    a->seconds = seconds() - start;
+    rc = 0;
+out:
+    for (size_t i = 0; p && i < n; i++) free(p[i].tok);
+    free(p);
+    examples_free(&ex);
+    examples_free(&all_shots);
+    unload(&x);
+    return rc;
+}
+
+// How often the most frequent answer would be right: what a model must beat to have learned anything
+static size_t majority(const Rows *rows, size_t n, const char **answer) {
+    size_t best = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t same = 0;
+        for (size_t j = 0; j < n; j++) same += !strcmp(rows->row[i].output, rows->row[j].output);
+        if (same > best) { best = same; *answer = rows->row[i].output; }
+    }
+    return best;
+}
+
+static int log_answers(const Rows *rows, size_t n, const Answers *a, int models, Err *e) {
+    Log *log;
+    if (log_open(&log, opt.log, false, e)) return -1;
+    for (size_t i = 0; i < n; i++) {
+        const Row *r = &rows->row[i];
+        char *q[5] = {json_quote(r->instruction, strlen(r->instruction)),
+                      json_quote(r->input, strlen(r->input)), json_quote(r->output, strlen(r->output)),
+                      json_quote(a[0].answer[i].text, strlen(a[0].answer[i].text)),
+                      models > 1 ? json_quote(a[1].answer[i].text, strlen(a[1].answer[i].text)) : NULL};
+        if (q[0] && q[1] && q[2] && q[3])
+            log_line(
+                log,
+                "{\"row\": %zu, \"instruction\": %s, \"input\": %s, \"reference\": %s, \"answer\": %s%s%s}",
+                i, q[0], q[1], q[2], q[3], q[4] ? ", \"vs\": " : "", q[4] ? q[4] : "");
+        for (int k = 0; k < 5; k++) free(q[k]);
+    }
+    log_close(log);
+    return 0;
+}
+
+static int eval_answers(Err *e) {
+    int rc = -1, models = opt.vs ? 2 : 1;
+    Rows rows = {0}, shot_rows = {0};
+    Answers a[2] = {{0}, {0}};
+    const char *name[2] = {opt.model, opt.vs}, *most = "";
+    size_t n = 0;
+    if (!opt.data) return err_set(e, "want --data FILE, held-out pairs; hint: ./eval --help");
+    if (opt.shots && !opt.examples)
+        return err_set(e, "--shots needs --examples FILE, whose first rows go into the prompt");
+    if (rows_load(&rows, opt.data, e)) goto out;
+    if (opt.shots && rows_load(&shot_rows, opt.examples, e)) goto out;
+    if (opt.shots && (size_t)opt.shots > shot_rows.n) {
+        err_set(e, "--shots: %" PRId64 ", want at most the %zu rows of %s", opt.shots, shot_rows.n,
+                opt.examples);
+        goto out;
+    }
+    n = limited(rows.n);
+    bool first_line = true;
+    for (size_t i = 0; i < n; i++) first_line = first_line && !strchr(rows.row[i].output, '\n');
+    for (int i = 0; i < models; i++)
+        if (answers_of(name[i], &rows, &shot_rows, n, first_line, &a[i], e)) goto out;
+
+    size_t base = majority(&rows, n, &most), both = 0, only[2] = {0, 0};
+    for (size_t i = 0; i < n && models > 1; i++) {
+        bool first = a[0].answer[i].right, second = a[1].answer[i].right;
+        both += first && second;
+        only[0] += first && !second;
+        only[1] += second && !first;
+    }
+    double N = (double)n;
+    if (!opt.json)
+        printf("%-32s %12s %14s %14s %9s\n", "model", "exact match", "prompt tokens", "answer tokens",
+               "seconds");
+    for (int i = 0; i < models; i++)
+        if (opt.json)
+            printf("{\"model\": %d, \"rows\": %zu, \"shots\": %" PRId64
+                   ", \"exact_match\": %.6f, \"majority\": %.6f}\n",
+                   i, n, opt.shots, (double)a[i].right / N, (double)base / N);
+        else
+            printf("%-32.32s %12.3f %14.1f %14.1f %9.1f\n", name[i], (double)a[i].right / N,
+                   (double)a[i].prompt_tokens / N, (double)a[i].tokens / N, a[i].seconds);
+    if (!opt.json) {
+        printf("%-32.32s %12.3f   always '%.30s'; %zu rows, %" PRId64 " shots\n", "majority answer",
+               (double)base / N, most, n, opt.shots);
+        if (models > 1) printf("both right %zu, only the first %zu, only the second %zu, neither %zu\n",
+                               both, only[0], only[1], n - both - only[0] - only[1]);
+    }
+    rc = opt.log ? log_answers(&rows, n, a, models, e) : 0;
+out:
+    for (int i = 0; i < 2; i++) {
+        for (size_t k = 0; a[i].answer && k < n; k++) free(a[i].answer[k].text);
+        free(a[i].answer);
+    }
+    rows_free(&rows);
+    rows_free(&shot_rows);
+    return rc;
+}
+
+int main(int argc, char **argv) {
+    Err e;
+    const char *words[MAX_WORDS];
+    int n = 0, rc = options_parse(OPTION, OPTIONS, argc, argv, words, MAX_WORDS, &n, &e);
+    if (!rc && (opt.help || opt.version)) {
+        if (opt.help) help();
+        else printf("tune.c %s\n", TUNE_VERSION);
+        return EXIT_SUCCESS;
+    }
+    const char *what = n ? words[0] : "";
+    if (!rc && n > 1 && !opt.text)
+        rc = err_set(&e, "'%s': a word that belongs to no option; hint: ./eval --help", words[1]);
+    if (!rc && strcmp(what, "loss") && strcmp(what, "answers"))
+        rc = err_set(&e, "'%s', want loss or answers first; hint: ./eval --help", what);
+    if (!rc && !opt.model) rc = err_set(&e, "want --model FILE; hint: ./eval --help");
+    words[0] = opt.text;
+    if (!rc) rc = !strcmp(what, "loss") ? eval_loss(words, n, &e) : eval_answers(&e);
+    if (!rc && fflush(stdout)) rc = err_set(&e, "cannot write the results to stdout");
+    if (rc) fprintf(stderr, "eval: %s\n", e.msg);
+    return rc ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,1416 @@
+// model.c -- the transformer: tensor table, memory plan, kernels, forward and backward, AdamW, sampling.
+// Pure: memory in, memory out. No file, no clock, no printing, no allocation, no globals but constant tables.
+//
+// Read model.h first: it has the letters (N, C, A, Q, F1, ...) and the shapes. Then top to bottom:
+//     own functions -> configuration -> tensor table -> memory plan -> matrix product -> norm -> a layer ->
+//     activation -> rotary positions -> attention -> embedding -> head and loss -> model_forward and
+//     model_backward, which call them all -> AdamW -> random numbers -> sampling
+//
+// Invariants. Forward overwrites (=), backward accumulates into weight gradients (+=), so these are zeroed once
+// per step. Every sum has one written order, which depends on nothing but the shapes: not on threads, not on how
+// many rows are computed at once, not on the compiler. dev/NUMERICS.md lists them all. Fused multiply-adds happen
+// where fmaf is written and nowhere else (-ffp-contract=off).
+//
+// Each OpenMP loop says who writes what; no loop has a reduction, so thread counts change no bit.
+#include "model.h"
+#include <assert.h>
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+// ---- own functions ----------------------------------------------------------------------------------------
+// libm's exp, log, sin and cos differ from system to system in the last bit, so these are the project's own.
+// Square roots and fmaf are exact by IEEE 754 and are the compiler's, or the emulation below.
+#if defined(__FAST_MATH__) || (FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16)
+#error "float arithmetic must be IEEE 754's: compile without -ffast-math, and on 32-bit x86 with -msse2 -mfpmath=sse"
+#endif
+
+static uint64_t bits_of(double x)     { uint64_t u; memcpy(&u, &x, sizeof u); return u; }
+static double   double_of(uint64_t u) { double x;   memcpy(&x, &u, sizeof x); return x; }
+
+#ifdef MODEL_DOUBLE
+// The seam for tests/test_grad.c, which compiles this file with `float` defined as `double` to compare
+// gradients with finite differences: there the fused product is the double one, and exp is libm's.
+#define fmaf fma
+#define sqrtf sqrt
+static double exp_own(double x) { return exp(x); }
+#else
+
+#if !defined(FP_FAST_FMAF) && !defined(__FMA__) && !defined(__ARM_FEATURE_FMA)
+// No fused multiply-add in the target: a*b is exact in double (24 + 24 <= 53 bits). The sum is rounded to odd,
+// that is, where it is inexact its last bit is set; rounding that to float then gives the correctly rounded
+// result (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums").
+static inline float fmaf_exact(float a, float b, float c) {
+    double p = (double)a * (double)b, q = (double)c, s = p + q;
+    double t = s - p, e = (p - (s - t)) + (q - t);              // s + e = p + q exactly (Knuth's two-sum)
+    uint64_t u = bits_of(s);
+    if ((e > 0.0 || e < 0.0) && (u & 1) == 0) u += (e > 0.0) == (s > 0.0) ? 1 : (uint64_t)-1;
+    return (float)double_of(u);
+}
+#define fmaf fmaf_exact
+#endif
+
+// exp(x) for a float; error below 1.1 units in the last place (tested over the whole range). x = n ln 2 + r with
+// |r| <= ln 2 / 2, exp(x) = 2^n exp(r), exp(r) = 1 + r + r^2 p(r), p near that of Moshier's Cephes. Below -87 the
+// result is 0, above 88 it stays at exp(88): it is never infinite, and NaN stays NaN.
+static inline float exp_own(float x) {
+    float y = x > 88.0f ? 88.0f : x;
+    y = y < -87.0f ? -87.0f : y;
+    float shifted = fmaf(y, 0x1.715476p+0f, 0x1.8p+23f);        // adding 1.5 * 2^23 rounds to a whole number
+    float n = shifted - 0x1.8p+23f;
+    float r = fmaf(n, -0x1.63p-1f, y);                          // ln 2 in two parts, the first product exact
+    r = fmaf(n, 0x1.bd0106p-13f, r);
+    float p = 0x1.a0d2cep-13f;
+    p = fmaf(p, r, 0x1.6e879cp-10f);
+    p = fmaf(p, r, 0x1.1112ap-7f);
+    p = fmaf(p, r, 0x1.555456p-5f);
+    p = fmaf(p, r, 0x1.55555p-3f);
+    p = fmaf(p, r, 0.5f);
+    p = fmaf(p, r * r, r) + 1.0f;
+    uint32_t u;                                                 // n stands in the low bits of shifted:
+    memcpy(&u, &shifted, sizeof u);                             // moved into the exponent it makes 2^n
+    u = (u + 127) << 23;
+    float scale;
+    memcpy(&scale, &u, sizeof scale);
+    return x < -87.0f ? 0.0f : p * scale;
+}
+#endif
+
+// log(x) for x > 0, finite: x = 2^e m with m in (sqrt(1/2), sqrt 2], and with s = (m-1)/(m+1)
+// log m = 2 (s + s^3/3 + s^5/5 + ...)
+static double log_own(double x) {
+    uint64_t u = bits_of(x);
+    int e = (int)(u >> 52) - 1023;
+    double m = double_of((u & 0xfffffffffffffu) | 0x3ff0000000000000u);
+    if (m > 0x1.6a09e667f3bcdp+0) { m *= 0.5; e++; }
+    double s = (m - 1.0) / (m + 1.0), q = s * s, sum = 0.0;
+    for (int k = 23; k >= 3; k -= 2) sum = (sum + 1.0 / k) * q; // |s| < 0.172: the next term is below 1e-19
+    return (double)e * 0x1.62e42fefa39efp-1 + 2.0 * (s + s * sum);
+}
+
+// exp(x) in double for |x| < 700, used for tables only: Taylor's series on |r| <= ln 2 / 2
+static double exp_double(double x) {
+    double shifted = x * 0x1.71547652b82fep+0 + 0x1.8p+52, n = shifted - 0x1.8p+52;
+    double r = (x - n * 0x1.62e42fefa38p-1) - n * 0x1.ef35793c7673p-45, sum = 0.0;
+    for (int k = 14; k >= 1; k--) sum = (sum + 1.0) * r / k;
+    return (sum + 1.0) * double_of((uint64_t)((int64_t)n + 1023) << 52);
+}
+
+// sin and cos of |x| <= 2^20 in double: x = n pi/2 + r, pi/2 in three parts, Taylor's series on |r| <= pi/4
+static void sincos_own(double x, double *sine, double *cosine) {
+    double n = (x * 0x1.45f306dc9c883p-1 + 0x1.8p+52) - 0x1.8p+52;
+    double r = ((x - n * 0x1.921fb544p+0) - n * 0x1.0b4611a6p-34) - n * 0x1.3198a2e037073p-69;
+    double q = r * r, s = 0.0, c = 0.0;
+    for (int k = 19; k >= 3; k -= 2) s = (s + 1.0) * -q / (double)(k * (k - 1));
+    for (int k = 18; k >= 2; k -= 2) c = (c + 1.0) * -q / (double)(k * (k - 1));
+    s = (s + 1.0) * r;
+    c = c + 1.0;
+    int quadrant = (int)((int64_t)n & 3);
+    *sine   = quadrant == 0 ? s : quadrant == 1 ? c : quadrant == 2 ? -s : -c;
+    *cosine = quadrant == 0 ? c : quadrant == 1 ? -s : quadrant == 2 ? -c : s;
+}
+
+// Sums along a row go into 16 virtual lanes, element i into lane i mod 16, and the lanes are added as a fixed
+// tree. A compiler turns the lanes into vectors of any width; every machine gets the same bits.
+enum { LANES = 16 };
+static float lanes_sum(float *lane) {
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+static float row_sum(const float *x, size_t n) {
+    float lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++) lane[j] += x[i + j];
+    for (size_t j = 0; i < n; i++, j++) lane[j] += x[i];
+    return lanes_sum(lane);
+}
+
+static float row_dot(const float *x, const float *y, size_t n) {
+    float lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++) lane[j] = fmaf(x[i + j], y[i + j], lane[j]);
+    for (size_t j = 0; i < n; i++, j++) lane[j] = fmaf(x[i], y[i], lane[j]);
+    return lanes_sum(lane);
+}
+
+static float row_max(const float *x, size_t n) {
+    float lane[LANES];
+    for (size_t j = 0; j < LANES; j++) lane[j] = x[0];
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    for (; i < n; i++) lane[0] = x[i] > lane[0] ? x[i] : lane[0];
+    for (size_t j = 1; j < LANES; j++) lane[0] = lane[j] > lane[0] ? lane[j] : lane[0];
+    return lane[0];
+}
+
+static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+// Share w of n things for one of `of` workers: [share(n,w,of), share(n,w+1,of))
+static size_t share(size_t n, int w, int of) {
+    size_t parts = (size_t)of, k = (size_t)w;
+    return n / parts * k + n % parts * k / parts;
+}
+
+// ---- configuration ----------------------------------------------------------------------------------------
+
+#define FIELD(name, lo, hi) {#name, offsetof(Config, name), lo, hi}
+const ConfigField CONFIG_FIELD[CONFIG_INTS] = {
+    FIELD(vocab, 1, 1 << 20),   FIELD(context, 1, 1 << 20),  FIELD(layers, 1, 1 << 10),
+    FIELD(heads, 1, 1 << 10),   FIELD(kv_heads, 1, 1 << 10), FIELD(head_size, 1, 1 << 10),
+    FIELD(width, 1, 1 << 16),   FIELD(hidden, 1, 1 << 18),   FIELD(rms, 0, 1),
+    FIELD(rope, 0, 1),          FIELD(swiglu, 0, 1),         FIELD(bias, 0, 1),
+    FIELD(qkv_bias, 0, 1),      FIELD(qk_norm, 0, 1),        FIELD(tied, 0, 1),
+    FIELD(rope_context, 0, 1 << 20),
+};
+
+static int fault(Fault *f, const char *what, int64_t value, int64_t lo, int64_t hi) {
+    *f = (Fault){what, value, lo, hi};
+    return -1;
+}
+
+// The same for a float: shown as the nearest whole number, and as one out of range if that lies inside or is none.
+static int fault_real(Fault *f, const char *what, float value, int64_t lo, int64_t hi) {
+    bool shown = value >= -1e9f && value <= 1e9f && ((int64_t)value < lo || (int64_t)value > hi);
+    return fault(f, what, shown ? (int64_t)value : lo - 1, lo, hi);
+}
+
+int model_check(const Config *c, Fault *f) {
+    for (int i = 0; i < CONFIG_INTS; i++) {
+        int32_t v;
+        memcpy(&v, (const char *)c + CONFIG_FIELD[i].where, sizeof v);
+        if (v < CONFIG_FIELD[i].lo || v > CONFIG_FIELD[i].hi)
+            return fault(f, CONFIG_FIELD[i].name, v, CONFIG_FIELD[i].lo, CONFIG_FIELD[i].hi);
+    }
+    if (c->heads % c->kv_heads) return fault(f, "heads modulo kv_heads", c->heads % c->kv_heads, 0, 0);
+    if (c->rope && c->head_size % 2) return fault(f, "head_size modulo 2, with rotary positions", 1, 0, 0);
+    if (!(c->norm_eps >= 0.0f && c->norm_eps <= 1.0f)) return fault_real(f, "norm_eps", c->norm_eps, 0, 1);
+    if (!c->rope) return 0;
+    if (!(c->rope_theta >= 1.0f && c->rope_theta <= 1e9f))
+        return fault_real(f, "rope_theta", c->rope_theta, 1, 1000000000);
+    if (!c->rope_context) return 0;
+    if (!(c->rope_factor >= 1.0f && c->rope_factor <= 1e4f))
+        return fault_real(f, "rope_factor", c->rope_factor, 1, 10000);
+    if (!(c->rope_low > 0.0f && c->rope_low <= 1e4f)) return fault_real(f, "rope_low", c->rope_low, 0, 10000);
+    if (!(c->rope_high > c->rope_low && c->rope_high <= 1e4f))
+        return fault_real(f, "rope_high, with rope_low below it", c->rope_high, 0, 10000);
+    return 0;
+}
+
+// The sizes that are used everywhere, as size_t and under their letters.
+typedef struct { size_t V, P, L, NH, NKV, HS, C, F, A, KV, Q, F1; } Dims;
+static Dims dims_of(const Config *c) {
+    Dims d = {(size_t)c->vocab, (size_t)c->context, (size_t)c->layers, (size_t)c->heads, (size_t)c->kv_heads,
+              (size_t)c->head_size, (size_t)c->width, (size_t)c->hidden, 0, 0, 0, 0};
+    d.A = d.NH * d.HS;
+    d.KV = d.NKV * d.HS;
+    d.Q = d.A + 2 * d.KV;
+    d.F1 = c->swiglu ? 2 * d.F : d.F;
+    return d;
+}
+
+// ---- tensor table -----------------------------------------------------------------------------------------
+// The one list of tensors. Loader, saver, initialiser, optimizer, plan and tests walk it; checkpoint order.
+
+typedef enum { DIM_1, DIM_L, DIM_V, DIM_P, DIM_C, DIM_A, DIM_Q, DIM_HS, DIM_F, DIM_F1 } Dim;
+typedef enum { ALWAYS, IF_LEARNED_POS, IF_LAYERNORM, IF_BIAS, IF_QKV_BIAS, IF_QK_NORM, IF_UNTIED } When;
+typedef enum { ZERO, ONE, NORMAL, NORMAL_OUT } Init;    // _OUT: matrices that write into the residual stream
+
+typedef struct {
+    const char *name;
+    size_t where;
+    Dim dim[3];
+    When when;
+    bool decay;                       // weight decay pulls on matrices, not on gains, shifts and biases
+    Init init;
+} TensorSpec;
+
+#define T_(field) #field, offsetof(Params, field)
+static const TensorSpec TENSOR[] = {
+    {T_(wte),   {DIM_V, DIM_C, DIM_1},  ALWAYS,         true,  NORMAL},
+    {T_(wpe),   {DIM_P, DIM_C, DIM_1},  IF_LEARNED_POS, true,  NORMAL},
+    {T_(ln1w),  {DIM_L, DIM_C, DIM_1},  ALWAYS,         false, ONE},
+    {T_(ln1b),  {DIM_L, DIM_C, DIM_1},  IF_LAYERNORM,   false, ZERO},
+    {T_(qkvw),  {DIM_L, DIM_C, DIM_Q},  ALWAYS,         true,  NORMAL},
+    {T_(qkvb),  {DIM_L, DIM_Q, DIM_1},  IF_QKV_BIAS,    false, ZERO},
+    {T_(qnw),   {DIM_L, DIM_HS, DIM_1}, IF_QK_NORM,     false, ONE},
+    {T_(knw),   {DIM_L, DIM_HS, DIM_1}, IF_QK_NORM,     false, ONE},
+    {T_(projw), {DIM_L, DIM_A, DIM_C},  ALWAYS,         true,  NORMAL_OUT},
+    {T_(projb), {DIM_L, DIM_C, DIM_1},  IF_BIAS,        false, ZERO},
+    {T_(ln2w),  {DIM_L, DIM_C, DIM_1},  ALWAYS,         false, ONE},
+    {T_(ln2b),  {DIM_L, DIM_C, DIM_1},  IF_LAYERNORM,   false, ZERO},
+    {T_(fc1w),  {DIM_L, DIM_C, DIM_F1}, ALWAYS,         true,  NORMAL},
+    {T_(fc1b),  {DIM_L, DIM_F1, DIM_1}, IF_BIAS,        false, ZERO},
+    {T_(fc2w),  {DIM_L, DIM_F, DIM_C},  ALWAYS,         true,  NORMAL_OUT},
+    {T_(fc2b),  {DIM_L, DIM_C, DIM_1},  IF_BIAS,        false, ZERO},
+    {T_(lnfw),  {DIM_C, DIM_1, DIM_1},  ALWAYS,         false, ONE},
+    {T_(lnfb),  {DIM_C, DIM_1, DIM_1},  IF_LAYERNORM,   false, ZERO},
+    {T_(head),  {DIM_V, DIM_C, DIM_1},  IF_UNTIED,      true,  NORMAL},
+};
+#undef T_
+typedef char every_param_listed[sizeof TENSOR / sizeof TENSOR[0] == TENSORS ? 1 : -1];
+
+static bool tensor_exists(const Config *c, When when) {
+    switch (when) {
+    case IF_LEARNED_POS: return !c->rope;
+    case IF_LAYERNORM:   return !c->rms;
+    case IF_BIAS:        return c->bias;
+    case IF_QKV_BIAS:    return c->bias || c->qkv_bias;
+    case IF_QK_NORM:     return c->qk_norm;
+    case IF_UNTIED:      return !c->tied;
+    case ALWAYS:         break;
+    }
+    return true;
+}
+
+// a*b and a+b that stay at SIZE_MAX instead of wrapping, so that one check at the end of a plan is enough
+static size_t mul(size_t a, size_t b) { return a && b > SIZE_MAX / a ? SIZE_MAX : a * b; }
+static size_t add(size_t a, size_t b) { return b > SIZE_MAX - a ? SIZE_MAX : a + b; }
+
+Tensor model_tensor(const Config *c, int i) {
+    const TensorSpec *s = &TENSOR[i];
+    Dims d = dims_of(c);
+    const size_t size[] = {1, d.L, d.V, d.P, d.C, d.A, d.Q, d.HS, d.F, d.F1};    // in the order of Dim
+    Tensor t = {.name = s->name, .where = s->where, .dim = {size[s->dim[0]], size[s->dim[1]], size[s->dim[2]]},
+                .stacked = s->dim[0] == DIM_L, .decay = s->decay};
+    if (tensor_exists(c, s->when)) t.size = mul(mul(t.dim[0], t.dim[1]), t.dim[2]);
+    return t;
+}
+
+float *tensor_data(const Params *p, const Tensor *t) {
+    float *x;
+    memcpy(&x, (const char *)p + t->where, sizeof x);
+    return x;
+}
+
+size_t model_params(const Config *c) {
+    size_t n = 0;
+    for (int i = 0; i < TENSORS; i++) n = add(n, model_tensor(c, i).size);
+    return n;
+}
+
+// ---- memory plan ------------------------------------------------------------------------------------------
+
+// The matrix product's tile of MR x NR outputs lives in registers: 12 x 32 takes 24 of AVX-512's 32 registers of
+// 16 floats, 4 x 24 takes 12 of AVX2's 16 registers of 8. KC rows of a panel of b stay in the first cache while
+// MC rows of a stay in the second. The choice changes the speed and no bit.
+#if defined(__AVX512F__)
+enum { MR = 12, NR = 32 };
+#else
+enum { MR = 4, NR = 24 };
+#endif
+enum { KC = 256, MC = 480 };                      // MC is a multiple of MR
+enum { STRIP = 96 };                              // queries that attention handles at once
+enum { CHUNK = 1 << 16 };                         // elements to one partial sum of the gradient norm
+enum { ALIGN = 64 };
+
+static void plan_add(Plan *p, const char *name, size_t where, size_t count, size_t unit) {
+    if (count == 0) return;
+    assert(p->items < PLAN_MAX);
+    size_t bytes = mul(add(mul(count, unit), ALIGN - 1) / ALIGN, ALIGN);
+    p->item[p->items++] = (PlanItem){name, where, p->bytes, bytes};
+    p->bytes = add(p->bytes, bytes);
+}
+
+// Tensors lie in their section in checkpoint order, each at a multiple of ALIGN bytes (more in the double build).
+static size_t tensor_room(const Tensor *t) {
+    enum { FLOATS = ALIGN / 4 };
+    return mul(add(t->size, FLOATS - 1) / FLOATS, FLOATS);
+}
+
+int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
+    if (model_check(c, f)) return -1;
+    if (s->rows < 1 || s->rows > 1 << 20) return fault(f, "rows at once", (int64_t)s->rows, 1, 1 << 20);
+    if (s->seq < 1 || s->seq > (size_t)c->context)
+        return fault(f, "tokens in a row", (int64_t)s->seq, 1, c->context);
+    if (s->rows > INT32_MAX / s->seq)
+        return fault(f, "rows at once", (int64_t)s->rows, 1, (int64_t)(INT32_MAX / s->seq));
+    if (s->cached > (size_t)c->context)
+        return fault(f, "positions in the cache", (int64_t)s->cached, 0, c->context);
+    if (s->train && s->cached)
+        return fault(f, "positions in the cache, when training", (int64_t)s->cached, 0, 0);
+    if (s->train && s->step_tokens < 1) return fault(f, "tokens in a step", 0, 1, INT64_MAX);
+    if (s->threads < 1 || s->threads > 1024) return fault(f, "threads", s->threads, 1, 1024);
+
+    memset(p, 0, sizeof *p);
+    p->cfg = *c;
+    p->shape = *s;
+    Dims d = dims_of(c);
+    size_t N = mul(s->rows, s->seq), T = max_size(s->seq, s->cached), R = min_size(N, HEAD_ROWS);
+    size_t kept = s->train ? d.L : 1;             // slots of what the backward pass needs again
+    size_t params = 0, chunks = 0;
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(c, i);
+        params = add(params, tensor_room(&t));
+        chunks = max_size(chunks, t.size / CHUNK + 1);
+    }
+#define ADD(field, name, count) plan_add(p, name, offsetof(Model, field), count, sizeof *((Model *)0)->field)
+    plan_add(p, "weights", offsetof(Model, w), params, sizeof(float));
+    if (s->train) {
+        plan_add(p, "gradients", offsetof(Model, g), params, sizeof(float));
+        plan_add(p, "AdamW first moments", offsetof(Model, m1), params, sizeof(float));
+        plan_add(p, "AdamW second moments", offsetof(Model, m2), params, sizeof(float));
+        size_t S = min_size(d.V, s->step_tokens);
+        ADD(x.slot,    "lookup gradients", mul(S, d.C));
+        ADD(x.slotof,  "lookup slots of tokens", d.V);
+        ADD(x.slottok, "lookup tokens of slots", S);
+    }
+    ADD(x.res,     "residual stream", mul(mul(s->train ? d.L + 1 : 1, N), d.C));
+    ADD(x.mid,     "residual stream, middle", mul(mul(kept, N), d.C));
+    ADD(x.ln1stat, "norm 1 statistics", mul(mul(kept, N), 2));
+    ADD(x.ln2stat, "norm 2 statistics", mul(mul(kept, N), 2));
+    ADD(x.qkv,     "queries, keys, values", mul(mul(kept, N), d.Q));
+    if (c->qk_norm) {
+        ADD(x.qkraw,  "queries, keys before norm", mul(mul(kept, N), d.A + d.KV));
+        ADD(x.qkstat, "query, key norm statistics", mul(mul(kept, N), d.NH + d.NKV));
+    }
+    ADD(x.attstat, "attention statistics", mul(mul(mul(kept, N), d.NH), 2));
+    ADD(x.atty,    "attention output", mul(mul(kept, N), d.A));
+    ADD(x.fc1,     "MLP before activation", mul(mul(kept, N), d.F1));
+    ADD(x.norm,    "norm output", mul(N, d.C));
+    ADD(x.act,     "MLP after activation", mul(N, d.F));
+    ADD(x.branch,  "branch output", mul(N, d.C));
+    if (s->train) {
+        ADD(x.dres,  "gradient of residual stream", mul(N, d.C));
+        ADD(x.dnorm, "gradient of norm output", mul(N, d.C));
+        ADD(x.datt,  "gradient of attention output", mul(N, d.A));
+        ADD(x.dact,  "gradient after activation", mul(N, d.F));
+        ADD(x.dbig,  "gradient of q,k,v or MLP", mul(N, max_size(d.Q, d.F1)));
+        ADD(x.dheadin, "head: gradient of rows", mul(R, d.C));
+    }
+    ADD(x.headin,  "head: rows after norm", mul(R, d.C));
+    ADD(x.lnfstat, "head: norm statistics", mul(R, 2));
+    ADD(x.logits,  "head: logits", mul(R, d.V));
+    if (c->rope) ADD(x.rope, "rotary table", mul(T, d.HS));
+    ADD(x.keys,    "cache of keys", mul(mul(mul(d.L, s->rows), s->cached), d.KV));
+    ADD(x.values,  "cache of values", mul(mul(mul(d.L, s->rows), s->cached), d.KV));
+    ADD(x.tok,     "token ids", N);
+    ADD(x.pos,     "positions", N);
+    ADD(x.hrow,    "head: row numbers", N);
+    ADD(x.htarget, "head: targets", N);
+    ADD(x.start,   "first token of each row", s->rows + 1);
+    ADD(x.partial, "partial sums", max_size(chunks, R));
+    // Each thread: a packed block of a, a packed panel of b, two strips of attention scores.
+    size_t scratch = add(MC * KC + KC * NR, mul(2 * STRIP, T));
+    ADD(x.scratch, "scratch of the threads", mul(scratch, (size_t)s->threads));
+#undef ADD
+    if (p->bytes > SIZE_MAX / 2)
+        return fault(f, "bytes of memory needed", INT64_MAX, 1, (int64_t)(SIZE_MAX / 2));
+    return 0;
+}
+
+static void params_bind(Params *p, const Config *c, float *at) {
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(c, i);
+        float *x = t.size ? at : NULL;
+        memcpy((char *)p + t.where, &x, sizeof x);
+        at += tensor_room(&t);
+    }
+}
+
+static void rope_table(const Model *m, size_t positions);
+
+void model_bind(Model *m, const Plan *p, void *block) {
+    memset(m, 0, sizeof *m);
+    m->cfg = p->cfg;
+    m->shape = p->shape;
+    const Shape *s = &m->shape;
+    size_t T = max_size(s->seq, s->cached);
+    m->scratch = MC * KC + KC * NR + 2 * STRIP * T;
+    for (int i = 0; i < p->items; i++) {
+        void *at = (char *)block + p->item[i].offset;
+        memcpy((char *)m + p->item[i].where, &at, sizeof at);
+    }
+    params_bind(&m->w, &m->cfg, m->w.wte);        // the section's address stands in its first pointer
+    if (s->train) {
+        params_bind(&m->g, &m->cfg, m->g.wte);
+        params_bind(&m->m1, &m->cfg, m->m1.wte);
+        params_bind(&m->m2, &m->cfg, m->m2.wte);
+        for (int32_t v = 0; v < m->cfg.vocab; v++) m->x.slotof[v] = -1;
+    }
+    if (m->cfg.rope) rope_table(m, T);
+}
+
+// ---- matrix product ---------------------------------------------------------------------------------------
+// Every layer, forward and backward, is this one product. A Mat is a view: to transpose is to swap two strides.
+//     forward   out (N,OC)  = inp (N,C) W (C,OC) + bias,   that is, out_o = sum_c inp_c W_co + bias_o, so
+//     backward  dinp (N,C)  = dout (N,OC) W^T              dL/dinp_c = sum_o dL/dout_o W_co
+//               dW (C,OC)  += inp^T (C,N) dout (N,OC)      dL/dW_co  = sum_n inp_nc dL/dout_no
+//               dbias (OC) += sum_n dout_n                 dL/dbias_o = sum_n dL/dout_no
+typedef struct {
+    const float *p;
+    size_t row, col;                  // element (i,j) is p[i*row + j*col]
+} Mat;
+typedef enum { FROM_ZERO, FROM_OUT } From;        // where sums start: at 0 (or the bias), or at what out holds
+
+static Mat mat(const float *p, size_t columns)        { return (Mat){p, columns, 1}; }
+static Mat transposed(const float *p, size_t columns) { return (Mat){p, 1, columns}; }
+
+// Work is split over this many threads: one where starting more would cost more than it saves.
+static int workers(const Model *m, size_t work) { return work < 1 << 14 ? 1 : m->shape.threads; }
+
+#ifdef REFERENCE
+// The definition. Slow, obviously right, and the order of its sums is the order of every product's sums: k
+// ascending, one chain of fused multiply-adds from the start value. If you port one function, port this one first.
+static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
+                        size_t M, size_t K, size_t N, float *scratch) {
+    (void)scratch;
+    for (size_t i = 0; i < M; i++)
+        for (size_t j = 0; j < N; j++) {
+            float sum = from == FROM_OUT ? out[i * ldo + j] : bias ? bias[j] : 0.0f;
+            for (size_t k = 0; k < K; k++)
+                sum = fmaf(a.p[i * a.row + k * a.col], b.p[k * b.row + j * b.col], sum);
+            out[i * ldo + j] = sum;
+        }
+}
+#else
+
+// out (MR,NR) = start (MR,NR) + a (kc,MR)^T b (kc,NR), a and b packed. The inner loops have constant length, so
+// that the compiler keeps acc in registers; start's row stride 0 repeats one row, a bias or zeros.
+static void tile(float *out, size_t ldo, const float *start, size_t ldstart,
+                 const float *a, const float *b, size_t kc) {
+    float acc[MR][NR];
+    for (size_t i = 0; i < MR; i++)
+        for (size_t j = 0; j < NR; j++) acc[i][j] = start[i * ldstart + j];
+    for (size_t k = 0; k < kc; k++)
+        for (size_t i = 0; i < MR; i++)
+            for (size_t j = 0; j < NR; j++) acc[i][j] = fmaf(a[k * MR + i], b[k * NR + j], acc[i][j]);
+    for (size_t i = 0; i < MR; i++)
+        for (size_t j = 0; j < NR; j++) out[i * ldo + j] = acc[i][j];
+}
+
+// The same where fewer rows or columns remain: through a full tile on the side. Packed panels are zero-padded.
+static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart,
+                      const float *a, const float *b, size_t kc, size_t rows, size_t cols) {
+    float side[MR * NR] = {0};
+    for (size_t i = 0; i < rows; i++) memcpy(side + i * NR, start + i * ldstart, cols * sizeof *side);
+    tile(side, NR, side, NR, a, b, kc);
+    for (size_t i = 0; i < rows; i++) memcpy(out + i * ldo, side + i * NR, cols * sizeof *side);
+}
+
+// n <= width vectors of kc numbers become a panel (kc,width): rows of a, or columns of b. step leads from one
+// vector to the next, along leads along a vector.
+static inline void pack_panel(float *to, const float *p, size_t step, size_t along, size_t n, size_t kc,
+                              size_t width) {
+    if (n < width) memset(to, 0, kc * width * sizeof *to);
+    if (step == 1 && n == width)
+        for (size_t k = 0; k < kc; k++)
+            for (size_t i = 0; i < width; i++) to[k * width + i] = p[k * along + i];
+    else
+        for (size_t i = 0; i < n; i++)
+            for (size_t k = 0; k < kc; k++) to[k * width + i] = p[i * step + k * along];
+}
+
+// One row times a matrix that lies row by row (decoding): streams through b once, nothing is packed.
+static void matmul_row(float *out, const float *a, size_t along, Mat b, const float *bias, From from,
+                       size_t K, size_t N) {
+    enum { SPAN = 512 };                          // columns whose sums stay in the first cache
+    for (size_t j0 = 0; j0 < N; j0 += SPAN) {
+        float acc[SPAN] = {0};
+        size_t n = min_size(SPAN, N - j0);
+        const float *start = from == FROM_OUT ? out : bias;
+        if (start) memcpy(acc, start + j0, n * sizeof *acc);
+        for (size_t k = 0; k < K; k++) {
+            const float *row = b.p + k * b.row + j0;
+            float x = a[k * along];
+            for (size_t j = 0; j < n; j++) acc[j] = fmaf(x, row[j], acc[j]);
+        }
+        memcpy(out + j0, acc, n * sizeof *acc);
+    }
+}
+
+// out (M,N) = start + a (M,K) b (K,N) by one thread. Definition (make reference compiles just this):
+//     out_ij = start_ij;   for k ascending: out_ij = fmaf(a_ik, b_kj, out_ij)
+// Blocks over k go through out's memory, so a block's chain starts where the last one ended: the same bits.
+static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
+                        size_t M, size_t K, size_t N, float *scratch) {
+    static const float zeros[NR] = {0};
+    if (M == 1 && b.col == 1) {
+        matmul_row(out, a.p, a.col, b, bias, from, K, N);
+        return;
+    }
+    float *pa = scratch, *pb = scratch + MC * KC;
+    for (size_t k0 = 0; k0 < K; k0 += KC)
+        for (size_t i0 = 0; i0 < M; i0 += MC) {
+            size_t kc = min_size(KC, K - k0), mc = min_size(MC, M - i0);
+            for (size_t i = 0; i < mc; i += MR)
+                pack_panel(pa + i * kc, a.p + (i0 + i) * a.row + k0 * a.col, a.row, a.col,
+                           min_size(MR, mc - i), kc, MR);
+            for (size_t j = 0; j < N; j += NR) {
+                size_t cols = min_size(NR, N - j);
+                pack_panel(pb, b.p + k0 * b.row + j * b.col, b.col, b.row, cols, kc, NR);
+                for (size_t i = 0; i < mc; i += MR) {
+                    size_t rows = min_size(MR, mc - i);
+                    float *at = out + (i0 + i) * ldo + j;
+                    bool memory = k0 > 0 || from == FROM_OUT;
+                    const float *start = memory ? at : bias ? bias + j : zeros;
+                    if (rows == MR && cols == NR)
+                        tile(at, ldo, start, memory ? ldo : 0, pa + i * kc, pb, kc);
+                    else
+                        tile_edge(at, ldo, start, memory ? ldo : 0, pa + i * kc, pb, kc, rows, cols);
+                }
+            }
+        }
+}
+#endif
+
+// The same over all threads: a grid of gm x gn workers; each owns a rectangle of out and packs for itself.
+// Of all grids, that whose largest rectangle costs least: its area, and its packing, of which an element costs about
+// as much as 32 products.
+static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
+                   size_t M, size_t K, size_t N) {
+    size_t tm = (M + MR - 1) / MR, tn = (N + NR - 1) / NR, best = SIZE_MAX;
+    int threads = workers(m, M * K * N / 16), gm = 1, gn = 1;
+    for (int rows = 1; rows <= threads; rows++) {
+        int cols = threads / rows;
+        size_t height = (tm + (size_t)rows - 1) / (size_t)rows * MR;
+        size_t width = (tn + (size_t)cols - 1) / (size_t)cols * NR;
+        size_t cost = height * width + 32 * (height + width);
+        if (cost < best) { best = cost; gm = rows; gn = cols; }
+    }
+    // Worker w writes its own rectangle of out and nothing else.
+    #pragma omp parallel for schedule(static) num_threads(gm * gn)
+    for (int w = 0; w < gm * gn; w++) {
+        size_t i0 = share(tm, w / gn, gm) * MR, i1 = min_size(share(tm, w / gn + 1, gm) * MR, M);
+        size_t j0 = share(tn, w % gn, gn) * NR, j1 = min_size(share(tn, w % gn + 1, gn) * NR, N);
+        if (i0 >= i1 || j0 >= j1) continue;
+        Mat wa = {a.p + i0 * a.row, a.row, a.col}, wb = {b.p + j0 * b.col, b.row, b.col};
+        matmul_part(out + i0 * ldo + j0, ldo, wa, wb, bias ? bias + j0 : NULL, from, i1 - i0, K, j1 - j0,
+                    m->x.scratch + (size_t)w * m->scratch);
+    }
+}
+
+// A linear layer of the model, y = x w + b: its weights, its gradients (NULL unless training), its sizes.
+typedef struct {
+    const float *w, *b;               // (C,OC); (OC) or NULL
+    float *dw, *db;
+    size_t C, OC;
+} Linear;
+
+// out (N,OC) from inp (N,C)
+static void linear_forward(const Model *m, float *out, const float *inp, const Linear *y) {
+    matmul(m, out, y->OC, mat(inp, y->C), mat(y->w, y->OC), y->b, FROM_ZERO, m->N, y->C, y->OC);
+}
+
+// dinp (N,C) is overwritten; dw and db are added to, rows in ascending order.
+static void linear_backward(const Model *m, float *dinp, const float *dout, const float *inp, const Linear *y) {
+    size_t N = m->N, C = y->C, OC = y->OC;
+    matmul(m, dinp, C, mat(dout, OC), transposed(y->w, OC), NULL, FROM_ZERO, N, OC, C);
+    matmul(m, y->dw, OC, transposed(inp, C), mat(dout, OC), NULL, FROM_OUT, C, N, OC);
+    if (!y->db) return;
+    int threads = workers(m, N * OC);
+    // Worker k owns a range of columns of db.
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int k = 0; k < threads; k++)
+        for (size_t n = 0; n < N; n++)
+            for (size_t o = share(OC, k, threads); o < share(OC, k + 1, threads); o++)
+                y->db[o] += dout[n * OC + o];
+}
+
+// ---- norm -------------------------------------------------------------------------------------------------
+// LayerNorm (Ba et al. 2016):   out_i = w_i n_i + b_i,   n_i = (x_i - mean(x)) r,
+//                               r = 1 / sqrt(mean((x - mean(x))^2) + eps)
+// RMSNorm (Zhang, Sennrich 2019) is the same with the mean taken as 0 and without b.
+typedef struct {
+    const float *w, *b;               // (C); b NULL with RMSNorm
+    float *dw, *db;                   // gradients, NULL unless training
+} Norm;
+
+static float row_square(const float *x, float mean, size_t n) {     // sum of (x_i - mean)^2
+    float lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++) lane[j] = fmaf(x[i + j] - mean, x[i + j] - mean, lane[j]);
+    for (size_t j = 0; i < n; i++, j++) lane[j] = fmaf(x[i] - mean, x[i] - mean, lane[j]);
+    return lanes_sum(lane);
+}
+
+// out (n,C) from x; stat (n,2) receives mean and r. Row i is made of row[i] of x, or of i itself if row is NULL.
+static void norm_forward(const Model *m, float *out, float *stat, const float *x, const int32_t *row,
+                         const Norm *y, size_t n) {
+    size_t C = (size_t)m->cfg.width;
+    // Threads split the rows of out and stat.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, n * C))
+    for (size_t i = 0; i < n; i++) {
+        const float *xi = x + (row ? (size_t)row[i] : i) * C;
+        float *o = out + i * C;
+        float mean = m->cfg.rms ? 0.0f : row_sum(xi, C) / (float)C;
+        float r = 1.0f / sqrtf(row_square(xi, mean, C) / (float)C + m->cfg.norm_eps);
+        if (y->b) for (size_t c = 0; c < C; c++) o[c] = fmaf((xi[c] - mean) * r, y->w[c], y->b[c]);
+        else      for (size_t c = 0; c < C; c++) o[c] = (xi[c] - mean) * r * y->w[c];
+        stat[2 * i] = mean;
+        stat[2 * i + 1] = r;
+    }
+}
+
+// One row's gradient with respect to x, added to dx. Given g_i = dL/dout_i, let h_i = g_i w_i = dL/dn_i.
+// x_i reaches n_j directly, through the mean (dmean/dx_i = 1/C) and through r (dr/dx_i = -r^2 n_i / C):
+//     dn_j/dx_i = r [i==j] - r/C - r n_j n_i / C
+// times h_j, summed over j:   dx_i = r (h_i - mean(h) - n_i mean(h n)).
+// RMSNorm has no mean, so the middle term is absent.
+// Property (tested): without RMSNorm, sum_i dx_i = 0, because adding a constant to x leaves n unchanged.
+static void norm_row_backward(float *dx, const float *g, const float *x, const float *w, float mean, float r,
+                              size_t C, bool rms) {
+    float sh[LANES] = {0}, shn[LANES] = {0};
+    for (size_t i = 0; i < C; i += LANES)
+        for (size_t j = 0; j < min_size(LANES, C - i); j++) {
+            float h = g[i + j] * w[i + j];
+            sh[j] += h;
+            shn[j] = fmaf(h, (x[i + j] - mean) * r, shn[j]);
+        }
+    float mh = rms ? 0.0f : lanes_sum(sh) / (float)C, mhn = lanes_sum(shn) / (float)C;
+    for (size_t i = 0; i < C; i++) dx[i] = fmaf(r, fmaf(-(x[i] - mean) * r, mhn, g[i] * w[i] - mh), dx[i]);
+}
+
+// Adds to dx (its rows as x's in forward), dw and db: dw_c = sum_i g_ic n_ic and db_c = sum_i g_ic, i ascending.
+static void norm_backward(const Model *m, float *dx, const float *g, const float *stat, const float *x,
+                          const int32_t *row, const Norm *y, size_t n) {
+    size_t C = (size_t)m->cfg.width;
+    int threads = workers(m, n * C);
+    // Worker k owns rows of dx, then columns of dw and db.
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int k = 0; k < threads; k++) {
+        for (size_t i = share(n, k, threads); i < share(n, k + 1, threads); i++) {
+            size_t xi = (row ? (size_t)row[i] : i) * C;
+            norm_row_backward(dx + xi, g + i * C, x + xi, y->w, stat[2 * i], stat[2 * i + 1], C, m->cfg.rms);
+        }
+        size_t lo = share(C, k, threads), hi = share(C, k + 1, threads);
+        for (size_t i = 0; i < n; i++) {
+            const float *xi = x + (row ? (size_t)row[i] : i) * C, *gi = g + i * C;
+            float mean = stat[2 * i], r = stat[2 * i + 1];
+            for (size_t c = lo; c < hi; c++) y->dw[c] = fmaf(gi[c], (xi[c] - mean) * r, y->dw[c]);
+            if (y->db) for (size_t c = lo; c < hi; c++) y->db[c] += gi[c];
+        }
+    }
+}
+
+// ---- a layer ---------------------------------------------------------------------------------------------
+// Everything that belongs to layer l: its weights and gradients, and its slot of the kept buffers.
+typedef struct {
+    size_t l;
+    Norm norm1, norm2;
+    Linear qkv, proj, fc1, fc2;
+    const float *qnw, *knw;           // Qwen3's gains of q and k heads
+    float *dqnw, *dknw;
+    float *in, *stat1, *heads, *raw, *rawstat;   // model.h: res, ln1stat, qkv, qkraw, qkstat
+    float *attstat, *atty, *mid, *stat2, *fc1out, *out;
+} Layer;
+
+static float *slice(float *stacked, size_t l, size_t size) { return stacked ? stacked + l * size : NULL; }
+
+static Layer layer_of(const Model *m, size_t l) {
+    Dims d = dims_of(&m->cfg);
+    const Params *w = &m->w, *g = &m->g;
+    const Buffers *x = &m->x;
+    size_t k = m->shape.train ? l : 0, N = m->N, C = d.C;
+#define LINEAR(name, in, out) {slice(w->name##w, l, (in) * (out)), slice(w->name##b, l, out), \
+                               slice(g->name##w, l, (in) * (out)), slice(g->name##b, l, out), in, out}
+#define NORM(name) {slice(w->name##w, l, C), slice(w->name##b, l, C), slice(g->name##w, l, C), slice(g->name##b, l, C)}
+    Layer y = {
+        l, NORM(ln1), NORM(ln2), LINEAR(qkv, C, d.Q), LINEAR(proj, d.A, C), LINEAR(fc1, C, d.F1), LINEAR(fc2, d.F, C),
+        slice(w->qnw, l, d.HS), slice(w->knw, l, d.HS), slice(g->qnw, l, d.HS), slice(g->knw, l, d.HS),
+        x->res + k * N * C, x->ln1stat + k * N * 2, x->qkv + k * N * d.Q,
+        slice(x->qkraw, k, N * (d.A + d.KV)), slice(x->qkstat, k, N * (d.NH + d.NKV)),
+        x->attstat + k * N * d.NH * 2, x->atty + k * N * d.A, x->mid + k * N * C, x->ln2stat + k * N * 2,
+        x->fc1 + k * N * d.F1, x->res + (m->shape.train ? l + 1 : 0) * N * C,
+    };
+#undef LINEAR
+#undef NORM
+    return y;
+}
+
+// ---- norm of q and k --------------------------------------------------------------------------------------
+
+// Qwen3: an RMSNorm over each head of q and k, before the rotation. In place in heads (N,Q); raw (N,A+KV) keeps
+// what was there.
+static void qknorm_forward(const Model *m, const Layer *y) {
+    Dims d = dims_of(&m->cfg);
+    size_t heads = d.NH + d.NKV, QK = d.A + d.KV;
+    // Threads split the tokens.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * QK))
+    for (size_t n = 0; n < m->N; n++) {
+        memcpy(y->raw + n * QK, y->heads + n * d.Q, QK * sizeof *y->raw);
+        for (size_t h = 0; h < heads; h++) {
+            float *x = y->heads + n * d.Q + h * d.HS;
+            const float *w = h < d.NH ? y->qnw : y->knw;
+            float r = 1.0f / sqrtf(row_square(x, 0.0f, d.HS) / (float)d.HS + m->cfg.norm_eps);
+            for (size_t i = 0; i < d.HS; i++) x[i] = x[i] * r * w[i];
+            y->rawstat[n * heads + h] = r;
+        }
+    }
+}
+
+// dqkv (N,Q) in place, from the gradient after the norm to that before it; dqnw, dknw (HS) are added to, token by
+// token, head by head.
+static void qknorm_backward(const Model *m, float *dqkv, const Layer *y) {
+    Dims d = dims_of(&m->cfg);
+    size_t heads = d.NH + d.NKV, QK = d.A + d.KV;
+    for (size_t n = 0; n < m->N; n++)             // first the gains, while dqkv still holds g
+        for (size_t h = 0; h < heads; h++) {
+            const float *g = dqkv + n * d.Q + h * d.HS, *x = y->raw + n * QK + h * d.HS;
+            float r = y->rawstat[n * heads + h], *dw = h < d.NH ? y->dqnw : y->dknw;
+            for (size_t i = 0; i < d.HS; i++) dw[i] = fmaf(g[i], x[i] * r, dw[i]);
+        }
+    // Threads split the tokens.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * QK))
+    for (size_t n = 0; n < m->N; n++)
+        for (size_t h = 0; h < heads; h++) {
+            float *dx = dqkv + n * d.Q + h * d.HS, g[1 << 10];    // HS <= 1024: CONFIG_FIELD
+            memcpy(g, dx, d.HS * sizeof *g);
+            memset(dx, 0, d.HS * sizeof *dx);
+            norm_row_backward(dx, g, y->raw + n * QK + h * d.HS, h < d.NH ? y->qnw : y->knw, 0.0f,
+                              y->rawstat[n * heads + h], d.HS, true);
+        }
+}
+
+// ---- activation -------------------------------------------------------------------------------------------
+// sigma(z) = 1/(1 + exp(-z)). GELU in GPT-2's tanh form (Hendrycks, Gimpel 2016) needs no tanh, for
+// (1 + tanh(u))/2 = sigma(2u):     gelu(x) = x sigma(z),  z = 2 sqrt(2/pi) (x + 0.044715 x^3)
+// SwiGLU (Shazeer 2020), gate g and up u:   out = g sigma(g) u
+#define GELU_SCALE 0x1.988454p+0f                 // 2 sqrt(2/pi)
+#define GELU_CUBE  0x1.6e4e26p-5f                 // 0.044715
+
+static inline float sigmoid(float z) { return 1.0f / (1.0f + exp_own(-z)); }
+
+// act (N,F) from fc1 (N,F1)
+static void act_forward(const Model *m, float *act, const float *fc1) {
+    size_t F = (size_t)m->cfg.hidden, F1 = m->cfg.swiglu ? 2 * F : F;
+    // Threads split the rows of act.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * F))
+    for (size_t n = 0; n < m->N; n++) {
+        const float *x = fc1 + n * F1;
+        float *o = act + n * F;
+        if (m->cfg.swiglu)
+            for (size_t i = 0; i < F; i++) o[i] = x[i] * sigmoid(x[i]) * x[F + i];
+        else
+            for (size_t i = 0; i < F; i++)
+                o[i] = x[i] * sigmoid(GELU_SCALE * fmaf(GELU_CUBE * x[i] * x[i], x[i], x[i]));
+    }
+}
+
+// dfc1 (N,F1) is overwritten. With s = sigma(z), ds/dz = s (1 - s):
+//     gelu:   d/dx x s(z(x)) = s + x s (1-s) z',   z' = 2 sqrt(2/pi) (1 + 3*0.044715 x^2)
+//     swiglu: d/dg g s(g) u  = u (s + g s (1-s)),  d/du = g s
+static void act_backward(const Model *m, float *dfc1, const float *dact, const float *fc1) {
+    size_t F = (size_t)m->cfg.hidden, F1 = m->cfg.swiglu ? 2 * F : F;
+    // Threads split the rows of dfc1.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * F))
+    for (size_t n = 0; n < m->N; n++) {
+        const float *x = fc1 + n * F1, *d = dact + n * F;
+        float *dx = dfc1 + n * F1;
+        if (m->cfg.swiglu)
+            for (size_t i = 0; i < F; i++) {
+                float s = sigmoid(x[i]), gs = x[i] * s;
+                dx[i] = d[i] * x[F + i] * fmaf(gs, 1.0f - s, s);
+                dx[F + i] = d[i] * gs;
+            }
+        else
+            for (size_t i = 0; i < F; i++) {
+                float cube = GELU_CUBE * x[i] * x[i];
+                float s = sigmoid(GELU_SCALE * fmaf(cube, x[i], x[i]));
+                dx[i] = d[i] * fmaf(x[i] * s * (1.0f - s), GELU_SCALE * fmaf(3.0f, cube, 1.0f), s);
+            }
+    }
+}
+
+// ---- rotary positions -------------------------------------------------------------------------------------
+// RoPE (Su et al. 2021): the pair (x_i, x_{i+HS/2}) of each q and k head turns by the angle position * f_i,
+// f_i = theta^(-2i/HS). TRAP: these are Hugging Face's pairs; llama2.c pairs neighbours (2i, 2i+1), and its
+// weights are permuted on import.
+
+// Llama 3.1's scaling: wavelengths longer than context/low are slowed by factor, those shorter than context/high
+// are left alone, and those between are blended.
+static double rope_scaled(const Config *c, double f) {
+    double turns = (double)c->rope_context * f / 0x1.921fb54442d18p+2;    // context / wavelength = 2 pi / f
+    double low = (double)c->rope_low, high = (double)c->rope_high, slow = f / (double)c->rope_factor;
+    if (turns < low) return slow;
+    if (turns > high) return f;
+    double blend = (turns - low) / (high - low);
+    return (1.0 - blend) * slow + blend * f;
+}
+
+// x.rope (positions,HS): HS/2 cosines, then HS/2 sines
+static void rope_table(const Model *m, size_t positions) {
+    size_t HS = (size_t)m->cfg.head_size, half = HS / 2;
+    double log_theta = log_own((double)m->cfg.rope_theta);
+    for (size_t i = 0; i < half; i++) {
+        float power = (float)exp_double((double)(2 * i) / (double)HS * log_theta);
+        float f = 1.0f / power;                   // in float, as the reference implementations round it
+        if (m->cfg.rope_context) f = (float)rope_scaled(&m->cfg, (double)f);
+        for (size_t t = 0; t < positions; t++) {
+            double sine, cosine;
+            sincos_own((double)((float)t * f), &sine, &cosine);
+            m->x.rope[t * HS + i] = (float)cosine;
+            m->x.rope[t * HS + half + i] = (float)sine;
+        }
+    }
+}
+
+// Turns every q and k head of qkv (N,Q) in place: forward by +angle (sign 1). A rotation's transpose is its
+// inverse, so the gradient is turned by -angle (sign -1).
+static void rope_turn(const Model *m, float *qkv, float sign) {
+    Dims d = dims_of(&m->cfg);
+    size_t half = d.HS / 2;
+    // Threads split the tokens.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * d.Q))
+    for (size_t n = 0; n < m->N; n++) {
+        const float *cosine = m->x.rope + (size_t)m->x.pos[n] * d.HS, *sine = cosine + half;
+        for (float *x = qkv + n * d.Q; x < qkv + n * d.Q + d.A + d.KV; x += d.HS)
+            for (size_t i = 0; i < half; i++) {
+                float a = x[i], b = x[half + i], s = sign * sine[i];
+                x[i] = a * cosine[i] - b * s;
+                x[half + i] = b * cosine[i] + a * s;
+            }
+    }
+}
+
+// ---- attention --------------------------------------------------------------------------------------------
+// Causal self-attention (Vaswani et al. 2017), a head at a time. For the query at position t, keys j = 0..t:
+//     s_j = q . k_j,   e_j = exp((s_j - max s) / sqrt(HS)),   p_j = e_j / sum(e),   out = sum_j p_j v_j
+// Grouped queries: NH/NKV query heads in a row share one key/value head.
+// Nothing of size T x T is kept: backward recomputes the scores from max and sum.
+
+// One head of one row of the batch: where its numbers lie
+typedef struct {
+    const float *q, *k, *v;           // (n,HS) at stride ldq;  (past+n,HS) at stride ldk
+    size_t ldq, ldk, n, past, HS;     // the first query stands at position past
+    float *out, *stat;                // (n,HS) at stride ldo;  (n,2) at stride ldstat: max s, sum e
+    size_t ldo, ldstat;
+    float scale;                      // 1/sqrt(HS)
+} Head;
+
+// Head h of row `row` of the batch, in layer y
+static Head head_of(const Model *m, const Batch *b, const Layer *y, size_t row, size_t h) {
+    Dims d = dims_of(&m->cfg);
+    size_t first = m->x.start[row], group = h / (d.NH / d.NKV);
+    const float *q = y->heads + first * d.Q;
+    Head a = {
+        .q = q + h * d.HS, .k = q + d.A + group * d.HS, .v = q + d.A + d.KV + group * d.HS,
+        .ldq = d.Q, .ldk = d.Q, .n = (size_t)b->len[row], .past = b->past ? (size_t)b->past[row] : 0, .HS = d.HS,
+        .out = y->atty + first * d.A + h * d.HS, .stat = y->attstat + (first * d.NH + h) * 2,
+        .ldo = d.A, .ldstat = 2 * d.NH, .scale = 1.0f / sqrtf((float)d.HS),
+    };
+    if (m->shape.cached) {
+        size_t at = (y->l * m->shape.rows + row) * m->shape.cached * d.KV + group * d.HS;
+        a.k = m->x.keys + at;
+        a.v = m->x.values + at;
+        a.ldk = d.KV;
+    }
+    return a;
+}
+
+// One query's scores s (visible) become e, and zeros up to width
+static void softmax_row(float *s, size_t visible, size_t width, float scale, float max) {
+    for (size_t j = 0; j < visible; j++) s[j] = exp_own((s[j] - max) * scale);
+    memset(s + visible, 0, (width - visible) * sizeof *s);
+}
+
+// One query's gradient of the scores, in place of dp: with p = e/sum and D = sum_j p_j dp_j,
+//     dp_j = dout . v_j,   ds_j = p_j (dp_j - D) / sqrt(HS)      (the softmax's Jacobian: p_j ([i==j] - p_i))
+// D = dout . out, since out = sum_j p_j v_j: no second pass over the keys (Dao et al. 2022).
+static void softmax_row_backward(float *p, float *dp, size_t visible, size_t width, float scale, float sum,
+                                 float D) {
+    float inverse = 1.0f / sum;
+    for (size_t j = 0; j < visible; j++) {
+        p[j] *= inverse;
+        dp[j] = p[j] * (dp[j] - D) * scale;
+    }
+    memset(dp + visible, 0, (width - visible) * sizeof *dp);
+}
+
+// Both passes take STRIP queries with all the keys that they see, so that scores and sums are matrix products.
+// Keys after a query's own position get e = 0: they add nothing to any sum. Order of the sums: s over HS
+// ascending; max exact; sum(e) in lanes from key 0; out before its division by sum(e), and dq, over keys
+// ascending; dk and dv over the heads of a group, then queries ascending.
+static void attention_head_forward(const Head *a, float *scratch) {
+    float *s = scratch + MC * KC + KC * NR;
+    for (size_t i0 = 0; i0 < a->n; i0 += STRIP) {
+        size_t rows = min_size(STRIP, a->n - i0), keys = a->past + i0 + rows;
+        matmul_part(s, keys, mat(a->q + i0 * a->ldq, a->ldq), transposed(a->k, a->ldk), NULL, FROM_ZERO,
+                    rows, a->HS, keys, scratch);
+        for (size_t i = 0; i < rows; i++) {
+            float *stat = a->stat + (i0 + i) * a->ldstat;
+            size_t visible = a->past + i0 + i + 1;
+            stat[0] = row_max(s + i * keys, visible);
+            softmax_row(s + i * keys, visible, keys, a->scale, stat[0]);
+            stat[1] = row_sum(s + i * keys, visible);
+        }
+        matmul_part(a->out + i0 * a->ldo, a->ldo, mat(s, keys), mat(a->v, a->ldk), NULL, FROM_ZERO,
+                    rows, keys, a->HS, scratch);
+        for (size_t i = 0; i < rows; i++) {
+            float *o = a->out + (i0 + i) * a->ldo, inverse = 1.0f / a->stat[(i0 + i) * a->ldstat + 1];
+            for (size_t c = 0; c < a->HS; c++) o[c] = (o[c] + 0.0f) * inverse;    // + 0: no -0, however many keys
+        }
+    }
+}
+
+// dq (stride ldq) is overwritten, dk and dv (stride ldq) are added to. From out = sum_j p_j v_j and s_j = q . k_j:
+//     dv_j += p_j dout,   dq = sum_j ds_j k_j,   dk_j += ds_j q
+static void attention_head_backward(const Head *a, float *dq, float *dk, float *dv, const float *dout,
+                                    float *scratch) {
+    float *p = scratch + MC * KC + KC * NR;
+    for (size_t i0 = 0; i0 < a->n; i0 += STRIP) {
+        size_t rows = min_size(STRIP, a->n - i0), keys = i0 + rows, HS = a->HS;
+        float *dp = p + rows * keys;
+        const float *q = a->q + i0 * a->ldq, *g = dout + i0 * a->ldo;
+        matmul_part(p, keys, mat(q, a->ldq), transposed(a->k, a->ldk), NULL, FROM_ZERO,
+                    rows, HS, keys, scratch);
+        matmul_part(dp, keys, mat(g, a->ldo), transposed(a->v, a->ldk), NULL, FROM_ZERO,
+                    rows, HS, keys, scratch);
+        for (size_t i = 0; i < rows; i++) {
+            const float *stat = a->stat + (i0 + i) * a->ldstat;
+            float D = row_dot(g + i * a->ldo, a->out + (i0 + i) * a->ldo, HS);
+            softmax_row(p + i * keys, i0 + i + 1, keys, a->scale, stat[0]);
+            softmax_row_backward(p + i * keys, dp + i * keys, i0 + i + 1, keys, a->scale, stat[1], D);
+        }
+        matmul_part(dv, a->ldq, transposed(p, keys), mat(g, a->ldo), NULL, FROM_OUT, keys, rows, HS, scratch);
+        matmul_part(dq + i0 * a->ldq, a->ldq, mat(dp, keys), mat(a->k, a->ldk), NULL, FROM_ZERO,
+                    rows, keys, HS, scratch);
+        matmul_part(dk, a->ldq, transposed(dp, keys), mat(q, a->ldq), NULL, FROM_OUT,
+                    keys, rows, HS, scratch);
+    }
+}
+
+static void attention_forward(Model *m, const Batch *b, const Layer *y) {
+    size_t NH = (size_t)m->cfg.heads, units = b->B * NH;
+    int threads = workers(m, m->N * NH * (size_t)m->cfg.head_size);
+    // Worker w takes every threads-th (row, head) and writes that head's columns of atty and attstat.
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int w = 0; w < threads; w++)
+        for (size_t u = (size_t)w; u < units; u += (size_t)threads) {
+            Head a = head_of(m, b, y, u / NH, u % NH);
+            attention_head_forward(&a, m->x.scratch + (size_t)w * m->scratch);
+        }
+}
+
+// dqkv (N,Q) is overwritten from datt (N,A).
+static void attention_backward(Model *m, const Batch *b, const Layer *y, float *dqkv, const float *datt) {
+    Dims d = dims_of(&m->cfg);
+    size_t units = b->B * d.NKV, group = d.NH / d.NKV;
+    int threads = workers(m, m->N * d.A);
+    // Worker w takes every threads-th (row, key/value head) with its group of query heads, and writes their
+    // columns of dqkv.
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int w = 0; w < threads; w++)
+        for (size_t u = (size_t)w; u < units; u += (size_t)threads) {
+            size_t row = u / d.NKV, g = u % d.NKV, first = m->x.start[row];
+            float *dq = dqkv + first * d.Q, *dk = dq + d.A + g * d.HS, *dv = dk + d.KV;
+            for (size_t n = 0; n < (size_t)b->len[row]; n++) {
+                memset(dk + n * d.Q, 0, d.HS * sizeof *dk);
+                memset(dv + n * d.Q, 0, d.HS * sizeof *dv);
+            }
+            for (size_t h = g * group; h < (g + 1) * group; h++) {
+                Head a = head_of(m, b, y, row, h);
+                attention_head_backward(&a, dq + h * d.HS, dk, dv, datt + first * d.A + h * d.HS,
+                                        m->x.scratch + (size_t)w * m->scratch);
+            }
+        }
+}
+
+// The new tokens' keys and values go behind those that the layer's cache already holds.
+static void cache_store(Model *m, const Batch *b, const Layer *y) {
+    Dims d = dims_of(&m->cfg);
+    for (size_t row = 0; row < b->B; row++)
+        for (size_t n = m->x.start[row]; n < m->x.start[row + 1]; n++) {
+            size_t at = ((y->l * m->shape.rows + row) * m->shape.cached + (size_t)m->x.pos[n]) * d.KV;
+            memcpy(m->x.keys + at, y->heads + n * d.Q + d.A, d.KV * sizeof(float));
+            memcpy(m->x.values + at, y->heads + n * d.Q + d.A + d.KV, d.KV * sizeof(float));
+        }
+}
+
+// ---- embedding --------------------------------------------------------------------------------------------
+
+// res (N,C) = wte[token] + wpe[position]
+static void embed_forward(Model *m, float *res) {
+    size_t C = (size_t)m->cfg.width;
+    for (size_t n = 0; n < m->N; n++) {
+        const float *e = m->w.wte + (size_t)m->x.tok[n] * C;
+        memcpy(res + n * C, e, C * sizeof *res);
+        if (m->cfg.rope) continue;
+        const float *p = m->w.wpe + (size_t)m->x.pos[n] * C;
+        for (size_t i = 0; i < C; i++) res[n * C + i] += p[i];
+    }
+}
+
+// The lookup's gradient: each token's row of dres goes to that token's row of wte. It is collected in a slot for
+// each distinct token of the step, apart from the tied head's gradient, and joined once at the end: so the order
+// of the sum is that of the step's tokens, however many of its rows are computed at once.
+static void embed_backward(Model *m, const float *dres) {
+    size_t C = (size_t)m->cfg.width;
+    for (size_t n = 0; n < m->N; n++) {
+        int32_t *slot = &m->x.slotof[m->x.tok[n]];
+        if (*slot < 0) {
+            assert(m->slots < min_size((size_t)m->cfg.vocab, m->shape.step_tokens));
+            memset(m->x.slot + m->slots * C, 0, C * sizeof(float));
+            m->x.slottok[m->slots] = m->x.tok[n];
+            *slot = (int32_t)m->slots++;
+        }
+    }
+    int threads = workers(m, m->N * C);
+    // Worker t owns columns of the slots and of wpe's gradient.
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int t = 0; t < threads; t++) {
+        size_t lo = share(C, t, threads), hi = share(C, t + 1, threads);
+        for (size_t n = 0; n < m->N; n++) {
+            float *s = m->x.slot + (size_t)m->x.slotof[m->x.tok[n]] * C;
+            for (size_t i = lo; i < hi; i++) s[i] += dres[n * C + i];
+            if (m->cfg.rope) continue;
+            float *p = m->g.wpe + (size_t)m->x.pos[n] * C;
+            for (size_t i = lo; i < hi; i++) p[i] += dres[n * C + i];
+        }
+    }
+}
+
+static void embed_join(Model *m) {
+    size_t C = (size_t)m->cfg.width;
+    for (size_t s = 0; s < m->slots; s++) {
+        float *g = m->g.wte + (size_t)m->x.slottok[s] * C;
+        for (size_t i = 0; i < C; i++) g[i] += m->x.slot[s * C + i];
+        m->x.slotof[m->x.slottok[s]] = -1;
+    }
+    m->slots = 0;
+}
+
+// ---- head and loss ----------------------------------------------------------------------------------------
+
+static const float *head_weights(const Params *p) { return p->head ? p->head : p->wte; }
+static Norm last_norm(const Model *m) { return (Norm){m->w.lnfw, m->w.lnfb, m->g.lnfw, m->g.lnfb}; }
+// What leaves the last block
+static float *last_res(const Model *m) {
+    return m->x.res + (m->shape.train ? (size_t)m->cfg.layers : 0) * m->N * (size_t)m->cfg.width;
+}
+
+// The last norm and the logits (n,V) of n rows of the residual stream that leaves the last block.
+const float *model_logits(Model *m, const int32_t *rows, size_t n) {
+    size_t C = (size_t)m->cfg.width, V = (size_t)m->cfg.vocab;
+    assert(n <= min_size(m->shape.rows * m->shape.seq, HEAD_ROWS));
+    if (n == 0) return m->x.logits;
+    Norm y = last_norm(m);
+    norm_forward(m, m->x.headin, m->x.lnfstat, last_res(m), rows, &y, n);
+    matmul(m, m->x.logits, V, mat(m->x.headin, C), transposed(head_weights(&m->w), C), NULL, FROM_ZERO,
+           n, C, V);
+    return m->x.logits;
+}
+
+// Cross-entropy of one row of logits z (V) with target y: -log p_y, p = softmax(z). In place z becomes the
+// gradient of scale * loss, if scale > 0: dloss/dz_i = p_i - [i==y].
+// Not -log(p_y): p_y underflows to 0 once z_y is 87 below the largest, and the loss would be infinite. With
+// e_i = exp(z_i - max z), one e is exactly 1 and none is above: 1 <= sum(e) <= V, so the loss is finite and >= 0,
+// unless a logit is NaN or infinite; then the loss is NaN, and the caller must look for it.
+static double cross_entropy(float *z, int32_t y, float scale, size_t V) {
+    float max = row_max(z, V), zy = z[y];
+    for (size_t i = 0; i < V; i++) z[i] = exp_own(z[i] - max);
+    float sum = row_sum(z, V);
+    if (scale > 0.0f) {
+        float each = scale / sum;
+        for (size_t i = 0; i < V; i++) z[i] *= each;
+        z[y] -= scale;
+    }
+    if (!(sum >= 1.0f && max - zy <= FLT_MAX)) return (double)NAN;
+    return log_own((double)sum) + ((double)max - (double)zy);
+}
+
+// Backward through logits = headin head^T and the last norm, for the n rows at hand: dhead += dlogits^T headin,
+// rows ascending, so chunks of any size give the same bits; dheadin = dlogits head.
+static void head_backward(Model *m, const int32_t *rows, size_t n) {
+    size_t C = (size_t)m->cfg.width, V = (size_t)m->cfg.vocab;
+    float *dhead = m->g.head ? m->g.head : m->g.wte;
+    Norm y = last_norm(m);
+    matmul(m, dhead, C, transposed(m->x.logits, V), mat(m->x.headin, C), NULL, FROM_OUT, V, n, C);
+    matmul(m, m->x.dheadin, C, mat(m->x.logits, V), mat(head_weights(&m->w), C), NULL, FROM_ZERO, n, V, C);
+    norm_backward(m, m->x.dres, m->x.dheadin, m->x.lnfstat, last_res(m), rows, &y, n);
+}
+
+void model_loss(Model *m, const Batch *b, float scale, double *sum, double *row_loss) {
+    size_t V = (size_t)m->cfg.vocab, targets = 0;
+    assert(b->target && (m->shape.train || !(scale > 0.0f)));
+    for (size_t row = 0; row < b->B; row++)
+        for (size_t t = 0; t < (size_t)b->len[row]; t++)
+            if (b->target[row * b->T + t] >= 0) {
+                m->x.hrow[targets] = (int32_t)(m->x.start[row] + t);
+                m->x.htarget[targets++] = b->target[row * b->T + t];
+            }
+    if (scale > 0.0f) memset(m->x.dres, 0, m->N * (size_t)m->cfg.width * sizeof *m->x.dres);
+    if (row_loss) for (size_t row = 0; row < b->B; row++) row_loss[row] = 0.0;
+    for (size_t i0 = 0, row = 0; i0 < targets; i0 += HEAD_ROWS) {
+        size_t n = min_size(HEAD_ROWS, targets - i0);
+        const int32_t *rows = m->x.hrow + i0;
+        model_logits(m, rows, n);
+        int threads = workers(m, n * V);
+        // Worker t owns rows of the logits and their losses.
+        #pragma omp parallel for schedule(static) num_threads(threads)
+        for (int t = 0; t < threads; t++)
+            for (size_t i = share(n, t, threads); i < share(n, t + 1, threads); i++)
+                m->x.partial[i] = cross_entropy(m->x.logits + i * V, m->x.htarget[i0 + i], scale, V);
+        for (size_t i = 0; i < n; i++) {
+            *sum += m->x.partial[i];
+            while ((size_t)rows[i] >= m->x.start[row + 1]) row++;
+            if (row_loss) row_loss[row] += m->x.partial[i];
+        }
+        if (scale > 0.0f) head_backward(m, rows, n);
+    }
+}
+
+// ---- forward and backward ---------------------------------------------------------------------------------
+
+// Checks the batch, and packs its tokens without padding: tok, pos (N), start (B+1)
+static int batch_pack(Model *m, const Batch *b, Fault *f) {
+    const Config *c = &m->cfg;
+    size_t N = 0, room = m->shape.cached ? m->shape.cached : m->shape.seq;
+    if (b->B < 1 || b->B > m->shape.rows)
+        return fault(f, "rows in the batch", (int64_t)b->B, 1, (int64_t)m->shape.rows);
+    for (size_t row = 0; row < b->B; row++) {
+        int32_t past = b->past ? b->past[row] : 0, len = b->len[row];
+        int64_t most = (int64_t)min_size(min_size(m->shape.seq, b->T), room);
+        if (len < 0 || len > most) return fault(f, "tokens in a row of the batch", len, 0, most);
+        most = m->shape.cached ? (int64_t)room - len : 0;
+        if (past < 0 || past > most) return fault(f, "tokens of a row in the cache", past, 0, most);
+        m->x.start[row] = N;
+        for (int32_t t = 0; t < len; t++, N++) {
+            size_t i = row * b->T + (size_t)t;
+            int32_t token = b->tok[i], target = b->target ? b->target[i] : -1;
+            if (token < 0 || token >= c->vocab) return fault(f, "token id", token, 0, c->vocab - 1);
+            if (target < -1 || target >= c->vocab) return fault(f, "target id", target, -1, c->vocab - 1);
+            m->x.tok[N] = token;
+            m->x.pos[N] = past + t;
+        }
+    }
+    m->x.start[b->B] = m->N = N;
+    return 0;
+}
+
+// out = x + y, both (N,C): a branch joins the residual stream
+static void residual_add(const Model *m, float *out, const float *x, const float *y, size_t n) {
+    // Threads split the range of out.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, n))
+    for (size_t i = 0; i < n; i++) out[i] = x[i] + y[i];
+}
+
+int model_forward(Model *m, const Batch *b, Fault *f) {
+    if (batch_pack(m, b, f)) return -1;
+    if (m->N == 0) return 0;
+    Buffers *x = &m->x;
+    size_t N = m->N, C = (size_t)m->cfg.width;
+    embed_forward(m, x->res);
+    for (size_t l = 0; l < (size_t)m->cfg.layers; l++) {
+        Layer y = layer_of(m, l);
+        norm_forward(m, x->norm, y.stat1, y.in, NULL, &y.norm1, N);
+        linear_forward(m, y.heads, x->norm, &y.qkv);
+        if (m->cfg.qk_norm) qknorm_forward(m, &y);
+        if (m->cfg.rope) rope_turn(m, y.heads, 1.0f);
+        if (m->shape.cached) cache_store(m, b, &y);
+        attention_forward(m, b, &y);
+        linear_forward(m, x->branch, y.atty, &y.proj);
+        residual_add(m, y.mid, y.in, x->branch, N * C);
+
+        norm_forward(m, x->norm, y.stat2, y.mid, NULL, &y.norm2, N);
+        linear_forward(m, y.fc1out, x->norm, &y.fc1);
+        act_forward(m, x->act, y.fc1out);
+        linear_forward(m, x->branch, x->act, &y.fc2);
+        residual_add(m, y.out, y.mid, x->branch, N * C);
+    }
+    return 0;
+}
+
+// out = x + branch(norm(x)): the gradient of x is that of out, which is why dres is only ever added to, plus what
+// comes back through the branch. Norm and activation outputs are recomputed: that costs less than keeping them.
+void model_backward(Model *m, const Batch *b) {
+    if (m->N == 0) return;
+    Buffers *x = &m->x;
+    size_t N = m->N;
+    for (size_t l = (size_t)m->cfg.layers; l-- > 0;) {
+        Layer y = layer_of(m, l);
+        act_forward(m, x->act, y.fc1out);
+        linear_backward(m, x->dact, x->dres, x->act, &y.fc2);
+        act_backward(m, x->dbig, x->dact, y.fc1out);
+        norm_forward(m, x->norm, y.stat2, y.mid, NULL, &y.norm2, N);
+        linear_backward(m, x->dnorm, x->dbig, x->norm, &y.fc1);
+        norm_backward(m, x->dres, x->dnorm, y.stat2, y.mid, NULL, &y.norm2, N);
+
+        linear_backward(m, x->datt, x->dres, y.atty, &y.proj);
+        attention_backward(m, b, &y, x->dbig, x->datt);
+        if (m->cfg.rope) rope_turn(m, x->dbig, -1.0f);
+        if (m->cfg.qk_norm) qknorm_backward(m, x->dbig, &y);
+        norm_forward(m, x->norm, y.stat1, y.in, NULL, &y.norm1, N);
+        linear_backward(m, x->dnorm, x->dbig, x->norm, &y.qkv);
+        norm_backward(m, x->dres, x->dnorm, y.stat1, y.in, NULL, &y.norm1, N);
+    }
+    embed_backward(m, x->dres);
+}
+
+// ---- AdamW ------------------------------------------------------------------------------------------------
+
+void model_zero_grad(Model *m) {
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(&m->cfg, i);
+        if (t.size) memset(tensor_data(&m->g, &t), 0, t.size * sizeof(float));
+    }
+    for (size_t s = 0; s < m->slots; s++) m->x.slotof[m->x.slottok[s]] = -1;
+    m->slots = 0;
+}
+
+// Squares are added in double: CHUNK elements in 16 lanes, the lanes in ascending order, the chunks in table order.
+static double chunk_square(const float *x, size_t n) {
+    double lane[LANES] = {0}, sum = 0.0;
+    for (size_t i = 0; i < n; i += LANES)
+        for (size_t j = 0; j < min_size(LANES, n - i); j++) lane[j] += (double)x[i + j] * (double)x[i + j];
+    for (size_t j = 0; j < LANES; j++) sum += lane[j];
+    return sum;
+}
+
+double model_grad_norm(Model *m) {
+    embed_join(m);
+    double total = 0.0;
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(&m->cfg, i);
+        const float *g = tensor_data(&m->g, &t);
+        size_t chunks = (t.size + CHUNK - 1) / CHUNK;
+        int threads = workers(m, t.size);
+        // Worker w owns a range of partial sums.
+        #pragma omp parallel for schedule(static) num_threads(threads)
+        for (int w = 0; w < threads; w++)
+            for (size_t k = share(chunks, w, threads); k < share(chunks, w + 1, threads); k++)
+                m->x.partial[k] = chunk_square(g + k * CHUNK, min_size(CHUNK, t.size - k * CHUNK));
+        for (size_t k = 0; k < chunks; k++) total += m->x.partial[k];
+    }
+    return sqrt(total);
+}
+
+static double to_the(double x, int64_t n) {    // x^n, n >= 0, by squaring
+    double y = 1.0;
+    for (; n > 0; n /= 2, x *= x)
+        if (n & 1) y *= x;
+    return y;
+}
+
+// AdamW (Loshchilov, Hutter 2017), step t from 1, gradient g first scaled down to norm `clip` if longer:
+//     m = b1 m + (1-b1) g,   v = b2 v + (1-b2) g^2,   mhat = m / (1 - b1^t),   vhat = v / (1 - b2^t)
+//     w = w - lr decay w,    w = w - lr mhat / (sqrt(vhat) + eps)
+// The moments start at 0, so early on they are too small by just the factors that mhat and vhat divide out.
+void model_update(Model *m, const AdamW *o, double norm, int64_t step) {
+    float scale = o->clip > 0.0f && norm > (double)o->clip ? (float)((double)o->clip / norm) : 1.0f;
+    float c1 = (float)(1.0 / (1.0 - to_the((double)o->beta1, step)));
+    float c2 = (float)(1.0 / (1.0 - to_the((double)o->beta2, step)));
+    float k1 = 1.0f - o->beta1, k2 = 1.0f - o->beta2;
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(&m->cfg, i);
+        float *w = tensor_data(&m->w, &t), *m1 = tensor_data(&m->m1, &t), *m2 = tensor_data(&m->m2, &t);
+        const float *g = tensor_data(&m->g, &t);
+        float pull = t.decay ? -o->lr * o->decay : 0.0f;
+        int threads = workers(m, t.size);
+        // Worker k owns a range of w, m1 and m2.
+        #pragma omp parallel for schedule(static) num_threads(threads)
+        for (int k = 0; k < threads; k++)
+            for (size_t j = share(t.size, k, threads); j < share(t.size, k + 1, threads); j++) {
+                float gj = g[j] * scale;
+                m1[j] = fmaf(o->beta1, m1[j], k1 * gj);
+                m2[j] = fmaf(o->beta2, m2[j], k2 * (gj * gj));
+                float decayed = fmaf(pull, w[j], w[j]);
+                w[j] = fmaf(-o->lr, (m1[j] * c1) / (sqrtf(m2[j] * c2) + o->eps), decayed);
+            }
+    }
+}
+
+float model_schedule(Schedule kind, float peak, int64_t warmup, int64_t steps, int64_t step) {
+    if (step <= warmup) return (float)((double)peak * (double)step / (double)warmup);
+    double done = (double)(step - warmup - 1) / (double)(steps - warmup), sine, cosine;
+    sincos_own(done * 0x1.921fb54442d18p+1, &sine, &cosine);
+    double factor = kind == COSINE ? 0.5 * (1.0 + cosine) : kind == LINEAR ? 1.0 - done : 1.0;
+    return (float)((double)peak * factor);
+}
+
+// ---- random numbers ---------------------------------------------------------------------------------------
+
+uint64_t rng_next(Rng *r) {    // splitmix64 (Steele, Lea, Flood 2014): every state is fine
+    uint64_t z = r->s += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+double rng_uniform(Rng *r) { return (double)(rng_next(r) >> 11) * 0x1p-53; }
+
+uint64_t rng_below(Rng *r, uint64_t n) {    // 0..n-1, equally likely: draws from the uneven rest are repeated
+    uint64_t top = UINT64_MAX - UINT64_MAX % n, x;
+    do x = rng_next(r); while (x >= top);
+    return x % n;
+}
+
+double rng_normal(Rng *r) {    // Box and Muller 1958
+    double u = 1.0 - rng_uniform(r), sine, cosine;
+    sincos_own(0x1.921fb54442d18p+2 * rng_uniform(r), &sine, &cosine);
+    return sqrt(-2.0 * log_own(u)) * cosine;
+}
+
+// GPT-2's: normal with deviation 0.02; for matrices that write into the residual stream 1/sqrt(2L) of that, since
+// it adds up 2L of them. Each tensor has a random stream of its own.
+void model_init(Model *m, uint64_t seed) {
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(&m->cfg, i);
+        float *w = tensor_data(&m->w, &t);
+        Rng r = {seed * TENSORS + (uint64_t)i};
+        double deviation = TENSOR[i].init == NORMAL ? 0.02 : 0.02 / sqrt(2.0 * (double)m->cfg.layers);
+        for (size_t j = 0; j < t.size; j++)
+            w[j] = TENSOR[i].init == ZERO ? 0.0f
+                 : TENSOR[i].init == ONE  ? 1.0f : (float)(deviation * rng_normal(&r));
+    }
+}
+
+// ---- sampling ---------------------------------------------------------------------------------------------
+
+// A heap of token ids with the likeliest on top; equal logits: the lower id first, so that nothing is left to
+// chance; NaN comes last.
+static bool before(const float *z, int32_t a, int32_t b) {
+    return z[a] > z[b] || (z[a] == z[b] && a < b) || (z[a] == z[a] && z[b] != z[b]);
+}
+
+static void sift_down(const float *z, int32_t *heap, size_t n, size_t i) {
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && before(z, heap[child + 1], heap[child])) child++;
+        if (!before(z, heap[child], heap[i])) return;
+        int32_t swap = heap[i];
+        heap[i] = heap[child];
+        heap[child] = swap;
+    }
+}
+
+// Repeat penalty (Keskar et al. 2019), then temperature, top-k (Fan et al. 2018), top-p (Holtzman et al. 2019):
+// candidates are taken from the likeliest down until there are k of them or their probabilities reach p.
+int32_t model_sample(float *z, size_t V, const Sampling *s, const int32_t *recent, size_t n, int32_t *order,
+                     Rng *r) {
+    if (s->repeat_penalty != 1.0f)
+        for (size_t i = 0; i < n; i++) {
+            size_t seen = 0;                      // once for each token, however often it occurs
+            while (recent[seen] != recent[i]) seen++;
+            float *x = &z[recent[i]];
+            if (seen == i) *x = *x > 0.0f ? *x / s->repeat_penalty : *x * s->repeat_penalty;
+        }
+    size_t k = s->top_k > 0 ? min_size((size_t)s->top_k, V) : V;
+    for (size_t i = 0; i < V; i++) order[i] = (int32_t)i;
+    for (size_t i = V / 2; i-- > 0;) sift_down(z, order, V, i);
+    if (s->temperature <= 0.0f || k == 1) return order[0];
+
+    float max = z[order[0]];
+    double total = 0.0, sum = 0.0;
+    for (size_t i = 0; i < V; i++) total += (double)exp_own((z[i] - max) / s->temperature);
+    size_t taken = 0, heap = V;
+    // At least one; the heap shrinks from its end, where those that were taken go.
+    while (taken == 0 || (taken < k && sum < (double)s->top_p * total)) {
+        int32_t top = order[0];
+        order[0] = order[--heap];
+        order[heap] = top;
+        sift_down(z, order, heap, 0);
+        sum += (double)exp_own((z[top] - max) / s->temperature);
+        taken++;
+    }
+    double u = rng_uniform(r) * sum;
+    for (size_t i = V; i-- > V - taken;) {
+        u -= (double)exp_own((z[order[i]] - max) / s->temperature);
+        if (u < 0.0) return order[i];
+    }
+    return order[V - taken];                      // u was rounded up to the whole sum
+}

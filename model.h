@@ -1,0 +1,416 @@
+// model.h -- tune.c: fine-tune a GPT in plain C. The one header: letters, types and prototypes of the three rooms
+// below the programs, in reading order. train.c, eval.c and dev/*.c sit on top; nothing points back.
+//
+//     errors            how every room reports what is wrong
+//     model.c           the transformer: tensor table, memory plan, forward, backward, AdamW, decoding, sampling
+//     tokenizer.c       byte-pair encoding: train, encode, decode
+//     data.c            every byte in and out: files, JSON, checkpoint, rows, templates, examples, batches
+//
+// The letters. A shape is written in parentheses, last index fastest; (N,C) lies in memory as N rows of C floats.
+//     B  rows (sequences) of a batch           L   layers (blocks)
+//     T  positions of the longest row          NH  query heads            NKV  key/value heads, NH % NKV == 0
+//     N  tokens really there, sum of lengths   HS  floats of one head     A = NH*HS    KV = NKV*HS    Q = A + 2*KV
+//     C  channels, the width of the model      F   hidden width of the MLP    F1 = F (GELU) or 2F (SwiGLU: gate, up)
+//     V  vocabulary                            P   positions the model can see, its context
+// Padding has no letter: a row has its length, and what lies behind it is neither read nor computed.
+#ifndef MODEL_H
+#define MODEL_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TUNE_VERSION "0.1.0"
+
+// ---- errors -----------------------------------------------------------------------------------------------
+// Functions that can fail return 0, or -1 with the error filled in; only a main prints it and exits.
+
+// What model.c and tokenizer.c say: no text is formatted there, so that they need no stdio on a microcontroller.
+typedef struct {
+    const char *what;                 // static text: which number is wrong
+    int64_t value, lo, hi;            // what it is, and the range wanted
+} Fault;
+
+// What data.c and the programs say: one line with file, position, value, what was wanted.
+typedef struct {
+    char msg[640];
+} Err;
+
+// ---- model.c: architecture --------------------------------------------------------------------------------
+// One code path for two block shapes: GPT-2 (LayerNorm, learned positions, GELU, biases) and Llama (RMSNorm, rotary
+// positions, SwiGLU, grouped queries), with Qwen2's biases on q, k, v and Qwen3's norm of each q and k head.
+typedef struct {
+    int32_t vocab, context, layers, heads, kv_heads, head_size, width, hidden;    // V P L NH NKV HS C F
+    int32_t rms;                      // 1 RMSNorm, 0 LayerNorm
+    int32_t rope;                     // 1 rotary positions, 0 a learned vector per position
+    int32_t swiglu;                   // 1 SwiGLU, 0 tanh-GELU
+    int32_t bias;                     // 1 a bias on every linear layer
+    int32_t qkv_bias;                 // 1 a bias on q, k, v (Qwen2); implied by bias
+    int32_t qk_norm;                  // 1 RMSNorm over each head of q and k (Qwen3)
+    int32_t tied;                     // 1 the output head is the token embedding
+    int32_t rope_context;             // Llama-3 frequency scaling: the context it was first trained with, 0 none
+    float norm_eps;                   // added to the variance in every norm
+    float rope_theta;                 // base of the rotary wavelengths
+    float rope_factor, rope_low, rope_high;    // Llama-3 frequency scaling; used when rope_context > 0
+} Config;
+
+// The one list of the Config's whole numbers with their limits; the checkpoint, --init and the checks walk it.
+typedef struct {
+    const char *name;
+    size_t where;                     // offset in Config
+    int32_t lo, hi;
+} ConfigField;
+enum { CONFIG_INTS = 16, CONFIG_FLOATS = 5 };    // the floats follow in memory, from norm_eps on
+extern const ConfigField CONFIG_FIELD[CONFIG_INTS];
+
+int model_check(const Config *c, Fault *f);     // are the limits and the relations between the sizes kept?
+
+// ---- model.c: tensors -------------------------------------------------------------------------------------
+// Every trained tensor, in checkpoint order. Linear weights are input-major, (in, out): a row of activations times
+// the matrix. wte and head are (V,C), a row per token.
+typedef struct {
+    float *wte;                       // (V,C)      token embedding
+    float *wpe;                       // (P,C)      position embedding                     if !rope
+    float *ln1w, *ln1b;               // (L,C)      norm before attention: gain, shift     shift if !rms
+    float *qkvw, *qkvb;               // (L,C,Q)    columns: NH query heads, NKV keys, NKV values;  (L,Q)
+    float *qnw, *knw;                 // (L,HS)     gain of the per-head norm of q and k   if qk_norm
+    float *projw, *projb;             // (L,A,C)    attention's output projection;  (L,C)
+    float *ln2w, *ln2b;               // (L,C)      norm before the MLP
+    float *fc1w, *fc1b;               // (L,C,F1)   into the MLP; SwiGLU: F gate columns, F up columns;  (L,F1)
+    float *fc2w, *fc2b;               // (L,F,C)    out of the MLP;  (L,C)
+    float *lnfw, *lnfb;               // (C)        norm before the head
+    float *head;                      // (V,C)      output head                            if !tied
+} Params;
+
+enum { TENSORS = sizeof(Params) / sizeof(float *) };
+
+typedef struct {                      // tensor i of a configuration, made by model_tensor from the one table
+    const char *name;
+    size_t where;                     // offset of its pointer in Params
+    size_t dim[3], size;              // shape (unused dims are 1) and their product; size 0: this model lacks it
+    bool stacked;                     // dim[0] counts layers
+    bool decay;                       // weight decay applies: matrices only
+} Tensor;
+Tensor model_tensor(const Config *c, int i);
+float *tensor_data(const Params *p, const Tensor *t);
+size_t model_params(const Config *c);            // how many floats all tensors have
+
+// ---- model.c: memory --------------------------------------------------------------------------------------
+// The caller says how much is computed at once, model_plan says what that needs, the caller gives one block of that
+// size, and nothing is allocated afterwards.
+typedef struct {
+    size_t rows, seq;                 // B rows of at most T tokens at once
+    size_t step_tokens;               // tokens in one optimizer step, all its micro-batches together; training only
+    size_t cached;                    // positions per row in the key/value cache; 0: no cache
+    bool train;                       // gradients, optimizer moments and every layer's activations are kept
+    int threads;                      // 1 or more; changes no bit of any result
+} Shape;
+
+enum { HEAD_ROWS = 256 };             // R: rows at the output head at once; logits are never held for a whole batch
+enum { PLAN_MAX = 48 };
+typedef struct {
+    const char *name;
+    size_t where;                     // offset in Model of the pointer that will hold its address
+    size_t offset, bytes;             // in the block; offsets are multiples of 64
+} PlanItem;
+typedef struct {
+    Config cfg;
+    Shape shape;
+    PlanItem item[PLAN_MAX];
+    int items;
+    size_t bytes;                     // of the whole block
+} Plan;
+int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f);
+
+// Buffers of one batch. "Kept" ones have a slot for each layer when training, and one shared slot otherwise.
+typedef struct {
+    float *res;                       // (L+1,N,C)  kept: residual stream into each block, and out of the last
+    float *ln1stat, *ln2stat;         // (L,N,2)    kept: mean and 1/deviation of each row
+    float *qkv;                       // (L,N,Q)    kept: q and k already normed and rotated
+    float *qkraw, *qkstat;            // (L,N,A+KV) (L,N,NH+NKV)  kept if qk_norm: q, k before; 1/deviation of each head
+    float *attstat;                   // (L,N,NH,2) kept: largest score and sum of exponentials of each softmax
+    float *atty;                      // (L,N,A)    kept: attention output before the projection
+    float *mid;                       // (L,N,C)    kept: residual stream between attention and MLP
+    float *fc1;                       // (L,N,F1)   kept: before the activation function
+    float *lnfstat;                   // (R,2)      of the rows at the head
+    float *norm;                      // (N,C)      output of the norm at hand; recomputed in backward
+    float *act;                       // (N,F)      output of the activation function; recomputed in backward
+    float *branch;                    // (N,C)      what attention or MLP adds to the residual stream
+    float *dres, *dnorm;              // (N,C)      gradients
+    float *datt;                      // (N,A)
+    float *dact;                      // (N,F)
+    float *dbig;                      // (N,max(Q,F1))
+    float *headin, *dheadin;          // (R,C)      rows of the chunk at the head, after the norm
+    float *logits;                    // (R,V)
+    float *rope;                      // (max(T,cached),HS)   cos, sin pairs of each position
+    float *keys, *values;             // (L,B,cached,KV)  the cache
+    float *slot;                      // (S,C)      lookup gradient of each distinct token of the step; S = min(V,step_tokens)
+    int32_t *slotof, *slottok;        // (V) slot of a token or -1; (S) token of a slot
+    int32_t *tok, *pos;               // (N)        id of each token, and its position in its row
+    int32_t *hrow, *htarget;          // (N)        packed rows that go through the head, and what they should predict
+    size_t *start;                    // (B+1)      first packed row of each row of the batch
+    double *partial;                  //            losses of a chunk; partial sums of the gradient norm
+    float *scratch;                   //            packed panels and attention strips, a piece for each thread
+} Buffers;
+
+typedef struct {
+    Config cfg;
+    Shape shape;
+    Params w, g, m1, m2;              // weights; gradients; AdamW's first and second moments
+    Buffers x;
+    size_t N;                         // tokens in the batch at hand
+    size_t slots;                     // distinct tokens looked up so far in this step
+    size_t scratch;                   // floats of x.scratch for each thread
+} Model;
+
+// Lays the tensors into block, which is 64-byte aligned and stays the caller's. Weights are left as they are.
+void model_bind(Model *m, const Plan *p, void *block);
+
+// ---- model.c: run, train ----------------------------------------------------------------------------------
+typedef struct {
+    const int32_t *tok;               // (B,T) token ids
+    const int32_t *target;            // (B,T) the token to be predicted at each position, -1: nothing is asked there
+    const int32_t *len;               // (B)   tokens in each row, 0..T
+    const int32_t *past;              // (B)   tokens of each row already in the cache; NULL: none
+    size_t B, T;
+} Batch;
+
+void   model_init(Model *m, uint64_t seed);       // random weights as GPT-2's
+int    model_forward(Model *m, const Batch *b, Fault *f);
+// Logits (n,V) of n <= HEAD_ROWS packed rows: row i of the batch starts at len[0] + ... + len[i-1].
+const float *model_logits(Model *m, const int32_t *rows, size_t n);
+// Sum of -log p(target) over the batch's targets, after model_forward, added target by target to *sum; each row's sum
+// goes to row_loss (B) unless that is NULL. With scale > 0 (1 / targets of the whole step) it also begins the backward pass
+// of scale * that sum; model_backward ends it, adding to the gradients.
+void   model_loss(Model *m, const Batch *b, float scale, double *sum, double *row_loss);
+void   model_backward(Model *m, const Batch *b);
+void   model_zero_grad(Model *m);                 // before the first micro-batch of a step
+double model_grad_norm(Model *m);                 // after the last: joins the lookup gradients; Euclidean norm of all
+
+typedef struct {
+    float lr, beta1, beta2, eps, decay, clip;    // clip: largest gradient norm, 0 for no clipping
+} AdamW;
+void   model_update(Model *m, const AdamW *o, double norm, int64_t step);     // step counts from 1
+// Learning rate of a step: rises to peak over the warmup steps, then stays or falls, to reach 0 one step after the last.
+typedef enum { COSINE, LINEAR, CONSTANT } Schedule;
+float  model_schedule(Schedule kind, float peak, int64_t warmup, int64_t steps, int64_t step);
+
+// ---- model.c: sampling ------------------------------------------------------------------------------------
+typedef struct {
+    uint64_t s;                       // the whole state: save it and the stream goes on
+} Rng;
+uint64_t rng_next(Rng *r);
+double   rng_uniform(Rng *r);         // [0,1), 53 bits
+uint64_t rng_below(Rng *r, uint64_t n);
+double   rng_normal(Rng *r);
+
+typedef struct {
+    float temperature;                // 0: greedy
+    int32_t top_k;                    // 0: all
+    float top_p;                      // 1: all
+    float repeat_penalty;             // 1: none; divides positive logits of tokens already there, multiplies negative
+} Sampling;
+// One token id from logits (V), which are changed. recent (n): ids that the repeat penalty applies to. order (V): scratch.
+int32_t model_sample(float *logits, size_t V, const Sampling *s, const int32_t *recent, size_t n, int32_t *order, Rng *r);
+
+// ---- tokenizer.c ------------------------------------------------------------------------------------------
+typedef enum {
+    TOK_NONE,                         // the model has no tokenizer
+    TOK_GPT2,                         // byte-level BPE behind GPT-2's pre-tokenizer
+    TOK_SCORED                        // code points first, merged by score, bytes as a fallback (Llama 2, stories260K)
+} TokKind;
+
+typedef struct {
+    int32_t left, right, result;      // token ids: left followed by right becomes result
+    uint32_t rank;                    // smallest first; equal ranks: leftmost first
+} Merge;
+
+enum { TOKEN_NORMAL = 0, TOKEN_SPECIAL = 1, TOKEN_BYTE = 2 };    // BYTE: the fallback tokens of TOK_SCORED
+typedef struct {
+    TokKind kind;
+    uint32_t vocab, merges;           // how many
+    int32_t eot, bos;                 // end-of-text and begin-of-text ids, -1: none
+    bool add_space;                   // TOK_SCORED: a space is put before the text
+    const uint8_t *bytes;             // every token's bytes, one after the other; all of this is the caller's memory
+    const uint32_t *start;            // (vocab+1) token i is bytes[start[i]] .. bytes[start[i+1]-1]
+    const uint8_t *flag;              // (vocab)   TOKEN_*
+    const Merge *merge;               // (merges)
+    // The index, made by tokenizer_index in the caller's memory:
+    const uint32_t *slot;             // open-addressing table over (left, right) -> merge + 1
+    uint32_t slotmask;
+    const int32_t *special;           // ids of the special tokens, longest text first
+    uint32_t specials;
+    const uint32_t *first;            // open-addressing table over the bytes of single characters -> id + 1
+    uint32_t firstmask;
+} Tokenizer;
+
+// Bytes of memory (4-byte aligned) that the index needs.
+size_t tokenizer_index_size(uint32_t vocab, uint32_t merges);
+// Checks every number of the tokenizer and makes its index; the memory must live as long as the tokenizer.
+int    tokenizer_index(Tokenizer *t, void *memory, Fault *f);
+size_t tokenizer_encode_size(size_t n);          // bytes of scratch (8-byte aligned) to encode n bytes of text
+// Ids of n bytes of text into out, which has room for n + 1; returns how many. Special tokens are recognised in the
+// text only if special is true. O(n log n) on any input; decode gives back the same bytes (TOK_SCORED: with add_space's space).
+size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out, void *scratch);
+const uint8_t *tokenizer_decode(const Tokenizer *t, int32_t id, size_t *n);   // the bytes of one token
+int32_t tokenizer_find(const Tokenizer *t, const char *special);              // id of a special token, -1: none
+// Learns a byte-level BPE of exactly `vocab` tokens from n bytes of text: 256 bytes, then merges, then end-of-text.
+// Most frequent pair first; ties go to the pair whose bytes sort last. Stops early (smaller t->vocab) when no pair
+// occurs twice. memory: tokenizer_train_size bytes, 8-byte aligned; t's arrays point into it; tokenizer_index comes next.
+size_t tokenizer_train_size(size_t n, uint32_t vocab);
+int    tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f);
+
+// ---- data.c: errors, options, files -----------------------------------------------------------------------
+int    err_set(Err *e, const char *format, ...);                          // formats the message; returns -1
+int    err_fault(Err *e, const char *where, const Fault *f);              // "where: what = value, want lo..hi"; -1
+
+typedef enum { OPT_FLAG, OPT_INT, OPT_REAL, OPT_TEXT } OptKind;           // value: bool, int64_t, double, const char *
+typedef struct {
+    const char *name;                 // "--batch"; NULL begins a group, whose title is help
+    OptKind kind;
+    void *value;                      // holds the default before, the user's value after
+    double lo, hi;                    // range of a number; a whole number stays exact up to 2^53
+    const char *arg, *help;           // "N", "rows of one optimizer step"
+    bool given;                       // set when the user named it
+} Option;
+#define GROUP(title)                       {NULL, OPT_FLAG, NULL, 0, 0, NULL, title, false}
+#define FLAG(name, var, help)              {name, OPT_FLAG, var, 0, 0, "", help, false}
+#define TEXT(name, var, arg, help)         {name, OPT_TEXT, var, 0, 0, arg, help, false}
+#define INT(name, var, lo, hi, arg, help)  {name, OPT_INT, var, lo, hi, arg, help, false}
+#define REAL(name, var, lo, hi, arg, help) {name, OPT_REAL, var, lo, hi, arg, help, false}
+// Reads argv[1..]. Words that are no options go to word[0..words), at most max_words. "--name value" and "--name=value".
+int    options_parse(Option *o, int n, int argc, char **argv, const char **word, int max_words, int *words, Err *e);
+void   options_print(const Option *o, int n);                             // the table for --help, with defaults; 80 columns
+
+double seconds(void);                                                     // a steady clock
+int    cores(void);                                                       // that this program may use
+bool   is_terminal(int descriptor);
+void  *block_alloc(size_t bytes, Err *e);                                 // 64-byte aligned, zeroed; NULL and e if refused
+void   block_free(void *block);
+int    file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e);   // whole; a 0 byte after it; free()
+// A file that appears whole or not at all: written beside its place, flushed to disk, renamed.
+typedef struct Writer Writer;
+Writer *writer_open(const char *path, Err *e);
+int    writer_put(Writer *w, const void *data, size_t n, Err *e);
+int    writer_close(Writer *w, bool keep, Err *e);                        // keep: into place, else nothing happened; frees w
+
+// Lines of JSON for later reading, each flushed as it is written; a null log swallows them.
+typedef struct Log Log;
+int    log_open(Log **l, const char *path, bool append, Err *e);
+void   log_line(Log *l, const char *format, ...);                         // %s arguments must be JSON already: json_quote
+void   log_close(Log *l);
+
+typedef struct { uint32_t h[8]; uint64_t n; uint8_t block[64]; } Sha256;  // FIPS 180-4
+void   sha256_init(Sha256 *s);
+void   sha256_add(Sha256 *s, const void *data, size_t n);
+void   sha256_end(Sha256 *s, char hex[65]);
+int    sha256_file(const char *path, char hex[65], Err *e);
+
+// ---- data.c: JSON -----------------------------------------------------------------------------------------
+typedef enum { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT } JsonKind;
+typedef struct {
+    JsonKind kind;
+    uint32_t line;                    // where it starts, from 1
+    uint32_t count;                   // elements of an array, members of an object (each a string node, then its value)
+    uint32_t next;                    // index of the node after this one with all that it holds
+    const char *text;                 // a string decoded to UTF-8, 0-terminated (it may hold \u0000: see len); a number as spelt
+    size_t len;
+    double number;
+} JsonNode;
+typedef struct {
+    JsonNode *node;                   // node[0] is the value; depth first, so an array's first element is at its index + 1
+    uint32_t nodes;
+    char *text;
+} Json;
+// Parses one value that fills data[0..n); errors name `where`, line (counted from first_line) and column. json_free after.
+int    json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e);
+uint32_t json_get(const Json *j, uint32_t object, const char *key);      // index of a member's value, 0: not there
+void   json_free(Json *j);
+char  *json_quote(const char *text, size_t n);                            // as a JSON string with its quotes; free(); NULL: no memory
+
+// ---- data.c: checkpoint -----------------------------------------------------------------------------------
+typedef enum { DTYPE_F32, DTYPE_BF16, DTYPES } Dtype;
+typedef struct {
+    Config cfg;
+    Dtype dtype;
+    Tokenizer tok;
+    char *template, *lineage;         // 0-terminated; empty: none
+    char *path;
+    void *file, *memory;              // kept open until checkpoint_close; the tokenizer's bytes and index
+    uint64_t tensors_at, tensor_sum;  // offset of the first tensor, checksum over them all
+} Checkpoint;
+int    checkpoint_open(Checkpoint *k, const char *path, Err *e);          // checks all but the tensors, which stay on disk
+int    checkpoint_read(Checkpoint *k, const Params *w, Err *e);           // the tensors into w as f32; checks their sum
+void   checkpoint_close(Checkpoint *k);
+int    checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template, const char *lineage,
+                       Dtype dtype, const Params *w, Err *e);
+
+// What a run needs to go on as if it had never stopped; one file with weights and moments, replaced in one rename.
+typedef struct {
+    int64_t step;                     // optimizer steps done; order and position in the data follow from it
+    double best;                      // lowest validation loss so far, and at which step
+    int64_t best_step;
+    char key[65];                     // SHA-256 of all that determines the bits: options, base, data
+} State;
+int    state_save(const char *path, const State *s, const Model *m, Err *e);
+int    state_load(const char *path, State *s, Model *m, Err *e);          // refuses a state whose key is not s->key
+
+// ---- data.c: from rows to batches -------------------------------------------------------------------------
+typedef struct {
+    const char *instruction, *input, *output;    // UTF-8, 0-terminated, "" if absent
+    uint32_t line;                    // in the file
+    uint64_t hash;                    // of instruction and input: the split depends on it alone
+} Row;
+typedef struct {
+    Row *row;
+    size_t n;
+    char *path;
+    void *memory;
+} Rows;
+int    rows_load(Rows *r, const char *path, Err *e);                      // a JSON array or JSON Lines of objects
+void   rows_free(Rows *r);
+
+// A template is text with fields: {instruction} {input} {output}; {?input} ... {:} ... {/} takes the first part if the
+// row has an input, else the second; {target} begins what the model is taught; {eot} is the tokenizer's end-of-text and
+// {<|name|>} any special token by name; {{ is a brace. The end must be a special token, and it is taught.
+const char *template_named(const char *name);                             // alpaca, chatml, plain, none; NULL: no such
+int    template_check(const char *template, const Tokenizer *t, Err *e);
+
+typedef struct {
+    int32_t *tok;                     // (len)
+    uint8_t *taught;                  // (len) 1: the model is asked to predict this token
+    uint32_t len, prompt;             // tokens; those before {target}
+    uint32_t row;                     // index in Rows; of raw text: window number
+    uint64_t hash;
+} Example;
+typedef struct {
+    Example *ex;
+    size_t n;
+    size_t rows, cut, dropped;        // rows read, shortened, left out
+    size_t tokens, targets;           // sums over all examples
+    uint32_t longest;
+    void *memory;
+} Examples;
+typedef enum { TOO_LONG_ERROR, TOO_LONG_DROP, TOO_LONG_CUT } TooLong;     // CUT shortens the prompt, never the answer
+// Rows to tokens, each segment encoded on its own. A row longer than seq tokens, or without an answer, is an error
+// naming file and line, unless too_long says otherwise. teach_prompt: the prompt is taught too (--mask none).
+int    examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
+                     TooLong too_long, bool teach_prompt, Err *e);
+// Raw text: each file is encoded, ended with end-of-text, and cut into windows of seq tokens; every token is taught
+// but the first of a file. Consecutive windows share one token, so that no prediction is lost.
+int    examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e);
+void   examples_free(Examples *x);
+// Examples whose hash falls below fraction go to held, the others to train: views of x, which is reordered and must
+// outlive them; they are not freed.
+void   examples_split(const Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held);
+uint64_t hash64(const void *data, size_t n, uint64_t seed);
+void   order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch);   // a permutation of 0..n-1: pure function
+
+// A rectangle (B,T) in memory of its own. Padding repeats no token and is never read by the model.
+typedef struct {
+    Batch view;
+    int32_t *memory;
+} BatchMemory;
+int    batch_alloc(BatchMemory *b, size_t rows, size_t seq, Err *e);
+size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows);  // returns the number of targets
+void   batch_free(BatchMemory *b);
+#endif

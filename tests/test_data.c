@@ -1,0 +1,1246 @@
+// test_data.c -- what data.c promises: files, JSON, checkpoint, state, options, rows, templates, batches.
+// Four kinds: golden results; tables of what must be refused, and with which words; identities, such as save,
+// open, read, save; hostile files: every truncation, flipped bits everywhere, lies under right checksums.
+#define _XOPEN_SOURCE 700
+#include "../model.h"
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+Suite *data_suite(void);
+
+// ---- a folder for the test at hand ------------------------------------------------------------------------
+static char folder[256], path[300], other[300];
+static Err err;
+
+static void setup(void) {
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/test_data_XXXXXX", tmp ? tmp : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/file", folder);
+    snprintf(other, sizeof other, "%s/other", folder);
+    err.msg[0] = 0;
+}
+
+static int files_in_folder(bool remove) {
+    DIR *d = opendir(folder);
+    int n = 0;
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *f; (f = readdir(d));) {
+        char name[600];
+        if (f->d_name[0] == '.') continue;
+        snprintf(name, sizeof name, "%s/%s", folder, f->d_name);
+        if (remove && unlink(name)) rmdir(name);
+        n++;
+    }
+    closedir(d);
+    return n;
+}
+
+static void teardown(void) {
+    files_in_folder(true);
+    rmdir(folder);
+}
+
+static void write_file(const char *name, const void *data, size_t n) {
+    FILE *f = fopen(name, "wb");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(data, 1, n, f), n);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+static void write_text(const char *name, const char *text) { write_file(name, text, strlen(text)); }
+
+static uint8_t *slurp(const char *name, size_t *n) {
+    uint8_t *data;
+    ck_assert_msg(file_read(name, 1 << 24, &data, n, &err) == 0, "%s", err.msg);
+    return data;
+}
+
+static void must_say(const char *wanted) {
+    ck_assert_msg(strstr(err.msg, wanted) != NULL, "message \"%s\" lacks \"%s\"", err.msg, wanted);
+    err.msg[0] = 0;
+}
+
+// ---- options ----------------------------------------------------------------------------------------------
+static bool flag;
+static int64_t whole;
+static double real;
+static const char *text;
+
+static int parse(const char *line, int *words, const char **word) {
+    static char copy[256];
+    char *argv[16] = {(char *)"prog"};
+    int argc = 1;
+    Option o[] = {{NULL, OPT_FLAG, NULL, 0, 0, NULL, "data", false},
+                  {"--flag", OPT_FLAG, &flag, 0, 0, NULL, "a flag", false},
+                  {"--batch", OPT_INT, &whole, 1, 4096, "N", "rows", false},
+                  {"--lr", OPT_REAL, &real, 0, 1, "X", "rate", false},
+                  {"--out", OPT_TEXT, &text, 0, 0, "FILE", "result", false}};
+    flag = false, whole = 32, real = 0.5, text = "none";
+    snprintf(copy, sizeof copy, "%s", line);
+    for (char *p = strtok(copy, " "); p; p = strtok(NULL, " ")) argv[argc++] = p;
+    return options_parse(o, 5, argc, argv, word, 2, words, &err);
+}
+
+START_TEST(options_are_taken) {
+    const char *word[2];
+    int words;
+    ck_assert_int_eq(parse("--flag a --batch 7 --lr=1e-3 --out - -- --lr", &words, word), 0);
+    ck_assert(flag && whole == 7 && fabs(real - 1e-3) < 1e-12);
+    ck_assert_str_eq(text, "-");
+    ck_assert_int_eq(words, 2);
+    ck_assert_str_eq(word[0], "a");
+    ck_assert_str_eq(word[1], "--lr");
+    ck_assert_int_eq(parse("--out=a=b --lr -0", &words, word), 0);
+    ck_assert_str_eq(text, "a=b");
+} END_TEST
+
+START_TEST(options_are_refused) {
+    static const char *const bad[][2] = {
+        {"--bacth 3", "unknown option --bacth\nhint: --batch"}, {"--xyzzyplugh", "hint: --help"},
+        {"--batch", "--batch wants a value"}, {"--batch --flag", "--batch wants a value"},
+        {"--batch x", "--batch: 'x' is not a whole number"}, {"--batch 3x", "'3x' is not a whole number"},
+        {"--batch 1.5", "'1.5' is not a whole number"}, {"--batch=", "'' is not a whole number"},
+        {"--batch 0", "0 is out of range, want 1..4096"}, {"--batch 99999999999999999999", "is out of range"},
+        {"--lr nan", "nan is out of range, want 0..1"}, {"--lr 1e999", "out of range"},
+        {"--lr 0.1.2", "not a number"},
+        {"--flag=1", "--flag takes no value, got '1'"}, {"--flag --flag", "--flag is given twice"},
+        {"a b c", "'c' is one word too many, want at most 2"}, {"-x", "unknown option -x"}};
+    const char *word[2];
+    int words;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ck_assert_msg(parse(bad[i][0], &words, word) == -1, "%s was taken", bad[i][0]);
+        must_say(bad[i][1]);
+    }
+} END_TEST
+
+START_TEST(help_is_80_wide_and_shows_defaults) {
+    double lr = 0.0003;
+    const char *none = NULL, *out = "tuned.bin";
+    int64_t n = 8;
+    Option o[] = {{NULL, OPT_FLAG, NULL, 0, 0, NULL, "Data", false},
+                  {"--batch", OPT_INT, &n, 1, 9, "N",
+                  "rows of one optimizer step, which is a number that can be "
+                   "explained in more words than fit on one line", false},
+                  {"--lr", OPT_REAL, &lr, 0, 1, "X", "learning rate", false},
+                  {"--an-option-with-a-long-name", OPT_TEXT, &none, 0, 0, "FILE", "no default", false},
+                  {"--out", OPT_TEXT, &out, 0, 0, "FILE", "result", false}};
+    size_t size;
+    int keep = dup(1);
+    fflush(stdout);
+    ck_assert_ptr_nonnull(freopen(path, "wb", stdout));
+    options_print(o, 5);
+    fflush(stdout);
+    dup2(keep, 1);
+    close(keep);
+    char *s = (char *)slurp(path, &size);
+    ck_assert_str_eq(s, "Data\n"
+                     "  --batch N                 rows of one optimizer step, which is a number that\n"
+                     "                            can be explained in more words than fit on one line\n"
+                     "                            (default 8)\n"
+                     "  --lr X                    learning rate (default 0.0003)\n"
+                     "  --an-option-with-a-long-name FILE\n"
+                     "                            no default\n"
+                     "  --out FILE                result (default tuned.bin)\n");
+    free(s);
+} END_TEST
+
+// ---- files ------------------------------------------------------------------------------------------------
+START_TEST(files_are_read_whole) {
+    size_t n, big = 300000;
+    uint8_t *data, *want = malloc(big);
+    ck_assert_ptr_nonnull(want);
+    for (size_t i = 0; i < big; i++) want[i] = (uint8_t)(i * 7 >> 3);
+    write_file(path, want, big);
+    data = slurp(path, &n);
+    ck_assert(n == big && !memcmp(data, want, n) && data[n] == 0);
+    free(data);
+    ck_assert_int_eq(file_read(path, big, &data, &n, &err), 0);            // exactly the limit
+    free(data);
+    ck_assert_int_eq(file_read(path, big - 1, &data, &n, &err), -1);
+    must_say("more than 299999 bytes");
+    write_file(path, "", 0);
+    data = slurp(path, &n);
+    ck_assert(n == 0 && data[0] == 0);
+    free(data);
+    ck_assert_int_eq(mkfifo(other, 0600), 0);                              // a pipe, whose size nobody knows
+    pid_t child = fork();
+    if (child == 0) {
+        int fd = open(other, O_WRONLY);
+        for (size_t i = 0; i < big; i += 1000)
+            if (write(fd, want + i, 1000) != 1000) _exit(1);
+        _exit(0);
+    }
+    data = slurp(other, &n);
+    ck_assert(n == big && !memcmp(data, want, n));
+    waitpid(child, NULL, 0);
+    free(data);
+    free(want);
+    ck_assert_int_eq(file_read(folder, 10, &data, &n, &err), -1);
+    must_say("is a folder");
+    ck_assert_int_eq(file_read("/nowhere/at/all", 10, &data, &n, &err), -1);
+    must_say("/nowhere/at/all: cannot open: No such file");
+    ck_assert_ptr_null(data);
+    if (access("/proc/self/mem", R_OK)) return;                           // a file whose start cannot be read
+    ck_assert_int_eq(file_read("/proc/self/mem", 10, &data, &n, &err), -1);
+    must_say("/proc/self/mem: cannot read");
+} END_TEST
+
+static void file_is(const char *name, const char *want) {
+    size_t n;
+    char *s = (char *)slurp(name, &n);
+    ck_assert_str_eq(s, want);
+    free(s);
+}
+
+START_TEST(a_file_appears_whole_or_not_at_all) {
+    struct stat st;
+    write_text(path, "old");
+    ck_assert_int_eq(chmod(path, 0600), 0);
+    Writer *w = writer_open(path, &err);
+    ck_assert_ptr_nonnull(w);
+    ck_assert_int_eq(writer_put(w, "new", 3, &err), 0);
+    file_is(path, "old");
+    ck_assert_int_eq(writer_close(w, false, &err), 0);
+    file_is(path, "old");
+    ck_assert_int_eq(files_in_folder(false), 1);
+    w = writer_open(path, &err);
+    ck_assert_int_eq(writer_put(w, "new", 3, &err), 0);
+    ck_assert_int_eq(writer_close(w, true, &err), 0);
+    file_is(path, "new");
+    ck_assert_int_eq(files_in_folder(false), 1);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 0777, 0600);
+} END_TEST
+
+START_TEST(writers_of_one_file_do_not_meet) {
+    Writer *a = writer_open(path, &err), *b = writer_open(path, &err);
+    ck_assert(a && b);
+    ck_assert_int_eq(writer_put(a, "a", 1, &err) | writer_put(b, "b", 1, &err), 0);
+    ck_assert_int_eq(writer_close(a, true, &err), 0);
+    file_is(path, "a");
+    ck_assert_int_eq(writer_close(b, true, &err), 0);
+    file_is(path, "b");
+} END_TEST
+
+START_TEST(devices_and_folders_are_not_replaced) {
+    struct stat st;
+    char big[70000] = {0};
+    ck_assert_ptr_null(writer_open("/dev/full", &err));
+    must_say("/dev/full: is a device");
+    ck_assert_int_eq(symlink("/dev/full", path), 0);
+    ck_assert_ptr_null(writer_open(path, &err));
+    must_say("is a device");
+    ck_assert_ptr_null(writer_open(folder, &err));
+    must_say("is a folder");
+    ck_assert_ptr_null(writer_open("/nowhere/x", &err));
+    must_say("/nowhere/x.tmp");
+    ck_assert(stat("/dev/full", &st) == 0 && S_ISCHR(st.st_mode));
+    unlink(path);
+    write_text(other, "old");                                              // a link to a file stays a link
+    ck_assert_int_eq(symlink(other, path), 0);
+    Writer *w = writer_open(path, &err);
+    ck_assert_ptr_nonnull(w);
+    ck_assert_int_eq(writer_put(w, big, sizeof big, &err), 0);
+    ck_assert_int_eq(writer_close(w, true, &err), 0);
+    ck_assert(lstat(path, &st) == 0 && S_ISLNK(st.st_mode));
+    ck_assert(stat(other, &st) == 0 && st.st_size == sizeof big);
+} END_TEST
+
+START_TEST(a_full_disk_leaves_the_old_file) {
+    struct rlimit was, tight;
+    char big[70000] = {0};
+    write_text(path, "old");
+    getrlimit(RLIMIT_FSIZE, &was);
+    tight = was;
+    tight.rlim_cur = 20000;
+    for (size_t piece = 1000; piece <= sizeof big; piece += 69000) {       // fails in flush, fails in put
+        Writer *w = writer_open(path, &err);
+        ck_assert_ptr_nonnull(w);
+        setrlimit(RLIMIT_FSIZE, &tight);
+        int rc = 0;
+        for (size_t n = 0; n + piece <= sizeof big && !rc; n += piece) rc = writer_put(w, big, piece, &err);
+        rc |= writer_close(w, true, &err);
+        setrlimit(RLIMIT_FSIZE, &was);
+        ck_assert_int_eq(rc, -1);
+        must_say("cannot write: File too large");
+        file_is(path, "old");
+        ck_assert_int_eq(files_in_folder(false), 1);
+    }
+} END_TEST
+
+START_TEST(logs_are_appended_line_by_line) {
+    Log *l;
+    char *q = json_quote("a\"\\\n\xff\xc3\xa9", 7);
+    ck_assert_str_eq(q, "\"a\\\"\\\\\\u000a\\ufffd\xc3\xa9\"");
+    ck_assert_int_eq(log_open(&l, path, false, &err), 0);
+    log_line(l, "{\"step\": %d}", 1);
+    file_is(path, "{\"step\": 1}\n");
+    log_close(l);
+    ck_assert_int_eq(log_open(&l, path, true, &err), 0);
+    log_line(l, "%s", q);
+    log_close(l);
+    file_is(path, "{\"step\": 1}\n\"a\\\"\\\\\\u000a\\ufffd\xc3\xa9\"\n");
+    ck_assert_int_eq(log_open(&l, "/nowhere/log", false, &err), -1);
+    must_say("/nowhere/log: cannot open");
+    log_line(NULL, "swallowed");
+    log_close(NULL);
+    free(q);
+} END_TEST
+
+START_TEST(sha256_vectors) {          // FIPS 180-4's examples, and the file read in pieces
+    static const char *const known[][2] = {
+        {"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"}};
+    char hex[65], *million = malloc(1000000);
+    Sha256 s;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t cut = 0; cut <= strlen(known[i][0]); cut++) {
+            sha256_init(&s);
+            sha256_add(&s, known[i][0], cut);
+            sha256_add(&s, known[i][0] + cut, strlen(known[i][0]) - cut);
+            sha256_end(&s, hex);
+            ck_assert_str_eq(hex, known[i][1]);
+        }
+    ck_assert_ptr_nonnull(million);
+    memset(million, 'a', 1000000);
+    write_file(path, million, 1000000);
+    ck_assert_int_eq(sha256_file(path, hex, &err), 0);
+    ck_assert_str_eq(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    free(million);
+} END_TEST
+
+START_TEST(blocks_are_aligned_and_zero) {
+    uint8_t *p = block_alloc(100, &err);
+    ck_assert(p && (uintptr_t)p % 64 == 0);
+    for (int i = 0; i < 100; i++) ck_assert_uint_eq(p[i], 0);
+    block_free(p);
+#ifndef __SANITIZE_ADDRESS__          // which ends the program instead
+    ck_assert_ptr_null(block_alloc(SIZE_MAX / 2, &err));
+    must_say("MiB of memory");
+#endif
+} END_TEST
+
+// ---- JSON -------------------------------------------------------------------------------------------------
+// The tree written back: strings as <text>, numbers as spelt.
+static uint32_t dump(const Json *j, uint32_t at, char *out) {
+    const JsonNode *n = &j->node[at];
+    uint32_t child = at + 1;
+    static const char *const name[] = {"null", "false", "true"};
+    if (n->kind <= JSON_TRUE) strcat(out, name[n->kind]);
+    if (n->kind == JSON_NUMBER) strcat(out, n->text);
+    if (n->kind == JSON_STRING) sprintf(out + strlen(out), "<%s>", n->text);
+    if (n->kind < JSON_ARRAY) return n->next;
+    strcat(out, n->kind == JSON_ARRAY ? "[" : "{");
+    for (uint32_t i = 0; i < n->count; i++) {
+        if (i) strcat(out, ",");
+        child = dump(j, child, out);
+        if (n->kind == JSON_ARRAY) continue;
+        strcat(out, ":");
+        child = dump(j, child, out);
+    }
+    strcat(out, n->kind == JSON_ARRAY ? "]" : "}");
+    ck_assert_uint_eq(child, n->next);
+    return child;
+}
+
+START_TEST(json_is_accepted) {
+    static const char *const good[][2] = {
+        {"null", "null"}, {" [ ] ", "[]"}, {"{}", "{}"}, {"\xEF\xBB\xBF[1]", "[1]"}, {"-0.5e+10", "-0.5e+10"},
+        {"[1,[2,[],{}],\"x\"]", "[1,[2,[],{}],<x>]"},
+        {"{\"a\":1,\"b\":{\"c\":[true,false]}}", "{<a>:1,<b>:{<c>:[true,false]}}"},
+        {"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "<\"\\/\b\f\n\r\t>"},
+        {"\"\\u0041\\u00e9\\u20AC\"", "<A\xc3\xa9\xe2\x82\xac>"},
+        {"\"\\ud83d\\ude00\"", "<\xf0\x9f\x98\x80>"}, {"\"\xf0\x9f\x98\x80\"", "<\xf0\x9f\x98\x80>"},
+        {"0", "0"},
+        {"\"\x7f\"", "<\x7f>"}, {"\r\n\t 12 \r\n", "12"}};
+    Json j;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char out[200] = "";
+        ck_assert_msg(json_parse(&j, "t", 1, (const uint8_t *)good[i][0], strlen(good[i][0]), &err) == 0,
+                      "%s", err.msg);
+        ck_assert_uint_eq(dump(&j, 0, out), j.nodes);
+        ck_assert_str_eq(out, good[i][1]);
+        json_free(&j);
+    }
+    const char *s = "{\"a\":1,\"b\":[{\"a\":7}],\"a\":-2.5}\n";
+    ck_assert_int_eq(json_parse(&j, "t", 1, (const uint8_t *)s, strlen(s), &err), 0);
+    ck_assert(fabs(j.node[json_get(&j, 0, "a")].number + 2.5) < 1e-12);    // the last of equal keys
+    ck_assert_uint_eq(json_get(&j, 0, "c"), 0);
+    ck_assert_uint_eq(json_get(&j, json_get(&j, 0, "b"), "a"), 0);         // not an object
+    json_free(&j);
+    s = "\"a\\u0000b\"";
+    ck_assert_int_eq(json_parse(&j, "t", 1, (const uint8_t *)s, strlen(s), &err), 0);
+    ck_assert(j.node[0].len == 3 && !memcmp(j.node[0].text, "a\0b", 4));
+    json_free(&j);
+} END_TEST
+
+START_TEST(json_is_refused_with_its_place) {
+    static const char *const bad[][2] = {
+        {"", "t:7:1: found the end, want a value"}, {"  ", "t:7:3: found the end"},
+        {"[1,]", "t:7:4: found ']', want a value"},
+        {"[1 2]", "t:7:4: found '2', want ',' or ']'"}, {"{\"a\" 1}", "t:7:6: found '1', want ':'"},
+        {"{a:1}", "t:7:2: found 'a', want a key in quotes"}, {"{\"a\":1,}", "t:7:8: found '}', want a key"},
+        {"{\"a\":1]", "t:7:7: found ']', want ',' or '}'"}, {"[1\n,\n  x]", "t:9:3: found 'x', want a value"},
+        {"[\"\xc3\xa9\xc3\xa9\", x]", "t:7:8: found 'x'"}, {"\"abc", "t:7:5: found the end"},
+        {"\"a\nb\"", "t:7:3: found byte 0x0a"},
+        {"\"\\x\"", "t:7:3: found 'x', want one of"}, {"\"\\u12G4\"", "t:7:6: found 'G', want four hex"},
+        {"\"\\ud800\"", "t:7:8: found '\"', want \\u with a low"},
+        {"\"\\ud800\\u0041\"", "want a low surrogate before"},
+        {"\"\\udc00\"", "want a high surrogate"}, {"\"\xff\"", "t:7:2: found byte 0xff, want UTF-8"},
+        {"\"\xc0\x80\"", "want UTF-8"}, {"\"\xed\xa0\x80\"", "want UTF-8"},
+        {"\"\xf4\x90\x80\x80\"", "want UTF-8"},
+        {"\"\xe0\x80\x80\"", "want UTF-8"}, {"\"\xf0\x80\x80\x80\"", "want UTF-8"},
+        {"\"\xe2\x82\"", "want UTF-8"}, {"\"\xe2\x82", "want UTF-8"},
+        {"01", "t:7:2: found '1', want nothing"}, {"-", "t:7:2: found the end, want a digit"},
+        {"1.", "want a digit"},
+        {"1e+", "want a digit"}, {".5", "want a value"}, {"+1", "want a value"},
+        {"1e999", "want a number below"},
+        {"nul", "t:7:4: found the end, want null"}, {"truth", "t:7:4: found 't', want true"},
+        {"NaN", "want a value"},
+        {"1 x", "t:7:3: found 'x', want nothing after the value"},
+        {"[] []", "t:7:4: found '[', want nothing"}, {"{", "want a key"},
+        {"[", "t:7:2: found the end"}, {"{\"a\":", "want a value"}, {"{\"a\"", "want ':'"},
+        {"[1]\x01", "found byte 0x01"}};
+    Json j;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        size_t n = strlen(bad[i][0]);
+        uint8_t *exact = malloc(n + !n);                       // so that a sanitizer sees a read past the end
+        ck_assert_ptr_nonnull(exact);
+        memcpy(exact, bad[i][0], n);
+        ck_assert_msg(json_parse(&j, "t", 7, exact, n, &err) == -1, "%s was accepted", bad[i][0]);
+        must_say(bad[i][1]);
+        ck_assert_ptr_null(j.node);
+        free(exact);
+    }
+} END_TEST
+
+START_TEST(json_depth_is_limited_and_long_input_is_fast) {
+    size_t n = 1 << 20;
+    char *s = malloc(n);
+    Json j;
+    ck_assert_ptr_nonnull(s);
+    for (int depth = 63; depth <= 65; depth++) {
+        memset(s, '[', (size_t)depth);
+        memset(s + depth, ']', (size_t)depth);
+        int rc = json_parse(&j, "t", 1, (uint8_t *)s, (size_t)(2 * depth), &err);
+        ck_assert_int_eq(rc, depth <= 64 ? 0 : -1);
+        if (depth <= 64) json_free(&j);
+    }
+    must_say("t:1:66: found ']', want no more than 64 open brackets");
+    memset(s, '[', n);
+    ck_assert_int_eq(json_parse(&j, "t", 1, (uint8_t *)s, n, &err), -1);
+    for (size_t i = 0; i < n; i++) s[i] = i % 2 ? '1' : ',';
+    s[0] = '[';
+    s[n - 1] = ']';
+    ck_assert_int_eq(json_parse(&j, "t", 1, (uint8_t *)s, n, &err), -1);   // the last value is missing
+    s[n - 2] = ' ';
+    ck_assert_msg(json_parse(&j, "t", 1, (uint8_t *)s, n, &err) == 0, "%s", err.msg);
+    ck_assert_uint_eq(j.node[0].count, n / 2 - 1);
+    json_free(&j);
+    memset(s, '9', n);                                                     // a number of a million digits
+    ck_assert_int_eq(json_parse(&j, "t", 1, (uint8_t *)s, n, &err), -1);
+    free(s);
+} END_TEST
+
+// ---- a tokenizer of bytes, a few merges, and special tokens -----------------------------------------------
+enum { HE = 256, LL, SPACE_A, EOT, START, END, BOS, TOKENS };
+static Tokenizer tok;
+static uint8_t flags[TOKENS];
+
+static void make_tokenizer(void) {
+    static uint8_t bytes[400];
+    static uint32_t start[TOKENS + 1], index[4096];
+    static const Merge merge[] = {{'h', 'e', HE, 0}, {'l', 'l', LL, 1}, {' ', 'a', SPACE_A, 2}};
+    static const char *const rest[] = {"he", "ll", " a", "<|endoftext|>", "<|im_start|>", "<|im_end|>",
+                                       "<s>"};
+    Fault f;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < TOKENS; i++) {
+        start[i] = n;
+        if (i < 256) bytes[n++] = (uint8_t)i;
+        else n += (uint32_t)sprintf((char *)bytes + n, "%s", rest[i - 256]);
+        flags[i] = i >= EOT ? TOKEN_SPECIAL : TOKEN_NORMAL;
+    }
+    start[TOKENS] = n;
+    tok = (Tokenizer){.kind = TOK_GPT2, .vocab = TOKENS, .merges = 3, .eot = EOT, .bos = -1, .bytes = bytes,
+                      .start = start, .flag = flags, .merge = merge};
+    ck_assert_uint_le(tokenizer_index_size(TOKENS, 3), sizeof index);
+    ck_assert_int_eq(tokenizer_index(&tok, index, &f), 0);
+}
+
+// ---- checkpoint -------------------------------------------------------------------------------------------
+static Model model;
+static void *block;
+
+static const Config CONFIG = {.vocab = TOKENS + 1, .context = 8, .layers = 2, .heads = 2, .kv_heads = 1,
+                              .head_size = 4,
+                              .width = 5, .hidden = 3, .rms = 0, .bias = 1, .tied = 1, .norm_eps = 1e-5f,
+                                  .rope_theta = 1e4f};
+
+static void make_model(void) {
+    Plan plan;
+    Fault f;
+    Shape s = {1, 8, 8, 0, true, 1};
+    make_tokenizer();
+    ck_assert_int_eq(model_plan(&plan, &CONFIG, &s, &f), 0);
+    block = block_alloc(plan.bytes, &err);
+    ck_assert_ptr_nonnull(block);
+    model_bind(&model, &plan, block);
+    model_init(&model, 5);
+}
+
+static float *first_weight(const Params *p, size_t *n) {
+    Tensor t = model_tensor(&model.cfg, 0);
+    *n = t.size;
+    return tensor_data(p, &t);
+}
+
+static int save(const char *name, Dtype d) {
+    return checkpoint_save(name, &CONFIG, &tok, "{input}{target}{output}{eot}", "made by hand\n", d, &model.w,
+                           &err);
+}
+
+// Opens and reads; the weights go to model.m1, so that model.w stays as it was saved.
+static int load(const char *name) {
+    Checkpoint k;
+    if (checkpoint_open(&k, name, &err)) {
+        ck_assert(!k.memory && !k.file && !k.path);
+        return -1;
+    }
+    int rc = checkpoint_read(&k, &model.m1, &err);
+    checkpoint_close(&k);
+    return rc;
+}
+
+START_TEST(checkpoint_round_trip) {
+    for (int d = 0; d < DTYPES; d++) {
+        Checkpoint k;
+        size_t n, m;
+        make_model();
+        ck_assert_msg(save(path, (Dtype)d) == 0, "%s", err.msg);
+        ck_assert_int_eq(files_in_folder(false), 1 + d);                // of the first time, `other` is there
+        ck_assert_msg(checkpoint_open(&k, path, &err) == 0, "%s", err.msg);
+        ck_assert_mem_eq(&k.cfg, &CONFIG, sizeof CONFIG);
+        ck_assert_int_eq(k.dtype, d);
+        ck_assert_str_eq(k.template, "{input}{target}{output}{eot}");
+        ck_assert_str_eq(k.lineage, "made by hand\n");
+        ck_assert_int_eq(k.tok.eot, EOT);
+        ck_assert_int_eq(k.tok.bos, -1);
+        ck_assert_int_eq(tokenizer_find(&k.tok, "<|im_end|>"), END);
+        ck_assert_uint_eq(k.tensors_at % 64, 0);
+        int32_t ids[16];
+        uint64_t scratch[512];
+        ck_assert_uint_le(tokenizer_encode_size(8), sizeof scratch);
+        ck_assert_uint_eq(tokenizer_encode(&k.tok, (const uint8_t *)"hell\xff a", 7, false, ids, scratch), 4);
+        ck_assert(ids[0] == HE && ids[1] == LL && ids[2] == 255 && ids[3] == SPACE_A);
+        ck_assert_int_eq(checkpoint_read(&k, &model.m1, &err), 0);
+        ck_assert_int_eq(checkpoint_read(&k, &model.m2, &err), 0);         // any number of times
+        ck_assert_int_eq(checkpoint_save(other, &k.cfg, &k.tok, k.template, k.lineage, k.dtype, &model.m1,
+                                         &err), 0);
+        uint8_t *a = slurp(path, &n), *b = slurp(other, &m);
+        ck_assert_uint_eq(n, m);
+        ck_assert_mem_eq(a, b, n);
+        ck_assert_mem_eq(a, "tune.c\n\0\1\0\0", 11);
+        checkpoint_close(&k);
+        free(a);
+        free(b);
+        block_free(block);
+    }
+} END_TEST
+
+START_TEST(a_model_without_tokenizer) {
+    Checkpoint k;
+    Tokenizer none = {.kind = TOK_NONE, .eot = -1, .bos = -1};
+    make_model();
+    ck_assert_int_eq(checkpoint_save(path, &CONFIG, &none, "", "", DTYPE_F32, &model.w, &err), 0);
+    ck_assert_msg(checkpoint_open(&k, path, &err) == 0, "%s", err.msg);
+    ck_assert(k.tok.kind == TOK_NONE && k.tok.vocab == 0 && !*k.template && !*k.lineage);
+    checkpoint_close(&k);
+    block_free(block);
+} END_TEST
+
+START_TEST(bf16_rounds_to_nearest_even) {
+    static const uint32_t pair[][2] = {                             // bits of a float, and of what comes back
+        {0x3f800000, 0x3f800000}, {0x3f808000, 0x3f800000}, {0x3f808001, 0x3f810000},
+        {0x3f818000, 0x3f820000},
+        {0x3f817fff, 0x3f810000}, {0x7f7fffff, 0x7f800000}, {0xff800000, 0xff800000},
+        {0x80000000, 0x80000000},
+        {0x00000001, 0x00000000}, {0x00018000, 0x00020000}, {0x7f800001, 0x7fc00000},
+        {0xffc12345, 0xffc10000},
+        {0x7fffffff, 0x7fff0000}};
+    size_t n;
+    make_model();
+    float *w = first_weight(&model.w, &n), *got = first_weight(&model.m1, &n);
+    for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) memcpy(w + i, &pair[i][0], 4);
+    ck_assert_int_eq(save(path, DTYPE_BF16), 0);
+    ck_assert_int_eq(load(path), 0);
+    for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) {
+        uint32_t bits;
+        memcpy(&bits, got + i, 4);
+        ck_assert_msg(bits == pair[i][1], "%08x became %08x, want %08x", pair[i][0], bits, pair[i][1]);
+    }
+    block_free(block);
+} END_TEST
+
+START_TEST(every_truncation_and_flipped_bit_is_refused) {
+    size_t n;
+    make_model();
+    ck_assert_int_eq(save(path, DTYPE_BF16), 0);
+    ck_assert_int_eq(load(path), 0);
+    uint8_t *good = slurp(path, &n);
+    int fd = open(path, O_RDWR);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t bad = (uint8_t)(good[i] ^ 1u << i % 8);
+        ck_assert_int_eq(pwrite(fd, &bad, 1, (off_t)i), 1);
+        err.msg[0] = 0;
+        ck_assert_msg(load(path) == -1 && err.msg[0], "bit %zu of byte %zu flipped, and nobody saw it", i % 8,
+                      i);
+        ck_assert_int_eq(pwrite(fd, &good[i], 1, (off_t)i), 1);
+    }
+    ck_assert_int_eq(load(path), 0);
+    ck_assert_int_eq(pwrite(fd, "", 1, (off_t)n), 1);
+    ck_assert_int_eq(load(path), -1);                                      // one byte more
+    must_say("bytes in the file");
+    for (size_t i = n; i-- > 0;) {
+        ck_assert_int_eq(ftruncate(fd, (off_t)i), 0);
+        ck_assert_msg(load(path) == -1, "accepted with %zu of %zu bytes", i, n);
+    }
+    close(fd);
+    free(good);
+    block_free(block);
+} END_TEST
+
+// The checksum of the format, written down a second time: 4 lanes of 8-byte words.
+static uint64_t checksum(const uint8_t *p, size_t n) {
+    uint64_t lane[4] = {1, 2, 3, 4}, h = 4;
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t word = 0, *l = &lane[i / 8 % 4];
+        for (size_t b = 0; b < 8; b++) word |= (uint64_t)p[i + b] << 8 * b;
+        *l = (*l ^ word) * 0x9e3779b97f4a7c15u;
+        *l = *l << 31 | *l >> 33;
+    }
+    for (int j = 0; j < 4; j++) {
+        h = (h ^ lane[j]) * 0x9e3779b97f4a7c15u;
+        h = h << 31 | h >> 33;
+    }
+    return h ^ h >> 32;
+}
+
+static void poke(uint8_t *p, uint64_t v, int bytes) {
+    for (int i = 0; i < bytes; i++) p[i] = (uint8_t)(v >> 8 * i);
+}
+
+static uint64_t peek64(const uint8_t *p) {
+    uint64_t v = 0;
+    for (int i = 8; i-- > 0;) v = v << 8 | p[i];
+    return v;
+}
+
+// Fields that lie, with both checksums made right again: only the check of the field itself can find them.
+START_TEST(hostile_fields_are_refused) {
+    static const struct { size_t at; uint64_t v; int bytes; const char *says; } lie[] = {
+        {0, 'x', 1, "is no checkpoint"}, {8, 2, 4, "version = 2, want 1..1"},
+        {12, 2, 4, "dtype = 2, want 0..1"},
+        {16, 0, 4, "vocab = 0"}, {16, 0xffffffff, 4, "vocab = -1"}, {16, TOKENS - 1, 4, "tokenizer vocab"},
+        {24, 3, 4, ""}, {24, 1 << 10, 4, ""},
+        {16, 1 << 20, 4, ""}, {44, 4, 4, "bytes of the tensors"}, {40, 1 << 16, 4, ""}, {28, 0, 4, "heads"},
+        {80, 0x7fc00000, 4, "norm_eps is not a finite number"},
+        {84, 0x7f800000, 4, "rope_theta is not a finite"},
+        {96, 0xff800000, 4, "rope_high is not a finite"}, {100, 3, 4, "kind"}, {100, 0xffffffff, 4, "kind"},
+        {100, 0, 4, ""},
+        {104, TOKENS + 2, 4, "tokenizer vocab"}, {104, 0xffffffff, 4, "tokenizer vocab"},
+        {104, TOKENS - 1, 4, ""}, {104, 0, 4, ""},
+        {108, 0xffffffff, 4, "merges"}, {108, 0x7fffffff, 4, "merges"}, {108, 4, 4, ""}, {108, 2, 4, ""},
+        {112, TOKENS, 4, ""}, {112, 0xfffffffe, 4, ""}, {116, TOKENS, 4, ""}, {120, 2, 4, "add_space"},
+        {124, 1, 1, "a field of the header is not zero"},
+        {128, 257, 8, "tokenizer at byte 257"}, {128, 0, 8, "tokenizer at"}, {136, 1, 8, ""},
+        {136, UINT64_MAX, 8, "tokenizer at"}, {136, 0, 8, ""},
+        {144, 0, 8, "template at"}, {152, UINT64_MAX - 63, 8, "template at"}, {152, 0, 8, ""},
+        {152, 64, 8, ""}, {152, 5, 8, ""}, {152, 1000, 8, ""},
+        {168, 1, 8, ""}, {168, 40, 8, ""}, {176, 64, 8, "tensors at"}, {184, UINT64_MAX, 8, "tensors at"},
+        {184, 64, 8, ""},
+        {200, 1, 1, "a field of the header is not"}, {247, 128, 1, "a field of the header is not"},
+        {256, 2, 4, ""}, {256 + 4 * (TOKENS - 1), 0xffffffff, 4, "end of the last token"},
+        {256 + 4 * TOKENS, 0xffffffff, 4, ""},
+        {256 + 4 * TOKENS + 8, TOKENS, 4, ""}, {256 + 4 * TOKENS + 48, 9, 1, ""}};
+    size_t n;
+    make_model();
+    ck_assert_int_eq(save(path, DTYPE_F32), 0);
+    uint8_t *good = slurp(path, &n), *bad = malloc(n);
+    ck_assert_ptr_nonnull(bad);
+    size_t tensors = (size_t)peek64(good + 176);
+    ck_assert_uint_eq(peek64(good + 192), checksum(good + tensors, n - tensors));
+    for (size_t i = 0; i <= sizeof lie / sizeof *lie; i++) {
+        memcpy(bad, good, n);
+        if (i < sizeof lie / sizeof *lie) poke(bad + lie[i].at, lie[i].v, lie[i].bytes);
+        poke(bad + 248, 0, 8);
+        poke(bad + 248, checksum(bad, tensors), 8);
+        write_file(path, bad, n);
+        if (i == sizeof lie / sizeof *lie) {                               // no lie: then it must be taken
+            ck_assert_msg(load(path) == 0, "%s", err.msg);
+            break;
+        }
+        ck_assert_msg(load(path) == -1, "byte %zu set to %llu was taken", lie[i].at,
+                      (unsigned long long)lie[i].v);
+        must_say(lie[i].says);
+    }
+    Tensor last = {0};
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(&CONFIG, i);
+        if (t.size % 16) last = t;
+    }
+    ck_assert_uint_gt(last.size, 0);
+    memcpy(bad, good, n);
+    bad[n - 1] = 1;                                                 // the gap after the last tensor, lnfb (5)
+    poke(bad + 192, checksum(bad + tensors, n - tensors), 8);
+    poke(bad + 248, 0, 8);
+    poke(bad + 248, checksum(bad, tensors), 8);
+    write_file(path, bad, n);
+    ck_assert_int_eq(load(path), -1);
+    must_say("is not zero");
+    for (size_t gap = 256 + (size_t)peek64(good + 136); gap % 64; gap++) {
+        memcpy(bad, good, n);
+        bad[gap] = 1;
+        poke(bad + 248, 0, 8);
+        poke(bad + 248, checksum(bad, tensors), 8);
+        write_file(path, bad, n);
+        ck_assert_int_eq(load(path), -1);
+        must_say("gap after tokenizer is not zero");
+    }
+    free(good);
+    free(bad);
+    block_free(block);
+} END_TEST
+
+START_TEST(what_is_no_checkpoint) {
+    Checkpoint k;
+    ck_assert_int_eq(checkpoint_open(&k, "/nowhere", &err), -1);
+    must_say("/nowhere: cannot open");
+    ck_assert_int_eq(checkpoint_open(&k, folder, &err), -1);
+    must_say("is a folder");
+    ck_assert_int_eq(checkpoint_open(&k, "/dev/zero", &err), -1);
+    must_say("is a device");
+    ck_assert_int_eq(mkfifo(path, 0600), 0);                               // must not wait for a writer
+    ck_assert_int_eq(checkpoint_open(&k, path, &err), -1);
+    must_say("pipe");
+    write_text(other, "short");
+    ck_assert_int_eq(checkpoint_open(&k, other, &err), -1);
+    must_say("ends too early");
+} END_TEST
+
+// ---- state ------------------------------------------------------------------------------------------------
+static State state_of(const char *key) {
+    State s = {.step = 123456789012, .best = 1.25, .best_step = 77};
+    for (int i = 0; i < 64; i++) s.key[i] = key[i % (int)strlen(key)];
+    return s;
+}
+
+static void fill(const Params *p, float from) {
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(&model.cfg, i);
+        for (size_t k = 0; k < t.size; k++) tensor_data(p, &t)[k] = from + (float)k / 8;
+    }
+}
+
+START_TEST(state_round_trip) {
+    size_t n, m;
+    State s = state_of("ab"), back = state_of("ab");
+    make_model();
+    fill(&model.w, 1);
+    fill(&model.m1, 2);
+    fill(&model.m2, 3);
+    ck_assert_msg(state_save(path, &s, &model, &err) == 0, "%s", err.msg);
+    fill(&model.w, 0);
+    fill(&model.m1, 0);
+    fill(&model.m2, 0);
+    back.step = back.best_step = 0;
+    back.best = 0;
+    ck_assert_msg(state_load(path, &back, &model, &err) == 0, "%s", err.msg);
+    ck_assert(back.step == s.step && back.best_step == 77 && back.best > 1.2 && back.best < 1.3);
+    ck_assert_int_eq(state_save(other, &back, &model, &err), 0);
+    uint8_t *a = slurp(path, &n), *b = slurp(other, &m);
+    ck_assert_uint_eq(n, m);
+    ck_assert_mem_eq(a, b, n);
+    ck_assert(first_weight(&model.m2, &m)[1] > 3.1f);
+    back = state_of("cd");
+    ck_assert_int_eq(state_load(path, &back, &model, &err), -1);
+    must_say("was made with other options or data (abababab..., want cdcdcdcd...)");
+    free(a);
+    free(b);
+    block_free(block);
+} END_TEST
+
+START_TEST(damaged_states_are_refused) {
+    size_t n;
+    State s = state_of("ab");
+    make_model();
+    ck_assert_int_eq(state_save(path, &s, &model, &err), 0);
+    uint8_t *good = slurp(path, &n), bad[128];
+    int fd = open(path, O_RDWR);
+    for (size_t i = 0; i < n; i += i < 256 ? 1 : 37) {
+        uint8_t flipped = (uint8_t)(good[i] ^ 1u << i % 8);
+        ck_assert_int_eq(pwrite(fd, &flipped, 1, (off_t)i), 1);
+        ck_assert_msg(state_load(path, &s, &model, &err) == -1, "byte %zu flipped, and nobody saw it", i);
+        ck_assert_int_eq(pwrite(fd, &good[i], 1, (off_t)i), 1);
+    }
+    ck_assert_int_eq(state_load(path, &s, &model, &err), 0);
+    static const struct { size_t at; uint64_t v; const char *says; } lie[] = {
+        {0, 'x', "is no state"}, {8, 9, "version = 9"}, {80, UINT64_MAX, "step = -1"},
+        {88, 0x7ff8000000000000, "best is not"},
+        {96, 123456789013, "best_step"}, {112, 1, "unused"}};
+    for (size_t i = 0; i < sizeof lie / sizeof *lie; i++) {
+        memcpy(bad, good, 128);
+        poke(bad + lie[i].at, lie[i].v, 8);
+        poke(bad + 120, 0, 8);
+        poke(bad + 120, checksum(bad, 128), 8);
+        ck_assert_int_eq(pwrite(fd, bad, 128, 0), 128);
+        ck_assert_msg(state_load(path, &s, &model, &err) == -1, "byte %zu was taken", lie[i].at);
+        must_say(lie[i].says);
+    }
+    ck_assert_int_eq(pwrite(fd, good, 128, 0), 128);
+    ck_assert_int_eq(pwrite(fd, "", 1, (off_t)n), 1);
+    ck_assert_int_eq(state_load(path, &s, &model, &err), -1);
+    must_say("bytes in the file");
+    for (size_t i = n; i > 64; i -= i > 300 ? 64 : 1) {
+        ck_assert_int_eq(ftruncate(fd, (off_t)(i - 1)), 0);
+        ck_assert_int_eq(state_load(path, &s, &model, &err), -1);
+    }
+    close(fd);
+    free(good);
+    block_free(block);
+} END_TEST
+
+// ---- rows -------------------------------------------------------------------------------------------------
+static Rows rows;
+
+static int load_rows(const char *json) {
+    write_text(path, json);
+    return rows_load(&rows, path, &err);
+}
+
+START_TEST(rows_are_loaded) {
+    static const char *const same[] = {
+        "[{\"instruction\":\"a\",\"input\":\"b\",\"output\":\"c\"},\n"
+        "{\"output\":\"f\",\"extra\":[1,{}],\"input\":\"e\"}]",
+        "{\"instruction\":\"a\",\"input\":\"b\",\"output\":\"c\"}\n"
+        "{\"output\":\"f\",\"extra\":[1,{}],\"input\":\"e\"}",
+        "\xEF\xBB\xBF{\"instruction\":\"a\",\"input\":\"b\",\"output\":\"c\"}\r\n"
+        "{\"output\":\"f\",\"input\":\"e\"}\r\n\r\n"};
+    uint64_t hash = 0;
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert_msg(load_rows(same[i]) == 0, "%s", err.msg);
+        ck_assert_uint_eq(rows.n, 2);
+        ck_assert_str_eq(rows.row[0].instruction, "a");
+        ck_assert_str_eq(rows.row[0].input, "b");
+        ck_assert_str_eq(rows.row[0].output, "c");
+        ck_assert_str_eq(rows.row[1].instruction, "");
+        ck_assert_str_eq(rows.row[1].output, "f");
+        ck_assert_uint_eq(rows.row[1].line, 2);
+        ck_assert_str_eq(rows.path, path);
+        ck_assert(i == 0 || rows.row[0].hash == hash);
+        hash = rows.row[0].hash;
+        rows_free(&rows);
+    }
+    ck_assert_int_eq(load_rows("{\"instruction\":\"ab\",\"output\":\"c\"}\n\n"
+                               "{\"input\":\"ab\",\"output\":\"other\"}"), 0);
+    ck_assert_uint_eq(rows.row[1].line, 3);
+    ck_assert(rows.row[0].hash != rows.row[1].hash);                   // the border between the fields counts
+    rows_free(&rows);
+    ck_assert_int_eq(load_rows("{\"instruction\":\"a\",\"input\":\"x\",\"output\":\"c\"}\n"
+                               "{\"instruction\":\"b\",\"input\":\"x\",\"output\":\"c\"}\n"
+                               "{\"instruction\":\"b\",\"input\":\"x\",\"output\":\"d\"}"), 0);
+    ck_assert(rows.row[0].hash != rows.row[1].hash && rows.row[1].hash == rows.row[2].hash);
+    rows_free(&rows);
+} END_TEST
+
+START_TEST(rows_are_refused) {
+    static const char *const bad[][2] = {
+        {"", ":1:1: found the end, want a value"}, {"[]", "has no rows"},
+        {"[1]", ":1: the row is not an object"}, {"null\n", ":1: the row is not an object"},
+        {"[{\"input\":\"x\",\"output\":\"y\"},\n{\"input\":\"x\"}]", ":2: output is missing or empty"},
+        {"{\"input\":\"x\",\"output\":\"\"}", ":1: output is missing or empty"},
+        {"\n\n{\"output\":\"y\",\"input\":\"\"}", ":3: instruction and input are both missing or empty"},
+        {"{\"input\":\n7,\"output\":\"y\"}", ":2: input is not a string"},
+        {"{\"input\":\"a\\u0000\",\"output\":\"y\"}", ":1: input holds \\u0000"},
+        {"{\"input\":\"x\",\"output\":\"y\"} {\"input\":\"x\",\"output\":\"y\"}",
+        ":1:28: found '{', want a new line"},
+        {"{\"input\":\"x\",\"output\":\"y\"}\n{\"input\"", ":2:9: found the end, want ':'"},
+        {"[{\"input\":\"x\",\"output\":\"y\"}]\n[]", ":2:1: found '[', want nothing"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ck_assert_msg(load_rows(bad[i][0]) == -1, "%s was taken", bad[i][0]);
+        must_say(bad[i][1]);
+        ck_assert(!rows.row && !rows.memory && !rows.path);
+    }
+    size_t n = 5 << 20;
+    char *big = malloc(n + 1);
+    ck_assert_ptr_nonnull(big);
+    memset(big, 'x', n);
+    memcpy(big, "{\"output\":\"", 11);
+    strcpy(big + n - 20, "\",\"input\":\"y\"}");
+    ck_assert_int_eq(load_rows(big), -1);
+    must_say(":1: the row has more than 4 MiB of text");
+    free(big);
+} END_TEST
+
+// ---- templates and examples -------------------------------------------------------------------------------
+static Examples made;
+
+// The tokens of an example with | around those of several bytes, and ^ where the prompt ends.
+static const char *shown(const Example *ex) {
+    static char s[4096];
+    char *p = s;
+    for (uint32_t t = 0; t < ex->len; t++) {
+        size_t n;
+        const uint8_t *bytes = tokenizer_decode(&tok, ex->tok[t], &n);
+        if (t == ex->prompt) *p++ = '^';
+        p += sprintf(p, n > 1 ? "|%.*s|" : "%.*s", (int)n, (const char *)bytes);
+    }
+    *p = 0;
+    return s;
+}
+
+static int make(const char *json, const char *template, size_t seq, TooLong mode, bool teach_prompt) {
+    make_tokenizer();
+    ck_assert_msg(load_rows(json) == 0, "%s", err.msg);
+    int rc = examples_make(&made, &rows, template, &tok, seq, mode, teach_prompt, &err);
+    rows_free(&rows);
+    return rc;
+}
+
+#define PROMPT_A "Below is an instruction that describes a task"
+#define PROMPT_B ". Write a response that appropriately completes the request.\n\n### Instruction:\n"
+static const char BOTH[] = "{\"instruction\":\"Do\",\"input\":\"In\",\"output\":\"Out\"}";
+static const char ONE[] = "{\"instruction\":\"Do\",\"output\":\"Out\"}";
+static const char INPUT_ONLY[] = "{\"input\":\"In\",\"output\":\"Out\"}";
+
+static void prompt_is(const char *json, const char *name, const char *prompt, const char *answer) {
+    char text_of[2][2048] = {"", ""};
+    ck_assert_msg(make(json, template_named(name), 2000, TOO_LONG_ERROR, false) == 0, "%s", err.msg);
+    const Example *ex = &made.ex[0];
+    for (uint32_t t = 0; t < ex->len; t++) {
+        size_t n;
+        const char *bytes = (const char *)tokenizer_decode(&tok, ex->tok[t], &n);
+        strncat(text_of[t >= ex->prompt], bytes, n);
+        ck_assert_uint_eq(ex->taught[t], t >= ex->prompt);
+    }
+    ck_assert_str_eq(text_of[0], prompt);
+    ck_assert_str_eq(text_of[1], answer);
+    examples_free(&made);
+}
+
+START_TEST(named_templates_are_what_they_are_known_for) {
+    prompt_is(BOTH, "alpaca", PROMPT_A ", paired with an input that provides further context" PROMPT_B
+              "Do\n\n### Input:\nIn\n\n### Response:\n", "Out<|endoftext|>");
+    prompt_is(ONE, "alpaca", PROMPT_A PROMPT_B "Do\n\n### Response:\n", "Out<|endoftext|>");
+    prompt_is(BOTH, "chatml", "<|im_start|>user\nDo\nIn<|im_end|>\n<|im_start|>assistant\n", "Out<|im_end|>");
+    prompt_is(ONE, "chatml", "<|im_start|>user\nDo<|im_end|>\n<|im_start|>assistant\n", "Out<|im_end|>");
+    prompt_is(INPUT_ONLY, "chatml", "<|im_start|>user\nIn<|im_end|>\n<|im_start|>assistant\n",
+              "Out<|im_end|>");
+    prompt_is(BOTH, "plain", "Do\nIn\nAnswer:", " Out<|endoftext|>");
+    prompt_is(INPUT_ONLY, "plain", "In\nAnswer:", " Out<|endoftext|>");
+    prompt_is(BOTH, "none", "Do\nIn\n", "Out<|endoftext|>");
+    prompt_is(ONE, "none", "Do\n", "Out<|endoftext|>");
+    ck_assert_ptr_null(template_named("nobody's"));
+} END_TEST
+
+START_TEST(segments_are_encoded_as_one_and_user_text_is_never_special) {
+    // "h" and "e" of two pieces become one token, not across {target}; special names in user text are text
+    ck_assert_int_eq(make("{\"input\":\"e a\",\"output\":\"e<|im_end|>l\"}",
+                          "h{input} {{x} h{target}{output}l{<|im_end|>}", 99,
+                          TOO_LONG_ERROR, false), 0);
+    ck_assert_str_eq(shown(&made.ex[0]), "|he|| a| {x} h^e<|im_end|>|ll||<|im_end|>|");
+    ck_assert_uint_eq(made.ex[0].prompt, 8);
+    ck_assert_int_eq(made.ex[0].tok[made.ex[0].len - 1], END);
+    ck_assert_uint_eq(made.tokens, made.ex[0].len);
+    ck_assert_uint_eq(made.targets, made.ex[0].len - 8);
+    examples_free(&made);
+    ck_assert_int_eq(make(ONE, "{?input}a{?instruction}b{:}c{/}{:}d{?input}e{:}f{/}{/}{target}{output}{eot}",
+                          99, TOO_LONG_ERROR, true), 0);
+    ck_assert_str_eq(shown(&made.ex[0]), "df^Out|<|endoftext|>|");
+    ck_assert_uint_eq(made.ex[0].prompt, 2);
+    for (uint32_t t = 0; t < made.ex[0].len; t++) ck_assert_uint_eq(made.ex[0].taught[t], t > 0);
+    examples_free(&made);
+    ck_assert_int_eq(make(ONE, "{?input}a{?input}b{/}c{/}x{target}{output}{eot}", 99, TOO_LONG_ERROR, false),
+                     0);
+    ck_assert_str_eq(shown(&made.ex[0]), "x^Out|<|endoftext|>|");        // nothing of a part that is left out
+    examples_free(&made);
+} END_TEST
+
+START_TEST(begin_of_text_comes_first) {
+    make_tokenizer();
+    ck_assert_int_eq(load_rows(ONE), 0);
+    tok.bos = BOS;
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, true,
+                                   &err), 0);
+    ck_assert_int_eq(made.ex[0].tok[0], BOS);
+    ck_assert_uint_eq(made.ex[0].prompt, 4);
+    ck_assert_uint_eq(made.ex[0].taught[0], 0);
+    examples_free(&made);
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 6, TOO_LONG_CUT, true, &err),
+                     0);
+    const int32_t want[] = {BOS, '\n', 'O', 'u', 't', EOT};
+    ck_assert_uint_eq(made.ex[0].len, 6);
+    ck_assert_mem_eq(made.ex[0].tok, want, sizeof want);
+    ck_assert_uint_eq(made.ex[0].prompt, 2);
+    examples_free(&made);
+    rows_free(&rows);
+} END_TEST
+
+START_TEST(templates_are_refused) {
+    static const char *const bad[][2] = {
+        {"{input}{output}{eot}", "{output} before {target}"}, {"{input}{eot}", "has no {target}"},
+        {"{target}{input}{eot}", "has no {output} after {target}"},
+        {"{target}{output}", "does not end with a special token"},
+        {"{target}{output}{eot}\n", "does not end with a special token"},
+        {"{inptu}{target}{output}{eot}", "{inptu} is unknown\nhint: "},
+        {"{<|nope|>}{target}{output}{eot}", "no token for {<|nope|>}\nhint: "},
+        {"{target}{output}{eot", "'{' without '}' at byte 16"},
+        {"{target}{output}{?input}x{eot}", "{?...} without {/}"},
+        {"{/}{target}{output}{eot}", "{/} without {?...}"},
+        {"{:}{target}{output}{eot}", "{:} without"},
+        {"{?input}{:}{:}{/}{target}{output}{eot}", "{:} without"},
+        {"{target}{target}{output}{eot}", "want one {target}"},
+        {"{?input}{target}{/}{output}{eot}", "want one {target}"},
+        {"{target}{?input}{output}{/}{eot}", "has no {output} after"},
+        {"{?nobody}{/}{target}{output}{eot}", "{?nobody} is unknown"}, {"", "has no {target}"},
+        {"{target}{output}{?input}{eot}{/}", "does not end with a special"},
+        {"{::}{target}{output}{eot}", "{::} is unknown"}, {"{}", "{} is unknown"},
+        {"{?input}{?input}{?input}{?input}{?input}{?input}{?input}{?input}{?input}", "more than 8 deep"}};
+    static const char all[] =
+        "{{{?input}{?instruction}x{:}y{/}{:}z{/}{target}{output} {input}{eot}{<|im_end|>}";
+    char many[2000] = "";
+    make_tokenizer();
+    ck_assert_msg(template_check(all, &tok, &err) == 0, "%s", err.msg);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ck_assert_msg(template_check(bad[i][0], &tok, &err) == -1, "%s was taken", bad[i][0]);
+        must_say(bad[i][1]);
+    }
+    for (int i = 0; i < 300; i++) strcat(many, "{{");
+    ck_assert_int_eq(template_check(many, &tok, &err), -1);
+    must_say("more than 256 pieces");
+    Tokenizer bare = tok;
+    bare.eot = -1;
+    ck_assert_int_eq(template_check(template_named("plain"), &bare, &err), -1);
+    must_say("no token for {eot}");
+} END_TEST
+
+START_TEST(long_rows_are_refused_dropped_or_cut) {
+    static const char long_rows[] =
+        "{\"instruction\":\"12345678\",\"output\":\"abc\"}\n{\"instruction\":\"1\",\"output\":\"x\"}\n";
+    const char *none = template_named("none");
+    ck_assert_int_eq(make(long_rows, none, 13, TOO_LONG_ERROR, false), 0);
+    ck_assert_uint_eq(made.longest, 13);
+    examples_free(&made);
+    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_ERROR, false), -1);
+    must_say("/file:1: the row has 13 tokens, want at most 12\nhint: --seq 13, or --too-long cut or drop");
+    ck_assert_ptr_null(made.memory);
+    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_DROP, false), 0);
+    ck_assert(made.n == 1 && made.rows == 2 && made.dropped == 1 && made.cut == 0 && made.ex[0].row == 1);
+    examples_free(&made);
+    ck_assert_int_eq(make(long_rows, none, 7, TOO_LONG_CUT, false), 0);
+    ck_assert(made.n == 2 && made.cut == 1 && made.dropped == 0 && made.tokens == 11 && made.targets == 6);
+    ck_assert_str_eq(shown(&made.ex[0]), "78\n^abc|<|endoftext|>|");
+    ck_assert_str_eq(shown(&made.ex[1]), "1\n^x|<|endoftext|>|");
+    examples_free(&made);
+    ck_assert_int_eq(make(long_rows, none, 5, TOO_LONG_CUT, false), 0);
+    ck_assert_str_eq(shown(&made.ex[0]), "\n^abc|<|endoftext|>|");
+    examples_free(&made);
+    ck_assert_int_eq(make(long_rows, none, 4, TOO_LONG_CUT, false), -1);
+    must_say("/file:1: the answer alone has 4 tokens, want at most 3");
+    ck_assert_int_eq(make(long_rows, none, 3, TOO_LONG_DROP, false), -1);
+    must_say("every row has more than 3 tokens");
+    ck_assert_int_eq(make(long_rows, none, 1, TOO_LONG_DROP, false), -1);
+    must_say("= 1, want 2..");
+} END_TEST
+
+START_TEST(text_is_cut_into_windows_that_share_a_token) {
+    const char *const files[] = {path, other};
+    make_tokenizer();
+    write_text(path, "hello all");                                 // he ll o _a ll, with end-of-text 6 tokens
+    write_text(other, "xy");
+    ck_assert_msg(examples_text(&made, files, 2, &tok, 3, &err) == 0, "%s", err.msg);
+    static const int32_t want[][3] = {{HE, LL, 'o'}, {'o', SPACE_A, LL}, {LL, EOT, 0}, {'x', 'y', EOT}};
+    static const uint32_t len[] = {3, 3, 2, 3};
+    ck_assert_uint_eq(made.n, 4);
+    for (uint32_t i = 0; i < 4; i++) {
+        ck_assert_uint_eq(made.ex[i].len, len[i]);
+        ck_assert_mem_eq(made.ex[i].tok, want[i], len[i] * 4);
+        ck_assert_uint_eq(made.ex[i].row, i);
+        for (uint32_t t = 0; t < len[i]; t++) ck_assert_uint_eq(made.ex[i].taught[t], t > 0);
+    }
+    ck_assert_uint_eq(made.targets, 5 + 2);                        // each token but the first of a file, once
+    examples_free(&made);
+    write_text(other, "");
+    ck_assert_int_eq(examples_text(&made, files, 2, &tok, 3, &err), -1);
+    must_say("/other: has no text");
+    ck_assert_ptr_null(made.memory);
+    Tokenizer none = {.kind = TOK_NONE, .eot = -1, .bos = -1};
+    ck_assert_int_eq(examples_text(&made, files, 1, &none, 3, &err), -1);
+    must_say("no tokenizer");
+} END_TEST
+
+START_TEST(a_row_has_one_added_space) {
+    Fault f;
+    static uint32_t index[4096];
+    make_tokenizer();
+    memset(flags, TOKEN_BYTE, 256);
+    tok.kind = TOK_SCORED;
+    tok.add_space = true;
+    ck_assert_int_eq(tokenizer_index(&tok, index, &f), 0);
+    ck_assert_int_eq(load_rows("{\"input\":\"x\",\"output\":\"y\"}\n{\"input\":\"v\",\"output\":\"w\"}"), 0);
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, false,
+                                   &err), 0);
+    ck_assert_str_eq(shown(&made.ex[0]), " x\n^y|<|endoftext|>|");
+    ck_assert_str_eq(shown(&made.ex[1]), " v\n^w|<|endoftext|>|");
+    examples_free(&made);
+    rows_free(&rows);
+} END_TEST
+
+// ---- split, order, batch ----------------------------------------------------------------------------------
+static void make_numbered(int n) {
+    static char json[40000];
+    json[0] = 0;
+    for (int i = 0; i < n; i++) sprintf(json + strlen(json), "{\"input\":\"row %d\",\"output\":\"%d\"}\n", i,
+                                        i);
+    ck_assert_msg(make(json, template_named("none"), 99, TOO_LONG_ERROR, false) == 0, "%s", err.msg);
+}
+
+START_TEST(split_moves_no_old_row) {
+    bool was_held[200] = {false};
+    Examples train, held;
+    for (int n = 100; n <= 400; n += 300) {
+        make_numbered(n);
+        examples_split(&made, 0.25, 9, &train, &held);
+        ck_assert_uint_eq(train.n + held.n, (size_t)n);
+        ck_assert_uint_eq(train.tokens + held.tokens, made.tokens);
+        ck_assert_uint_eq(train.targets + held.targets, made.targets);
+        ck_assert(held.n > (size_t)n / 8 && held.n < (size_t)n / 2);
+        for (size_t i = 0; i < held.n; i++) {
+            ck_assert(i == 0 || held.ex[i].row > held.ex[i - 1].row);      // in the order of the file
+            if (held.ex[i].row >= 100) continue;
+            ck_assert(n == 100 || was_held[held.ex[i].row]);
+            was_held[held.ex[i].row] = true;
+        }
+        for (size_t i = 0; i < train.n; i++) {
+            ck_assert(i == 0 || train.ex[i].row > train.ex[i - 1].row);
+            ck_assert(train.ex[i].row >= 100 || !was_held[train.ex[i].row]);
+        }
+        examples_split(&made, 0.25, 10, &train, &held);                    // another seed, another split
+        bool same = true;
+        for (size_t i = 0; i < held.n; i++) same = same && held.ex[i].row < 100 && was_held[held.ex[i].row];
+        ck_assert(!same);
+        examples_split(&made, 0, 9, &train, &held);
+        ck_assert(held.n == 0 && train.n == (size_t)n && train.longest == made.longest);
+        examples_split(&made, 1, 9, &train, &held);
+        ck_assert(held.n == (size_t)n && train.n == 0);
+        examples_free(&made);
+    }
+} END_TEST
+
+START_TEST(order_is_a_permutation_and_pure) {
+    enum { N = 100 };
+    uint32_t a[N], b[N];
+    bool seen[N] = {false};
+    order_make(a, N, 1, 0);
+    order_make(b, N, 1, 0);
+    ck_assert_mem_eq(a, b, sizeof a);
+    for (int i = 0; i < N; i++) {
+        ck_assert(a[i] < N && !seen[a[i]]);
+        seen[a[i]] = true;
+    }
+    order_make(b, N, 1, 1);
+    ck_assert_mem_ne(a, b, sizeof a);
+    order_make(b, N, 2, 0);
+    ck_assert_mem_ne(a, b, sizeof a);
+    order_make(b, 0, 1, 0);
+} END_TEST
+
+START_TEST(hash_depends_on_every_byte) {
+    ck_assert_uint_eq(hash64("", 0, 0), 0xf52a15e9a9b5e89bu);
+    ck_assert_uint_eq(hash64("abc", 3, 7), 0x55410a434d4ab01au);
+    for (size_t i = 0; i < 8; i++) {
+        char s[] = "abcdefgh";
+        s[i] ^= 1;
+        ck_assert(hash64(s, 8, 0) != hash64("abcdefgh", 8, 0));
+    }
+    ck_assert(hash64("a", 1, 0) != hash64("a", 1, 1));
+} END_TEST
+
+START_TEST(batch_is_filled_and_padded) {
+    BatchMemory b;
+    int32_t tokens[] = {5, 6, 7, 8};
+    uint8_t taught[] = {0, 0, 1, 1};
+    Example ex = {tokens, taught, 4, 2, 0, 0}, two = {tokens + 2, taught, 2, 1, 0, 0};
+    const Example *pick[] = {&ex, &two};
+    ck_assert_int_eq(batch_alloc(&b, 2, 5, &err), 0);
+    ck_assert_uint_eq(batch_fill(&b, pick, 2), 2);
+    static const int32_t tok_want[] = {5, 6, 7, 0, 0, 7, 0, 0, 0, 0}, target_want[] = {-1, 7, 8, -1, -1, -1,
+                                                                                       -1, -1, -1, -1};
+    ck_assert_mem_eq(b.view.tok, tok_want, sizeof tok_want);
+    ck_assert_mem_eq(b.view.target, target_want, sizeof target_want);
+    ck_assert(b.view.B == 2 && b.view.T == 5 && b.view.len[0] == 3 && b.view.len[1] == 1 && !b.view.past);
+    ck_assert_uint_eq(batch_fill(&b, pick + 1, 1), 0);
+    ck_assert(b.view.B == 1 && b.view.len[0] == 1);
+    ck_assert_uint_eq(batch_fill(&b, pick, 2), 2);                         // full again
+    batch_free(&b);
+    ck_assert_int_eq(batch_alloc(&b, SIZE_MAX / 17 * 16 + 1, 8, &err), -1);   // these times 2*8 + 1 wrap to 1
+    must_say("memory");
+} END_TEST
+
+Suite *data_suite(void) {
+    Suite *s = suite_create("data");
+    TCase *t = tcase_create("data");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, options_are_taken);
+    tcase_add_test(t, options_are_refused);
+    tcase_add_test(t, help_is_80_wide_and_shows_defaults);
+    tcase_add_test(t, files_are_read_whole);
+    tcase_add_test(t, a_file_appears_whole_or_not_at_all);
+    tcase_add_test(t, writers_of_one_file_do_not_meet);
+    tcase_add_test(t, devices_and_folders_are_not_replaced);
+    tcase_add_test(t, a_full_disk_leaves_the_old_file);
+    tcase_add_test(t, logs_are_appended_line_by_line);
+    tcase_add_test(t, sha256_vectors);
+    tcase_add_test(t, blocks_are_aligned_and_zero);
+    tcase_add_test(t, json_is_accepted);
+    tcase_add_test(t, json_is_refused_with_its_place);
+    tcase_add_test(t, json_depth_is_limited_and_long_input_is_fast);
+    tcase_add_test(t, checkpoint_round_trip);
+    tcase_add_test(t, a_model_without_tokenizer);
+    tcase_add_test(t, bf16_rounds_to_nearest_even);
+    tcase_add_test(t, every_truncation_and_flipped_bit_is_refused);
+    tcase_add_test(t, hostile_fields_are_refused);
+    tcase_add_test(t, what_is_no_checkpoint);
+    tcase_add_test(t, state_round_trip);
+    tcase_add_test(t, damaged_states_are_refused);
+    tcase_add_test(t, rows_are_loaded);
+    tcase_add_test(t, rows_are_refused);
+    tcase_add_test(t, named_templates_are_what_they_are_known_for);
+    tcase_add_test(t, segments_are_encoded_as_one_and_user_text_is_never_special);
+    tcase_add_test(t, begin_of_text_comes_first);
+    tcase_add_test(t, a_row_has_one_added_space);
+    tcase_add_test(t, templates_are_refused);
+    tcase_add_test(t, long_rows_are_refused_dropped_or_cut);
+    tcase_add_test(t, text_is_cut_into_windows_that_share_a_token);
+    tcase_add_test(t, split_moves_no_old_row);
+    tcase_add_test(t, order_is_a_permutation_and_pure);
+    tcase_add_test(t, hash_depends_on_every_byte);
+    tcase_add_test(t, batch_is_filled_and_padded);
+    suite_add_tcase(s, t);
+    return s;
+}
