@@ -38,7 +38,7 @@ int err_set(Err *e, const char *format, ...) {
     vsnprintf(e->msg, sizeof e->msg, format, list);
     va_end(list);
     for (char *p = e->msg; *p; p++)
-        if (((unsigned char)*p < ' ' && *p != '\n') || *p == 127) *p = '?';
+        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
     return -1;
 }
 
@@ -163,7 +163,8 @@ void options_print(const Option *o, int n) {
         char text[512], value[64] = "";
         const char *shown = value;
         if (!o->name) { printf("%s%s\n", i > 0 ? "\n" : "", o->help); continue; }
-        if (o->kind == OPT_INT) snprintf(value, sizeof value, "%" PRId64, *(const int64_t *)o->value);
+        bool unset = o->kind == OPT_INT && (double)*(const int64_t *)o->value < o->lo;    // the help says what then
+        if (o->kind == OPT_INT && !unset) snprintf(value, sizeof value, "%" PRId64, *(const int64_t *)o->value);
         if (o->kind == OPT_REAL) snprintf(value, sizeof value, "%g", *(const double *)o->value);
         if (o->kind == OPT_TEXT && *(const char **)o->value) shown = *(const char **)o->value;
         snprintf(text, sizeof text, *shown ? "%s (default %s)" : "%s%s", o->help, shown);
@@ -941,7 +942,6 @@ static int header_get(Checkpoint *k, Section *s, const uint8_t *h, uint64_t file
     if (memcmp(h, MAGIC, 8)) return err_set(e, "%s: is no checkpoint\nhint: ./convert makes one", path);
     if (want(path, "version", get32(h + AT_VERSION), VERSION, VERSION, e) ||
         want(path, "dtype", get32(h + AT_DTYPE), 0, DTYPES - 1, e) || config_get(&k->cfg, h, path, e) ||
-        want(path, "tokenizer kind", n[0], TOK_NONE, TOK_SCORED, e) ||
         want(path, "tokenizer vocab", n[1], 0, k->cfg.vocab, e) ||
         want(path, "tokenizer merges", n[2], 0, META_MAX, e) || want(path, "add_space", n[5], 0, 1, e) ||
         sections_get(s, h, file_bytes, path, e))
@@ -1196,7 +1196,7 @@ static int row_get(Row *row, const Json *j, uint32_t object, const char *path, E
         text[i] = v->text;
         n[i] = v->len;
     }
-    if (n[OUTPUT] == 0) return row_fail(e, path, line, "output", "is missing or empty");
+    if (n[OUTPUT] == 0) return row_fail(e, path, line, "\"output\"", "is missing or empty");
     if (n[INSTRUCTION] + n[INPUT] == 0)
         return row_fail(e, path, line, "instruction and input", "are both missing or empty");
     if (n[INSTRUCTION] + n[INPUT] + n[OUTPUT] > ROW_MAX)

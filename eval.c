@@ -43,7 +43,7 @@ static void help(void) {
            "  ./eval loss    --model m.bin [--vs other.bin] --text book.txt\n"
            "  ./eval loss    --model m.bin [--vs other.bin] --data held-out.json\n"
            "  ./eval answers --model m.bin [--vs other.bin] --data held-out.json\n"
-           "  ./eval answers --model m.bin --data held-out.json --shots 3 --examples train.json\n\n",
+           "  ./eval answers --model m.bin --data held-out.json --shots 3 --examples t.json\n\n",
            TUNE_VERSION);
     options_print(OPTION, OPTIONS);
 }
@@ -148,7 +148,7 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
     Loss r[2];
     const char *name[2] = {opt.model, opt.vs};
     if (!opt.data == !opt.text)
-        return err_set(e, "want either --data FILE or --text FILE; hint: ./eval --help");
+        return err_set(e, "want either --data FILE or --text FILE\nhint: ./eval --help");
     for (int i = 0; i < (opt.vs ? 2 : 1); i++)
         if (loss_of(name[i], text, texts, &r[i], e)) return -1;
     if (!opt.json)
@@ -322,14 +322,14 @@ static int answers_of(const char *path, const Rows *rows, const Rows *shot_rows,
         if (prompt_make(&p[i], &ex.ex[i], &shots, &x.k.tok, e)) goto out;
         if (p[i].n > longest) longest = p[i].n;
         if (p[i].n == 0) {
-            err_set(e, "%s:%" PRIu32 ": the prompt has no token, want at least 1; hint: another --template",
+            err_set(e, "%s:%" PRIu32 ": the prompt has no token, want at least 1\nhint: another --template",
                     rows->path, rows->row[i].line);
             goto out;
         }
         if (p[i].n > context) {
             err_set(e,
                     "%s:%" PRIu32
-                    ": the prompt has %zu tokens, want at most the context of %zu; hint: fewer --shots",
+                    ": the prompt has %zu tokens, want at most the context of %zu\nhint: fewer --shots",
                     rows->path, rows->row[i].line, p[i].n, context);
             goto out;
         }
@@ -372,10 +372,8 @@ static size_t majority(const Rows *rows, size_t n, const char **answer) {
     return best;
 }
 
-static int log_answers(const Rows *rows, size_t n, const Answers *a, int models, Err *e) {
-    Log *log;
-    if (log_open(&log, opt.log, false, e)) return -1;
-    for (size_t i = 0; i < n; i++) {
+static void log_answers(Log *log, const Rows *rows, size_t n, const Answers *a, int models) {
+    for (size_t i = 0; log && i < n; i++) {
         const Row *r = &rows->row[i];
         char *q[5] = {json_quote(r->instruction, strlen(r->instruction)),
                       json_quote(r->input, strlen(r->input)), json_quote(r->output, strlen(r->output)),
@@ -388,17 +386,16 @@ static int log_answers(const Rows *rows, size_t n, const Answers *a, int models,
                 i, q[0], q[1], q[2], q[3], q[4] ? ", \"vs\": " : "", q[4] ? q[4] : "");
         for (int k = 0; k < 5; k++) free(q[k]);
     }
-    log_close(log);
-    return 0;
 }
 
 static int eval_answers(Err *e) {
     int rc = -1, models = opt.vs ? 2 : 1;
+    Log *log = NULL;
     Rows rows = {0}, shot_rows = {0};
     Answers a[2] = {{0}, {0}};
     const char *name[2] = {opt.model, opt.vs}, *most = "";
     size_t n = 0;
-    if (!opt.data) return err_set(e, "want --data FILE, held-out pairs; hint: ./eval --help");
+    if (!opt.data) return err_set(e, "want --data FILE, held-out pairs\nhint: ./eval --help");
     if (opt.shots && !opt.examples)
         return err_set(e, "--shots needs --examples FILE, whose first rows go into the prompt");
     if (rows_load(&rows, opt.data, e)) goto out;
@@ -408,6 +405,7 @@ static int eval_answers(Err *e) {
                 opt.examples);
         goto out;
     }
+    if (opt.log && log_open(&log, opt.log, false, e)) goto out;
     n = limited(rows.n);
     bool first_line = true;
     for (size_t i = 0; i < n; i++) first_line = first_line && !strchr(rows.row[i].output, '\n');
@@ -439,8 +437,10 @@ static int eval_answers(Err *e) {
         if (models > 1) printf("both right %zu, only the first %zu, only the second %zu, neither %zu\n",
                                both, only[0], only[1], n - both - only[0] - only[1]);
     }
-    rc = opt.log ? log_answers(&rows, n, a, models, e) : 0;
+    log_answers(log, &rows, n, a, models);
+    rc = 0;
 out:
+    log_close(log);
     for (int i = 0; i < 2; i++) {
         for (size_t k = 0; a[i].answer && k < n; k++) free(a[i].answer[k].text);
         free(a[i].answer);
@@ -457,14 +457,14 @@ int main(int argc, char **argv) {
     if (!rc && (opt.help || opt.version)) {
         if (opt.help) help();
         else printf("tune.c %s\n", TUNE_VERSION);
-        return EXIT_SUCCESS;
+        return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
     }
     const char *what = n ? words[0] : "";
     if (!rc && n > 1 && !opt.text)
-        rc = err_set(&e, "'%s': a word that belongs to no option; hint: ./eval --help", words[1]);
+        rc = err_set(&e, "'%s': a word that belongs to no option\nhint: ./eval --help", words[1]);
     if (!rc && strcmp(what, "loss") && strcmp(what, "answers"))
-        rc = err_set(&e, "'%s', want loss or answers first; hint: ./eval --help", what);
-    if (!rc && !opt.model) rc = err_set(&e, "want --model FILE; hint: ./eval --help");
+        rc = err_set(&e, "'%s', want loss or answers first\nhint: ./eval --help", what);
+    if (!rc && !opt.model) rc = err_set(&e, "want --model FILE\nhint: ./eval --help");
     words[0] = opt.text;
     if (!rc) rc = !strcmp(what, "loss") ? eval_loss(words, n, &e) : eval_answers(&e);
     if (!rc && fflush(stdout)) rc = err_set(&e, "cannot write the results to stdout");

@@ -74,8 +74,7 @@ static void help(void) {
     printf("train -- fine-tune a GPT (tune.c %s)\n\n"
            "  ./train --model base.bin --data pairs.json --out tuned.bin\n"
            "  ./train --model base.bin --text book.txt --out more.bin\n"
-           "  ./train --init \"layers=6 heads=6 width=192 context=256 vocab=2048\" --text book.txt --out "
-           "base.bin\n\n",
+           "  ./train --init \"layers=6 heads=6 width=192\" --text book.txt --out base.bin\n\n",
            TUNE_VERSION);
     options_print(OPTION, OPTIONS);
 }
@@ -149,11 +148,11 @@ static int report_not_finite(Run *r, int64_t step, Err *e) {
             if (!isfinite(g[j]))
                 return err_set(e,
                                "step %" PRId64
-                               ": the gradient of %s[%zu] is %g, want a finite number; the step was not taken; hint: a lower --lr, or --clip 1",
+                               ": the gradient of %s[%zu] is %g, want a finite number; the step was not taken\nhint: a lower --lr, or --clip 1",
                                step, t.name, j, (double)g[j]);
     }
     return err_set(
-        e, "step %" PRId64 ": the gradient's norm overflows; the step was not taken; hint: a lower --lr", step);
+        e, "step %" PRId64 ": the gradient's norm overflows; the step was not taken\nhint: a lower --lr", step);
 }
 
 typedef struct { double loss, norm, lr; size_t tokens; } StepResult;
@@ -266,7 +265,7 @@ static int train(Run *r, Err *e) {
     }
     if (step < r->steps) {
         if (save_state(r, step, best, best_step, e)) return -1;
-        return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s; hint: the same command with --resume goes on", step, r->steps, r->state_path);
+        return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\nhint: the same command with --resume goes on", step, r->steps, r->state_path);
     }
     if (checkpoint_save(opt.out, &r->m.cfg, &r->base.tok, r->template, r->lineage, r->dtype, &r->m.w, e))
         return -1;
@@ -346,7 +345,7 @@ static int learn_tokenizer(Run *r, Err *e) {
     if (r->base.tok.vocab < vocab) {
         err_set(e,
                 "--init: vocab = %" PRIu32 ", but the text has pairs for only %" PRIu32
-                "; hint: vocab=%" PRIu32,
+                "\nhint: vocab=%" PRIu32,
                 vocab, r->base.tok.vocab, r->base.tok.vocab);
         goto out;
     }
@@ -469,9 +468,9 @@ static int check_options(Run *r, Err *e) {
     static const char *const schedules[] = {"cosine", "linear", "constant"}, *const dtypes[] = {"f32",
                                                                                                 "bf16"};
     if (!opt.model == !opt.init)
-        return err_set(e, "want either --model FILE or --init SIZES; hint: ./train --help");
+        return err_set(e, "want either --model FILE or --init SIZES\nhint: ./train --help");
     if (!opt.data == !opt.text)
-        return err_set(e, "want either --data FILE or --text FILE; hint: ./train --help");
+        return err_set(e, "want either --data FILE or --text FILE\nhint: ./train --help");
     if (opt.init && !opt.text) return err_set(e, "--init needs --text, from which the tokenizer is learned");
     if (!opt.out && !opt.plan) return err_set(e, "want --out FILE, the checkpoint to write");
     int k = 0;
@@ -510,7 +509,8 @@ static int setup(Run *r, Err *e) {
     r->warmup = (int64_t)(opt.warmup * (double)r->steps);
     if (plan_memory(r, e)) return -1;
     if (opt.plan) return 0;
-    if (describe(r, e)) return -1;
+    Writer *probe = writer_open(opt.out, e);      // that --out cannot be written is found now, not after training
+    if (!probe || writer_close(probe, false, e) || describe(r, e)) return -1;
     r->block = block_alloc(r->plan.bytes, e);
     r->pick = malloc((size_t)opt.batch * sizeof *r->pick);
     r->order = malloc(r->train.n * sizeof *r->order);
@@ -551,10 +551,10 @@ int main(int argc, char **argv) {
     if (!rc && (opt.help || opt.version)) {
         if (opt.help) help();
         else printf("tune.c %s\n", TUNE_VERSION);
-        return EXIT_SUCCESS;
+        return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
     }
     if (!rc && n && !opt.text)
-        rc = err_set(&e, "'%s': a word that belongs to no option; hint: ./train --help", words[0]);
+        rc = err_set(&e, "'%s': a word that belongs to no option\nhint: ./train --help", words[0]);
     if (!rc) {
         r.text[0] = opt.text;
         memcpy(r.text + 1, words, (size_t)n * sizeof *words);

@@ -316,7 +316,7 @@ int main(int argc, char **argv) {
         if (!strcmp(word[i], "matmul")) matmul_wanted = true;
         else if (!strcmp(word[i], "train")) train_wanted = true;
         else if (strcmp(word[i], "peak"))
-            rc = err_set(&e, "'%s', want peak, matmul or train; hint: ./bench --help", word[i]);
+            rc = err_set(&e, "'%s', want peak, matmul or train\nhint: ./bench --help", word[i]);
     }
     for (int i = 0; i < NAMES && !rc; i++)
         if (!strcmp(opt.config, NAMED[i].name)) which = i;

@@ -195,7 +195,7 @@ int main(int argc, char **argv) {
     const char *model = NULL, *prompt = NULL, *word[1];
     double temperature = 0.8, top_p = 0.95, penalty = 1;
     int64_t top_k = 0, max_tokens = 256, seed = 1, threads = cores();
-    bool raw = false, help = false;
+    bool raw = false, help = false, version = false;
     Option option[] = {
         {"--model", OPT_TEXT, &model, 0, 0, "FILE", "the checkpoint", false},
         {"--prompt", OPT_TEXT, &prompt, 0, 0, "TEXT",
@@ -212,7 +212,8 @@ int main(int argc, char **argv) {
         {"--seed", OPT_INT, &seed, 0, 1e15, "N", "same seed and prompt, same answer", false},
         {.help = "Running"},
         {"--threads", OPT_INT, &threads, 1, 1024, "N", "cores to use; changes no answer", false},
-        {"--help", OPT_FLAG, &help, 0, 0, NULL, "print this", false},
+        FLAG("--help", &help, "print this"),
+        FLAG("--version", &version, "print the version"),
     };
     enum { OPTIONS = sizeof option / sizeof option[0] };
     Chat c;
@@ -220,13 +221,14 @@ int main(int argc, char **argv) {
     int words = 0, rc = -1;
     memset(&c, 0, sizeof c);
     if (options_parse(option, OPTIONS, argc, argv, word, 0, &words, &e)) goto out;
+    if (version) { printf("tune.c %s\n", TUNE_VERSION); rc = 0; goto out; }
     if (help) {
         printf("usage: chat --model FILE [--prompt TEXT] [options]\n\n");
         options_print(option, OPTIONS);
         rc = 0;
         goto out;
     }
-    if (!model) { err_set(&e, "no model, want --model FILE; hint: chat --help"); goto out; }
+    if (!model) { err_set(&e, "no model, want --model FILE\nhint: chat --help"); goto out; }
     c.raw = raw;
     c.seed = (uint64_t)seed;
     c.max_tokens = (size_t)max_tokens;

@@ -344,7 +344,7 @@ static int gpt2_complete(Import *m, size_t row, const Piece *piece, bool zero_bi
     if (missing == 0) return 0;
     if (!all || !zero_bias)
         return err_set(e, "%s: tensor %s is missing in layer %zu%s", path, GPT2[row].name, first,
-                       all ? " and all others; hint: --zero-bias, if the model was trained without it" : "");
+                       all ? " and all others\nhint: --zero-bias, if the model was trained without it" : "");
     lineage_add(m, "zero ", GPT2[row].name);
     return 0;
 }
@@ -809,7 +809,7 @@ out:
 // ---- main -------------------------------------------------------------------------------------------------
 
 int main(int argc, char **argv) {
-    bool show_info = false, show_diff = false, zero_bias = false, help = false;
+    bool show_info = false, show_diff = false, zero_bias = false, help = false, version = false;
     const char *tokenizer = NULL, *dtype_name = "f32", *word[2];
     int words = 0, rc = -1;
     Option option[] = {
@@ -821,11 +821,13 @@ int main(int argc, char **argv) {
         {.help = "Looking"},
         {"--info", OPT_FLAG, &show_info, 0, 0, NULL, "show what a checkpoint is", false},
         {"--diff", OPT_FLAG, &show_diff, 0, 0, NULL, "compare two checkpoints tensor by tensor", false},
-        {"--help", OPT_FLAG, &help, 0, 0, NULL, "print this", false},
+        FLAG("--help", &help, "print this"),
+        FLAG("--version", &version, "print the version"),
     };
     enum { OPTIONS = sizeof option / sizeof option[0] };
     Err e = {""};
     if (options_parse(option, OPTIONS, argc, argv, word, 2, &words, &e)) goto out;
+    if (version) { printf("tune.c %s\n", TUNE_VERSION); rc = 0; goto out; }
     if (help) {
         printf("usage: convert IN OUT.bin [options]   a checkpoint of another program's model\n"
                "       convert --info FILE.bin        architecture, tokenizer, template, lineage\n"
@@ -841,7 +843,7 @@ int main(int argc, char **argv) {
     if (dtype == DTYPES) err_set(&e, "--dtype = %.40s, want f32 or bf16", dtype_name);
     else if (show_info && show_diff) err_set(&e, "--info and --diff: want one of them");
     else if (words != (show_info ? 1 : 2))
-        err_set(&e, "%d file names, want %s; hint: convert --help", words,
+        err_set(&e, "%d file names, want %s\nhint: convert --help", words,
                 show_info ? "FILE.bin" : show_diff ? "A.bin B.bin" : "IN OUT.bin");
     else if (show_info) rc = info(word[0], &e);
     else if (show_diff) rc = diff(word[0], word[1], &e);

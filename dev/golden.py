@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""golden.py -- the model of model.h written a second time, in PyTorch, to produce the numbers that tests/test_model.c
-compares with.
+"""golden.py -- the model of model.h written a second time, in PyTorch, to produce the numbers that
+tests/test_model.c compares with.
 
     python3 dev/golden.py            writes tests/golden.h and tests/golden_NAME.bin
 
-Needs PyTorch on the CPU, nothing else; golden.h records the versions that made it. Everything is float32 on one thread.
-Nothing of the C code is used: norms, GELU, softmax, cross entropy, gradients, clipping and AdamW are PyTorch's own, and a
-batch is computed one row at a time, so that there is no padding to get wrong.
+Needs PyTorch on the CPU, nothing else; golden.h records the versions that made it. Everything is float32 on
+one thread. Nothing of the C code is used: norms, GELU, softmax, cross entropy, gradients, clipping and AdamW
+are PyTorch's own, and a batch is computed one row at a time, so that there is no padding to get wrong.
 
 Weights and tokens are not stored. Both sides compute them from the same integer hash, exactly:
-    u(i, e) = (splitmix64(i * 2^32 + e) >> 42) * 2^-21 - 1       in [-1, 1), for element e of tensor i (its place in Params)
+    u(i, e) = (splitmix64(i * 2^32 + e) >> 42) * 2^-21 - 1     in [-1, 1), element e of tensor i (place in Params)
     gains of norms: 1 + u/4       shifts and biases: u/4       matrices and embeddings: u/2
-    token  at e = b*T + t:  splitmix64(100 * 2^32 + e) mod (V/2 rounded up)     so that tokens repeat, and some never occur
+    token  at e = b*T + t:  splitmix64(100 * 2^32 + e) mod (V/2 rounded up)     so that some repeat, some never occur
     target at e = b*T + t:  x = splitmix64(101 * 2^32 + e);  -1 if x mod 3 == 0, else (x >> 8) mod V
 Step s (from 0) of training adds 7*s to each token and each target that is not -1, modulo V.
 
@@ -23,6 +23,7 @@ import os
 import platform
 import struct
 import sys
+import textwrap
 
 import torch
 import torch.nn.functional as F
@@ -57,28 +58,27 @@ def case(name, lengths, T, **given):
     return dict(name=name, len=lengths, T=T, c=c)
 
 
-# A row of length 0 and one of length 1 are in most batches. The scaling numbers of the Llama cases put one pair of each
-# head into each of the three regimes (kept, blended, divided). The two "long" ones are for the edges of the attention's strips
-# and of the output head's chunks.
+# A row of length 0 and one of length 1 are in most batches. The scaling numbers of the Llama cases put one pair
+# of each head into each of the three regimes (kept, blended, divided). The two "long" ones are for the edges of
+# the attention's strips and of the output head's chunks.
+GPT2 = dict(bias=1)
+LLAMA = dict(rms=1, rope=1, swiglu=1)
+SCALED = dict(rope_theta=100.0, rope_context=16, rope_factor=8.0, rope_low=0.5, rope_high=2.0)
 CASES = [
-    case("gpt2", [16, 5, 1, 0, 11], 16,
-         vocab=61, context=16, layers=2, heads=4, kv_heads=4, head_size=7, width=28, hidden=40, bias=1, tied=1),
-    case("gpt2_untied", [9, 0, 17, 1], 17,
-         vocab=67, context=18, layers=2, heads=3, kv_heads=3, head_size=8, width=24, hidden=56, bias=1, norm_eps=1e-3),
-    case("llama", [24, 3, 13, 1], 24,
-         vocab=71, context=24, layers=3, heads=4, kv_heads=2, head_size=8, width=24, hidden=28, rms=1, rope=1, swiglu=1,
-         norm_eps=1e-3, rope_theta=100.0, rope_context=16, rope_factor=8.0, rope_low=0.5, rope_high=2.0),
-    case("qwen2", [1, 12, 0, 20, 7], 20,
-         vocab=73, context=22, layers=2, heads=6, kv_heads=2, head_size=4, width=24, hidden=36, rms=1, rope=1, swiglu=1,
-         qkv_bias=1, tied=1, norm_eps=1e-6, rope_theta=1000000.0),
-    case("qwen3", [6, 18, 14], 18,
-         vocab=97, context=20, layers=2, heads=3, kv_heads=1, head_size=16, width=24, hidden=32, rms=1, rope=1, swiglu=1,
-         qk_norm=1, tied=1, norm_eps=1e-3, rope_theta=1000000.0),
-    case("gpt2_long", [131, 64, 129, 97], 131,
-         vocab=37, context=140, layers=1, heads=2, kv_heads=2, head_size=4, width=12, hidden=20, bias=1, tied=1),
-    case("llama_long", [97, 160, 33, 128], 160,
-         vocab=41, context=160, layers=1, heads=3, kv_heads=1, head_size=6, width=12, hidden=16, rms=1, rope=1, swiglu=1,
-         qk_norm=1, norm_eps=1e-3, rope_theta=100.0, rope_context=16, rope_factor=8.0, rope_low=0.5, rope_high=2.0),
+    case("gpt2", [16, 5, 1, 0, 11], 16, vocab=61, context=16, layers=2, heads=4, kv_heads=4, head_size=7, width=28,
+         hidden=40, tied=1, **GPT2),
+    case("gpt2_untied", [9, 0, 17, 1], 17, vocab=67, context=18, layers=2, heads=3, kv_heads=3, head_size=8, width=24,
+         hidden=56, norm_eps=1e-3, **GPT2),
+    case("llama", [24, 3, 13, 1], 24, vocab=71, context=24, layers=3, heads=4, kv_heads=2, head_size=8, width=24,
+         hidden=28, norm_eps=1e-3, **LLAMA, **SCALED),
+    case("qwen2", [1, 12, 0, 20, 7], 20, vocab=73, context=22, layers=2, heads=6, kv_heads=2, head_size=4, width=24,
+         hidden=36, qkv_bias=1, tied=1, norm_eps=1e-6, rope_theta=1000000.0, **LLAMA),
+    case("qwen3", [6, 18, 14], 18, vocab=97, context=20, layers=2, heads=3, kv_heads=1, head_size=16, width=24,
+         hidden=32, qk_norm=1, tied=1, norm_eps=1e-3, rope_theta=1000000.0, **LLAMA),
+    case("gpt2_long", [131, 64, 129, 97], 131, vocab=37, context=140, layers=1, heads=2, kv_heads=2, head_size=4,
+         width=12, hidden=20, tied=1, **GPT2),
+    case("llama_long", [97, 160, 33, 128], 160, vocab=41, context=160, layers=1, heads=3, kv_heads=1, head_size=6,
+         width=12, hidden=16, qk_norm=1, norm_eps=1e-3, **LLAMA, **SCALED),
 ]
 
 
@@ -94,8 +94,8 @@ def shapes(c):
     V, P, L, C, H = c["vocab"], c["context"], c["layers"], c["width"], c["hidden"]
     A, KV, HS = c["heads"] * c["head_size"], c["kv_heads"] * c["head_size"], c["head_size"]
     Q, F1 = A + 2 * KV, 2 * H if c["swiglu"] else H
-    s = dict(wte=(V, C), ln1w=(L, C), qkvw=(L, C, Q), projw=(L, A, C), ln2w=(L, C), fc1w=(L, C, F1), fc2w=(L, H, C),
-             lnfw=(C,))
+    s = dict(wte=(V, C), ln1w=(L, C), qkvw=(L, C, Q), projw=(L, A, C), ln2w=(L, C), fc1w=(L, C, F1),
+             fc2w=(L, H, C), lnfw=(C,))
     if not c["rope"]:
         s["wpe"] = (P, C)
     if not c["rms"]:
@@ -161,7 +161,7 @@ def rotary(c, n, dtype):
     return angle.cos(), angle.sin()
 
 
-def rotate(x, cos, sin):                              # x (n, heads, HS); element i turns with element i + HS/2
+def rotate(x, cos, sin):                      # x (n, heads, HS); element i turns with element i + HS/2
     a, b = x.chunk(2, dim=-1)
     return x * cos[:, None, :] + torch.cat((-b, a), dim=-1) * sin[:, None, :]
 
@@ -220,8 +220,8 @@ def train(k, dtype):
     w = {n: t.clone().requires_grad_() for n, t in start.items()}
     matrices = [t for n, t in w.items() if n in MATRICES]
     others = [t for n, t in w.items() if n not in MATRICES]
-    adamw = torch.optim.AdamW([dict(params=matrices, weight_decay=DECAY), dict(params=others, weight_decay=0.0)],
-                              lr=LR, betas=(BETA1, BETA2), eps=EPS)
+    groups = [dict(params=matrices, weight_decay=DECAY), dict(params=others, weight_decay=0.0)]
+    adamw = torch.optim.AdamW(groups, lr=LR, betas=(BETA1, BETA2), eps=EPS)
     losses, norms, grads = [], [], None
     for step in range(STEPS):
         adamw.zero_grad()
@@ -237,7 +237,7 @@ def train(k, dtype):
 
 
 def worst(a, b):
-    """The largest ||a - b|| / ||b|| over the tensors; GPT-2's key biases, whose gradient is 0, are noise: left out."""
+    """The largest ||a - b|| / ||b|| over the tensors, without the biases of keys: GPT-2's have gradient 0."""
     r = 0.0
     for n in a:
         x, y = a[n].double(), b[n].double()
@@ -249,16 +249,14 @@ def worst(a, b):
 
 
 def c_case(k, losses, norms):
-    ints = [", ".join(".%s = %d" % (f, k["c"][f]) for f in part) for part in (FIELDS[:8], FIELDS[8:])]
-    floats = ", ".join(".%s = %s" % (f, c_float(k["c"][f])) for f in FLOATS)
-    rows = ["{.name = \"%s\", .B = %d, .T = %d, .len = {%s}," % (k["name"], len(k["len"]), k["T"],
-                                                                 ", ".join(map(str, k["len"])))]
-    rows += [" .cfg = {%s," % ints[0], "         %s," % ints[1], "         %s}," % floats]
-    for field, numbers in (("loss", losses), ("norm", norms)):
-        text = ["%.9g" % x for x in numbers]
-        rows.append(" .%s = {%s," % (field, ", ".join(text[:10])))
-        rows.append("          %s}%s" % (", ".join(text[10:]), "," if field == "loss" else "},"))
-    return "\n".join("    " + r for r in rows)
+    config = [".%s = %d" % (f, k["c"][f]) for f in FIELDS] + [".%s = %s" % (f, c_float(k["c"][f])) for f in FLOATS]
+    text = "{.name = \"%s\", .B = %d, .T = %d, .len = {%s},\n" % (k["name"], len(k["len"]), k["T"],
+                                                                ", ".join(map(str, k["len"])))
+    for field, items in (("cfg", config), ("loss", losses), ("norm", norms)):
+        items = ", ".join(x if field == "cfg" else "%.9g" % x for x in items)
+        start = " ." + field + " = {"
+        text += textwrap.fill(start + items, 106, subsequent_indent=" " * len(start)) + "},\n"
+    return textwrap.indent(text[:-2] + "},", "    ")
 
 
 def main():
@@ -277,14 +275,14 @@ def main():
             f.write(data)
         total += len(data)
         entries.append(c_case(k, losses, norms))
-        print("%-12s %6d weights  loss %.6f -> %.6f  gradient norm %.3f .. %.3f   float32 is off float64 by %.1e loss, "
-              "%.1e gradient, %.1e update" % (k["name"], len(data) // 8, losses[0], losses[-1], min(norms), max(norms),
+        print("%-12s %6d weights  loss %.6f -> %.6f  gradient norm %.3f .. %.3f   float32 is off float64 by "
+              "%.1e loss, %.1e gradient, %.1e update" % (k["name"], len(data) // 8, losses[0], losses[-1], min(norms), max(norms),
                                               abs(losses[0] / exact[0][0] - 1), worst(grads, exact[2]),
                                               worst(moved, exact[3])))
     with open(os.path.join(tests, "golden.h"), "w") as f:
         f.write("// golden.h -- made by dev/golden.py (%s); not edited by hand.\n" % versions)
-        f.write("// The models and batches that tests compare with PyTorch; loss and gradient norm of each training step.\n")
-        f.write("// How weights and tokens are computed, and what golden_NAME.bin holds, is told in dev/golden.py.\n")
+        f.write("// The models and batches that tests compare with PyTorch; loss and gradient norm of each step. How\n"
+                "// weights and tokens are computed, and what golden_NAME.bin holds, is told in dev/golden.py.\n")
         f.write("enum { GOLDEN_STEPS = %d, GOLDEN_ROWS = %d };\n" % (STEPS, max(len(k["len"]) for k in CASES)))
         f.write("static const AdamW GOLDEN_ADAMW = {.lr = %s, .beta1 = %s, .beta2 = %s,\n"
                 "                                   .eps = %s, .decay = %s, .clip = %s};\n"
