@@ -163,8 +163,8 @@ void options_print(const Option *o, int n) {
         char text[512], value[64] = "";
         const char *shown = value;
         if (!o->name) { printf("%s%s\n", i > 0 ? "\n" : "", o->help); continue; }
-        bool unset = o->kind == OPT_INT && (double)*(const int64_t *)o->value < o->lo;    // the help says what then
-        if (o->kind == OPT_INT && !unset) snprintf(value, sizeof value, "%" PRId64, *(const int64_t *)o->value);
+        const int64_t *whole = o->kind == OPT_INT ? o->value : NULL;   // below lo: none, and help says more
+        if (whole && (double)*whole >= o->lo) snprintf(value, sizeof value, "%" PRId64, *whole);
         if (o->kind == OPT_REAL) snprintf(value, sizeof value, "%g", *(const double *)o->value);
         if (o->kind == OPT_TEXT && *(const char **)o->value) shown = *(const char **)o->value;
         snprintf(text, sizeof text, *shown ? "%s (default %s)" : "%s%s", o->help, shown);

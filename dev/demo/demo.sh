@@ -8,8 +8,8 @@ out=${1:?usage: demo.sh FOLDER [BASE.bin]} base=${2:-}
 train=dev/demo/train.jsonl test=dev/demo/test.jsonl
 mkdir -p "$out"
 say() { printf '\n== %s\n' "$*"; }
-exact() { sed -n 's/.*"exact_match": \([0-9.]*\).*/\1/p' "$1"; }
-field() { sed -n "s/.*\"$2\": \([0-9.]*\).*/\1/p" "$1"; }
+field() { sed -n "s/.*\"$2\": \([0-9]*[.]*[0-9]\{0,3\}\).*/\1/p" "$1"; }
+exact() { field "$1" exact_match; }
 
 if [ -z "$base" ]; then
     say "no base model wanted: pretraining one on the text of the training messages"
@@ -31,8 +31,8 @@ say "exact match of the base model, without examples and with 3 in the prompt"
 ./eval answers --model "$base" --data "$test" --max-tokens 12 --shots 3 --examples "$train" --json > "$out/shots.json"
 echo "base $(exact "$out/before.json"), with 3 examples $(exact "$out/shots.json"), always the most frequent answer $(field "$out/before.json" majority)"
 
-say "fine-tuning on 2,000 rows, a tenth of which measures the loss"
-./train --model "$base" --data "$train" --template plain --epochs 4 --batch 16 --lr 1e-3 --dtype f32 \
+say "fine-tuning on 2,000 rows, a twentieth of which only measures the loss"
+./train --model "$base" --data "$train" --template plain --split 0.05 --epochs 5 --batch 32 --lr 2e-3 --weight-decay 1 --dtype f32 \
     --log "$out/run.jsonl" --out "$out/tuned.bin"
 
 say "the same held-out rows again, base and tuned side by side"
