@@ -871,8 +871,8 @@ START_TEST(rows_are_refused) {
     static const char *const bad[][2] = {
         {"", ":1:1: found the end, want a value"}, {"[]", "has no rows"},
         {"[1]", ":1: the row is not an object"}, {"null\n", ":1: the row is not an object"},
-        {"[{\"input\":\"x\",\"output\":\"y\"},\n{\"input\":\"x\"}]", ":2: output is missing or empty"},
-        {"{\"input\":\"x\",\"output\":\"\"}", ":1: output is missing or empty"},
+        {"[{\"input\":\"x\",\"output\":\"y\"},\n{\"input\":\"x\"}]", ":2: \"output\" is missing or empty"},
+        {"{\"input\":\"x\",\"output\":\"\"}", ":1: \"output\" is missing or empty"},
         {"\n\n{\"output\":\"y\",\"input\":\"\"}", ":3: instruction and input are both missing or empty"},
         {"{\"input\":\n7,\"output\":\"y\"}", ":2: input is not a string"},
         {"{\"input\":\"a\\u0000\",\"output\":\"y\"}", ":1: input holds \\u0000"},

@@ -106,8 +106,7 @@ static void check_gradients(const char *name, const Config *c, const Rectangle *
         ck_assert_msg(found.norm > 1e-9, "%s.%s: a gradient of norm %g tests nothing", name, t.name,
                       sqrt(found.norm));
         ck_assert_msg(off <= BAR, "%s.%s: %zu elements, off by %g of the norm, %g", name, t.name, found.seen,
-                      off,
-                      sqrt(found.norm));
+                      off, sqrt(found.norm));
         ck_assert_msg(sqrt(found.idle / found.norm) <= 1e-13, "%s.%s: the keys' gradient should be 0, is %g",
                       name, t.name, sqrt(found.idle));
         seen += found.seen;
@@ -116,7 +115,7 @@ static void check_gradients(const char *name, const Config *c, const Rectangle *
             where = t.name;
         }
     }
-    printf("%-12s %6zu quotients, worst %.1e (%s)\n", name, seen, worst, where);
+    printf("%-6s %-12s %6zu quotients, worst %.1e (%s)\n", all ? "tiny" : "golden", name, seen, worst, where);
     own_free(&o);
 }
 

@@ -319,7 +319,7 @@ START_TEST(threads_change_no_bit) {
     const Golden *g = case_of(_i);
     static Rectangle r;
     const int threads[] = {1, 2, 3, 8};
-    int steps = _i < GOLDENS ? 20 : 2;
+    int steps = _i < GOLDENS ? 20 : 1;
     Own o[4];
     for (int k = 0; k < 4; k++) {
         o[k] = own_trainer(&g->cfg, (size_t)g->B, (size_t)g->T, (size_t)g->B, threads[k]);
