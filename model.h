@@ -105,7 +105,7 @@ typedef struct {
     int threads;                      // 1 or more; changes no bit of any result
 } Shape;
 
-enum { HEAD_ROWS = 256 };             // R: rows at the output head at once; logits are never held for a whole batch
+enum { HEAD_ROWS = 512 };             // R: rows at the output head at once; logits are never held for a whole batch
 enum { PLAN_MAX = 48 };
 typedef struct {
     const char *name;

@@ -62,8 +62,8 @@ small_line() { line "$1" "$(small "$2" "$gpt2" "$3")" "$(small "$2" "$llama" "$3
 flavour() {
     cc=$1 kind=$2 build=build/bits-$1-$2
     shift 2
-    make -s -j 2 CC="$cc" BUILD="$build" "$@" "$build/train" > "$tmp/made" 2>&1 || cat "$tmp/made" >&2
-    small_line "$cc $kind" "$build" 2
+    if make -s -j 2 CC="$cc" BUILD="$build" "$@" "$build/train" > "$tmp/made" 2>&1; then small_line "$cc $kind" "$build" 2
+    else cat "$tmp/made" && line "$cc $kind" "not built"; fi
 }
 
 compilers=
