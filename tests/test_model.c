@@ -720,14 +720,15 @@ END_TEST
 
 // ---- configuration, tensor table, plan --------------------------------------------------------------------
 
+static Plan last_plan;                            // what plan_of made
+
 static int plan_of(const Config *c, size_t rows, size_t seq, size_t cached, size_t step_tokens, bool train,
                    int threads) {
-    static Plan p;
     Fault f = {NULL, 0, 0, 0};
     Shape s = {.rows = rows, .seq = seq, .step_tokens = step_tokens, .cached = cached, .train = train,
                .threads = threads};
-    int rc = model_plan(&p, c, &s, &f);
-    ck_assert(rc == 0 ? p.bytes > 0 : rc == -1 && f.what && f.what[0]);
+    int rc = model_plan(&last_plan, c, &s, &f);
+    ck_assert(rc == 0 ? last_plan.bytes > 0 : rc == -1 && f.what && f.what[0]);
     return rc;
 }
 
@@ -895,13 +896,29 @@ START_TEST(absurd_plans_are_refused) {
         // a long step is no memory beyond V slots
         ck_assert_int_eq(plan_of(c, 1, P, 0, huge[i], true, 1), 0);
     }
-    Config most = *c;                             // every limit at once: more bytes than there are
+}
+END_TEST
+
+// The largest model there may be, at growing numbers of rows: what is planned holds at least the activations, in exact
+// arithmetic, and where these are more than an address can tell, the plan is refused. A product that wraps is found out.
+START_TEST(sizes_never_wrap) {
+    Config most = GOLDEN[0].cfg;
     for (int i = 0; i < CONFIG_INTS; i++)
         memcpy((char *)&most + CONFIG_FIELD[i].where, &CONFIG_FIELD[i].hi, sizeof(int32_t));
     most.rope_context = 0;
     most.rope_theta = 10000.0f;
-    ck_assert_int_eq(plan_of(&most, 1 << 20, 1 << 20, 0, SIZE_MAX, true, 1024), -1);
-    ck_assert_int_eq(plan_of(&most, 1 << 20, 1 << 20, 1 << 20, 0, false, 1024), -1);
+    double P = most.context, L = most.layers, C = most.width, F = most.hidden;
+    double A = (double)most.heads * most.head_size, token = 4 * L * (5 * A + 2 * C + 2 * F);
+    int planned = 0, refused = 0;
+    for (size_t rows = 1; rows < 2048; rows += 1 + rows / 16) {
+        if (plan_of(&most, rows, (size_t)most.context, 0, SIZE_MAX, true, 1) == 0) {
+            ck_assert((double)last_plan.bytes >= (double)rows * P * token);
+            ck_assert((double)rows * P * token <= (double)(SIZE_MAX / 2));
+            planned++;
+        } else refused++;
+        ck_assert_int_eq(plan_of(&most, 1 << 20, 1 << 20, 1 << 20, rows, false, 1024), -1);
+    }
+    ck_assert(refused > 0 && (planned > 0 || sizeof(size_t) < 8));
 }
 END_TEST
 
@@ -1243,6 +1260,7 @@ Suite *model_suite(void) {
     tcase_add_loop_test(t, table_is_params, 0, GOLDENS);
     tcase_add_loop_test(t, plan_lays_things_apart, 0, GOLDENS);
     tcase_add_loop_test(t, absurd_plans_are_refused, 0, GOLDENS);
+    tcase_add_test(t, sizes_never_wrap);
     tcase_add_loop_test(t, impossible_plans_are_refused, 0, GOLDENS);
     tcase_add_loop_test(t, bad_batches_are_refused, 0, GOLDENS);
     tcase_add_loop_test(t, full_cache_is_refused, 0, GOLDENS);

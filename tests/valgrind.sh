@@ -6,7 +6,7 @@
 cd "$(dirname "$0")/.." || exit 1
 . tests/lib.sh
 unset MAKEFLAGS MFLAGS                            # those of a make that this script was called from
-CK_FORK=no OMP_NUM_THREADS=1 TMPDIR=$tmp             # the unit tests too leave nothing behind
+CK_FORK=no OMP_NUM_THREADS=1 TMPDIR=$tmp         # the unit tests too leave nothing behind
 export CK_FORK OMP_NUM_THREADS TMPDIR
 command -v valgrind > /dev/null || { echo "want valgrind, which is not here"; exit 1; }
 
