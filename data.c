@@ -1549,7 +1549,7 @@ static int by_row(const void *a, const void *b) {
 }
 
 // Each example's side depends on its own hash alone. Those to train on move to the front; both stay in order.
-void examples_split(const Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held) {
+void examples_split(Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held) {
     size_t n = 0;
     for (size_t i = 0; i < x->n; i++) {
         Example ex = x->ex[i];

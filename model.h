@@ -162,13 +162,13 @@ typedef struct {
     size_t scratch;                   // floats of x.scratch for each thread
 } Model;
 
-// Lays the tensors into block, which is 64-byte aligned and stays the caller's. Weights are left as they are.
+// Lays the tensors into block, which is 64-byte aligned, zeroed (AdamW's moments start at 0), and stays the caller's.
 void model_bind(Model *m, const Plan *p, void *block);
 
 // ---- model.c: run, train ----------------------------------------------------------------------------------
 typedef struct {
     const int32_t *tok;               // (B,T) token ids
-    const int32_t *target;            // (B,T) the token to be predicted at each position, -1: nothing is asked there
+    const int32_t *target;            // (B,T) the token to predict at each position, -1: none; NULL: no loss wanted
     const int32_t *len;               // (B)   tokens in each row, 0..T
     const int32_t *past;              // (B)   tokens of each row already in the cache; NULL: none
     size_t B, T;
@@ -176,7 +176,8 @@ typedef struct {
 
 void   model_init(Model *m, uint64_t seed);       // random weights as GPT-2's
 int    model_forward(Model *m, const Batch *b, Fault *f);
-// Logits (n,V) of n <= HEAD_ROWS packed rows: row i of the batch starts at len[0] + ... + len[i-1].
+// Logits (n,V) of n packed rows, at most HEAD_ROWS and rows * seq of the Shape, until the next call of the model: row i
+// of the batch starts at packed row len[0] + ... + len[i-1].
 const float *model_logits(Model *m, const int32_t *rows, size_t n);
 // Sum of -log p(target) over the batch's targets, after model_forward, added target by target to *sum; each row's sum
 // goes to row_loss (B) unless that is NULL. With scale > 0 (1 / targets of the whole step) it also begins the backward pass
@@ -237,9 +238,9 @@ typedef struct {
     // The index, made by tokenizer_index in the caller's memory:
     const uint32_t *slot;             // open-addressing table over (left, right) -> merge + 1
     uint32_t slotmask;
-    const int32_t *special;           // ids of the special tokens, longest text first
+    const int32_t *special;           // ids of the special tokens, in the order of their bytes
     uint32_t specials;
-    const uint32_t *first;            // open-addressing table over the bytes of single characters -> id + 1
+    const uint32_t *first;            // ids of the 256 bytes, then a table over short tokens' bytes -> id + 1
     uint32_t firstmask;
 } Tokenizer;
 
@@ -352,7 +353,8 @@ typedef struct {
     char key[65];                     // SHA-256 of all that determines the bits: options, base, data
 } State;
 int    state_save(const char *path, const State *s, const Model *m, Err *e);
-int    state_load(const char *path, State *s, Model *m, Err *e);          // refuses a state whose key is not s->key
+// Refuses a state whose key is not s->key. If it fails, weights and moments may be half read.
+int    state_load(const char *path, State *s, Model *m, Err *e);
 
 // ---- data.c: from rows to batches -------------------------------------------------------------------------
 typedef struct {
@@ -366,7 +368,8 @@ typedef struct {
     char *path;
     void *memory;
 } Rows;
-int    rows_load(Rows *r, const char *path, Err *e);                      // a JSON array or JSON Lines of objects
+// A JSON array or JSON Lines of objects, each with an output and an instruction or an input, up to 4 MiB of text.
+int    rows_load(Rows *r, const char *path, Err *e);
 void   rows_free(Rows *r);
 
 // A template is text with fields: {instruction} {input} {output}; {?input} ... {:} ... {/} takes the first part if the
@@ -391,26 +394,28 @@ typedef struct {
     void *memory;
 } Examples;
 typedef enum { TOO_LONG_ERROR, TOO_LONG_DROP, TOO_LONG_CUT } TooLong;     // CUT shortens the prompt, never the answer
-// Rows to tokens, each segment encoded on its own. A row longer than seq tokens, or without an answer, is an error
-// naming file and line, unless too_long says otherwise. teach_prompt: the prompt is taught too (--mask none).
+// Rows to tokens, each segment encoded on its own. A row longer than seq tokens is an error naming file and line,
+// unless too_long says otherwise. teach_prompt: the prompt is taught too (--mask none).
 int    examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
                      TooLong too_long, bool teach_prompt, Err *e);
-// Raw text: each file is encoded, ended with end-of-text, and cut into windows of seq tokens; every token is taught
+// Raw text: each file is encoded, begun with begin-of-text if the tokenizer has one, ended with end-of-text, and cut
+// into windows of seq tokens; every token is taught
 // but the first of a file. Consecutive windows share one token, so that no prediction is lost.
 int    examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e);
 void   examples_free(Examples *x);
 // Examples whose hash falls below fraction go to held, the others to train: views of x, which is reordered and must
 // outlive them; they are not freed.
-void   examples_split(const Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held);
+void   examples_split(Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held);
 uint64_t hash64(const void *data, size_t n, uint64_t seed);
 void   order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch);   // a permutation of 0..n-1: pure function
 
-// A rectangle (B,T) in memory of its own. Padding repeats no token and is never read by the model.
+// A rectangle (B,T) in memory of its own. Padding is token 0 without a target; the model never reads it.
 typedef struct {
     Batch view;
     int32_t *memory;
 } BatchMemory;
 int    batch_alloc(BatchMemory *b, size_t rows, size_t seq, Err *e);
-size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows);  // returns the number of targets
+// Fills the first `rows` rows, at most those allocated, and sets view.B; returns the number of targets.
+size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows);
 void   batch_free(BatchMemory *b);
 #endif

@@ -202,7 +202,6 @@ static size_t pretoken(const uint8_t *s, size_t n) {
     if (len) return len;
     size_t i = s[0] == ' ' && n > 1 ? 1 : 0;
     int class = class_of(s + i, n - i, &len);
-    if (class == SPACE) i = 0;
     size_t last = i;                              // where the last character of the run begins
     while (i < n && class_of(s + i, n - i, &len) == class) {
         last = i;
@@ -573,7 +572,6 @@ static uint32_t characters(const Tokenizer *t, const uint8_t *s, size_t n, Symbo
 // the caller's. add_space puts its space before the first text that is not a special token.
 size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out,
                         void *scratch) {
-    if (t->kind == TOK_NONE) return 0;
     bool begins[256] = {false};                   // does a special token begin with this byte?
     for (uint32_t i = 0; special && i < t->specials; i++) begins[t->bytes[t->start[t->special[i]]]] = true;
     bool space = t->add_space;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the bundled base model, byte for byte, from public-domain text: 29 children's books and Shakespeare, with
-# Alice's Adventures in Wonderland held out. About 40 minutes on 2 cores.
+# Alice's Adventures in Wonderland held out. 2,265 steps, 11.6 million tokens.
 #
 #   dev/pretrain.sh TEXTS OUT.bin      TEXTS: a folder with gutenberg_children/clean/*.txt and tinyshakespeare/input.txt
 #
