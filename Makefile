@@ -19,7 +19,6 @@ ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
 PROGRAMS = train eval convert chat bench
 CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm
 DEMO    = build/demo
-SAY     = printf '\n%s\n'
 
 all: programs     ## the programs: ./train ./eval ./convert ./chat ./bench
 	@for p in $(PROGRAMS); do cmp -s $(BUILD)/$$p $$p || cp $(BUILD)/$$p $$p; done
@@ -59,6 +58,13 @@ test: all $(TESTS) ## all tests (needs Check: make deps)
 	sh tests/cli.sh $(BUILD)
 test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
 	sh tests/bits.sh
+test-warnings:    ## no warning from gcc and clang, with and without OpenMP
+	@for cc in gcc clang; do command -v $$cc >/dev/null || { echo "$$cc is not here: left out"; continue; }; \
+	for omp in -fopenmp -Wno-unknown-pragmas; do \
+	printf '#include <omp.h>\nint main(void){return 0;}\n' | $$cc -fopenmp -x c -c - -o /dev/null 2>/dev/null || omp=-Wno-unknown-pragmas; \
+	for f in *.c dev/*.c; do \
+	$$cc $(filter-out -Wno-unknown-pragmas,$(WARN)) -O2 $(NUMBERS) -I. -Werror $$omp -c $$f -o /dev/null || exit 1; done; done; done; \
+	echo "no warnings"
 test-asan:        ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	CK_FORK=no $(MAKE) BUILD=build/asan OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' test
 test-valgrind:    ## the tests under valgrind, without AVX-512, which it lacks
@@ -85,4 +91,4 @@ clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
-.PHONY: all programs portable reference asan demo demo-from-scratch test test-bits test-asan test-valgrind check-real deps install clean help
+.PHONY: all programs portable reference asan demo demo-from-scratch test test-bits test-warnings test-asan test-valgrind check-real deps install clean help

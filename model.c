@@ -1186,9 +1186,11 @@ static int batch_pack(Model *m, const Batch *b, Fault *f) {
 
 // out = x + y, both (N,C): a branch joins the residual stream
 static void residual_add(const Model *m, float *out, const float *x, const float *y, size_t n) {
-    // Threads split the range of out.
-    #pragma omp parallel for schedule(static) num_threads(workers(m, n))
-    for (size_t i = 0; i < n; i++) out[i] = x[i] + y[i];
+    int threads = workers(m, n);
+    // Worker k owns a range of out.
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int k = 0; k < threads; k++)
+        for (size_t i = share(n, k, threads); i < share(n, k + 1, threads); i++) out[i] = x[i] + y[i];
 }
 
 int model_forward(Model *m, const Batch *b, Fault *f) {

@@ -15,7 +15,7 @@ messages "$tmp/rows" > "$tmp/text"
 messages $data > "$tmp/long"
 
 # Small sizes off the kernels' tiles; three shapes of block
-sizes="layers=2 width=40 context=72 vocab=300"
+sizes="layers=2 width=40 context=48 vocab=300"
 gpt2="$sizes heads=2"
 llama="$sizes heads=4 rms=1 rope=1 swiglu=1 kv_heads=1 tied=0"
 qwen="$llama kv_heads=2 qkv_bias=1 qk_norm=1"
@@ -31,8 +31,8 @@ sum() { sha256sum < "$1" | cut -c 1-16; }
 # The sum of a small model after both trainings:   small BUILD SHAPE THREADS
 small() {
     rm -f "$tmp/base" "$tmp/tuned"
-    train "$1" --init "$2" --text "$tmp/text" --steps 20 --batch 3 --threads "$3" --out "$tmp/base" &&
-        train "$1" --model "$tmp/base" --data "$tmp/rows" --too-long cut --steps 20 --batch 5 --threads "$3" \
+    train "$1" --init "$2" --text "$tmp/text" --steps 20 --batch 2 --threads "$3" --out "$tmp/base" &&
+        train "$1" --model "$tmp/base" --data "$tmp/rows" --too-long cut --steps 20 --batch 3 --threads "$3" \
             --out "$tmp/tuned" && sum "$tmp/tuned"
 }
 # The sum of a model as large as the demo's:   large BUILD THREADS

@@ -143,7 +143,7 @@ END_TEST
 START_TEST(golden_models) {
     static Rectangle r;
     golden_batch(&r, &GOLDEN[_i], 0);
-    check_gradients(GOLDEN[_i].name, &GOLDEN[_i].cfg, &r, false, GOLDEN[_i].T < 64 ? 40 : 8);
+    check_gradients(GOLDEN[_i].name, &GOLDEN[_i].cfg, &r, false, GOLDEN[_i].T < 64 ? 40 : 4);
 }
 END_TEST
 
