@@ -29,7 +29,6 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-
 // ---- errors -----------------------------------------------------------------------------------------------
 // Bytes of hostile files end up in messages: the terminal that shows them must not be controlled by them.
 int err_set(Err *e, const char *format, ...) {
@@ -46,7 +45,6 @@ int err_fault(Err *e, const char *where, const Fault *f) {
     return err_set(e, "%s: %s = %" PRId64 ", want %" PRId64 "..%" PRId64, where, f->what, f->value, f->lo,
                    f->hi);
 }
-
 static int want(const char *where, const char *what, int64_t value, int64_t lo, int64_t hi, Err *e) {
     Fault f = {what, value, lo, hi};
     return value >= lo && value <= hi ? 0 : err_fault(e, where, &f);
@@ -55,7 +53,6 @@ static int want(const char *where, const char *what, int64_t value, int64_t lo, 
 static int err_errno(Err *e, const char *path, const char *doing) {
     return err_set(e, "%s: cannot %s: %s", path, doing, strerror(errno));
 }
-
 static int err_memory(Err *e, size_t bytes) {
     return err_set(e, "cannot get %.1f MiB of memory", (double)bytes / (1 << 20));
 }
@@ -186,7 +183,6 @@ int cores(void) {
     return 1;                         // nothing else would use more
 #endif
 }
-
 bool is_terminal(int descriptor) { return isatty(descriptor) == 1; }
 
 // Zeroing touches every page now: a system that promises more memory than it has fails before the first step.
@@ -197,7 +193,6 @@ void *block_alloc(size_t bytes, Err *e) {
     err_memory(e, bytes);
     return NULL;
 }
-
 void block_free(void *block) { free(block); }
 
 // Makes room for `need` elements of `size` bytes in the array whose pointer, of any type, is at `where`. The
@@ -223,7 +218,6 @@ static uint64_t get64(const uint8_t *p) { return get32(p) | (uint64_t)get32(p + 
 static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8); }
 static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
 static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
-
 static uint32_t float_bits(float f)    { uint32_t u; memcpy(&u, &f, sizeof u); return u; }
 static float    bits_float(uint32_t u) { float f;    memcpy(&f, &u, sizeof f); return f; }
 
@@ -311,7 +305,6 @@ struct Writer {
     char *path, *temp;                // where the file shall be, and where it grows until it is complete
     int error;                        // errno of the first failure
 };
-
 static void writer_free(Writer *w) {
     if (w) free(w->path), free(w->temp);
     free(w);
@@ -384,8 +377,7 @@ int log_open(Log **l, const char *path, bool append, Err *e) {
     if (!path) return 0;
     if (!(*l = malloc(sizeof **l))) return err_memory(e, sizeof **l);
     if (((*l)->file = fopen(path, append ? "ab" : "wb"))) return 0;
-    free(*l);
-    *l = NULL;
+    free(*l), *l = NULL;
     return err_errno(e, path, "open");
 }
 
@@ -813,7 +805,6 @@ static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
     for (size_t i = 0; d == DTYPE_F32 && i < n; i++) put32(p + 4 * i, float_bits(x[i]));
     for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) put16(p + 2 * i, bf16_round(x[i]));
 }
-
 static void numbers_get(float *x, const uint8_t *p, size_t n, Dtype d) {
     for (size_t i = 0; d == DTYPE_F32 && i < n; i++) x[i] = bits_float(get32(p + 4 * i));
     for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) x[i] = bits_float(get16(p + 2 * i) << 16);
@@ -1104,7 +1095,6 @@ enum {
     STATE_VERSION = 8, STATE_KEY = 16, STATE_STEP = 80, STATE_BEST = 88, STATE_BEST_STEP = 96,
     STATE_SUM = 104, STATE_ZERO = 112, STATE_OWN_SUM = 120, STATE_HEADER = 128
 };
-
 static int state_move(const Model *m, FILE *in, Writer *out, const char *path, Sum *sum, Err *e) {
     const Params *const part[3] = {&m->w, &m->m1, &m->m2};
     for (int i = 0; i < 3; i++)
@@ -1346,9 +1336,7 @@ typedef struct {
     size_t bytes, text_room, ids, id_room, scratch_room;
 } Encoder;
 
-static void encoder_free(Encoder *c) {
-    free(c->text), free(c->id), free(c->scratch);
-}
+static void encoder_free(Encoder *c) { free(c->text), free(c->id), free(c->scratch); }
 
 static int encode_id(Encoder *c, int32_t id, Err *e) {
     if (grow(&c->id, &c->id_room, c->ids + 1, sizeof id, e)) return -1;
