@@ -461,7 +461,7 @@ int sha256_file(const char *path, char hex[65], Err *e) {
     size_t got;
     Sha256 s;
     struct stat st;
-    FILE *f = file_open(path, false, &st, e);
+    FILE *f = file_open(path, true, &st, e);
     if (!f) return -1;
     sha256_init(&s);
     do sha256_add(&s, piece, got = read_some(f, piece, sizeof piece));
