@@ -405,6 +405,11 @@ static int eval_answers(Err *e) {
                 opt.examples);
         goto out;
     }
+    if (opt.log && (!strcmp(opt.log, opt.data) || !strcmp(opt.log, opt.model) || (opt.vs && !strcmp(opt.log, opt.vs))
+                    || (opt.examples && !strcmp(opt.log, opt.examples)))) {
+        err_set(e, "%s: is read by this run, want another file for --log", opt.log);
+        goto out;
+    }
     if (opt.log && log_open(&log, opt.log, false, e)) goto out;
     n = limited(rows.n);
     bool first_line = true;

@@ -489,8 +489,22 @@ static int check_options(Run *r, Err *e) {
     return 0;
 }
 
+// What is written must not be what is read: a slip of the keyboard would cost the user's data.
+static int check_outputs(const Run *r, Err *e) {
+    const char *written[2] = {opt.out, opt.log}, *read[3] = {opt.data, opt.val, opt.model};
+    for (int w = 0; w < 2; w++) {
+        if (!written[w]) continue;
+        for (int i = 0; i < r->texts + 3; i++) {
+            const char *path = i < 3 ? read[i] : r->text[i - 3];
+            if (path && !strcmp(path, written[w]))
+                return err_set(e, "%s: is read by this run, want another file for %s", path, w ? "--log" : "--out");
+        }
+    }
+    return 0;
+}
+
 static int setup(Run *r, Err *e) {
-    if (check_options(r, e)) return -1;
+    if (check_options(r, e) || check_outputs(r, e)) return -1;
     if (opt.model) {
         if (checkpoint_open(&r->base, opt.model, e)) return -1;
         if (!opt.dtype) r->dtype = r->base.dtype;
