@@ -217,7 +217,11 @@ int32_t model_sample(float *logits, size_t V, const Sampling *s, const int32_t *
 typedef enum {
     TOK_NONE,                         // the model has no tokenizer
     TOK_GPT2,                         // byte-level BPE behind GPT-2's pre-tokenizer
-    TOK_SCORED                        // code points first, merged by score, bytes as a fallback (Llama 2, stories260K)
+    TOK_SCORED,                       // code points first, merged by score, bytes as a fallback (Llama 2, stories260K)
+    TOK_CL100K,                       // byte-level, cl100k_base's pre-tokenizer, a token that is a whole pre-token wins (Llama 3)
+    TOK_QWEN2,                        // byte-level, Qwen2's pre-tokenizer, text is put into Unicode's form NFC first
+    TOK_SMOLLM,                       // byte-level, GPT-2's pre-tokenizer with every digit by itself
+    TOK_KINDS
 } TokKind;
 
 typedef struct {
