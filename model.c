@@ -189,6 +189,11 @@ int model_check(const Config *c, Fault *f) {
     if (c->heads % c->kv_heads) return fault(f, "heads modulo kv_heads", c->heads % c->kv_heads, 0, 0);
     if (c->rope && c->head_size % 2) return fault(f, "head_size modulo 2, with rotary positions", 1, 0, 0);
     if (!(c->norm_eps >= 0.0f && c->norm_eps <= 1.0f)) return fault_real(f, "norm_eps", c->norm_eps, 0, 1);
+    if (c->lora_rank < 0 || c->lora_rank > 1 << 10) return fault(f, "lora_rank", c->lora_rank, 0, 1 << 10);
+    if (c->lora_rank && (c->lora_on < 1 || c->lora_on > LORA_ALL))
+        return fault(f, "lora_on", c->lora_on, 1, LORA_ALL);
+    if (c->lora_rank && !(c->lora_alpha > 0.0f && c->lora_alpha <= 1e4f))
+        return fault_real(f, "lora_alpha", c->lora_alpha, 0, 10000);
     if (!c->rope) return 0;
     if (!(c->rope_theta >= 1.0f && c->rope_theta <= 1e9f))
         return fault_real(f, "rope_theta", c->rope_theta, 1, 1000000000);
@@ -202,10 +207,10 @@ int model_check(const Config *c, Fault *f) {
 }
 
 // The sizes that are used everywhere, as size_t and under their letters.
-typedef struct { size_t V, P, L, NH, NKV, HS, C, F, A, KV, Q, F1; } Dims;
+typedef struct { size_t V, P, L, NH, NKV, HS, C, F, R, A, KV, Q, F1; } Dims;
 static Dims dims_of(const Config *c) {
     Dims d = {(size_t)c->vocab, (size_t)c->context, (size_t)c->layers, (size_t)c->heads, (size_t)c->kv_heads,
-              (size_t)c->head_size, (size_t)c->width, (size_t)c->hidden, 0, 0, 0, 0};
+              (size_t)c->head_size, (size_t)c->width, (size_t)c->hidden, (size_t)c->lora_rank, 0, 0, 0, 0};
     d.A = d.NH * d.HS;
     d.KV = d.NKV * d.HS;
     d.Q = d.A + 2 * d.KV;
@@ -216,15 +221,18 @@ static Dims dims_of(const Config *c) {
 // ---- tensor table -----------------------------------------------------------------------------------------
 // The one list of tensors. Loader, saver, initialiser, optimizer, plan and tests walk it; checkpoint order.
 
-typedef enum { DIM_1, DIM_L, DIM_V, DIM_P, DIM_C, DIM_A, DIM_Q, DIM_HS, DIM_F, DIM_F1 } Dim;
-typedef enum { ALWAYS, IF_LEARNED_POS, IF_LAYERNORM, IF_BIAS, IF_QKV_BIAS, IF_QK_NORM, IF_UNTIED } When;
-typedef enum { ZERO, ONE, NORMAL, NORMAL_OUT } Init;    // _OUT: matrices that write into the residual stream
+typedef enum { DIM_1, DIM_L, DIM_V, DIM_P, DIM_C, DIM_A, DIM_Q, DIM_HS, DIM_F, DIM_F1, DIM_R } Dim;
+typedef enum {
+    ALWAYS, IF_LEARNED_POS, IF_LAYERNORM, IF_BIAS, IF_QKV_BIAS, IF_QK_NORM, IF_UNTIED,
+    IF_LORA                           // IF_LORA + LORA_QKV, ... : if that bit of lora_on is set
+} When;
+typedef enum { ZERO, ONE, NORMAL, NORMAL_OUT, UNIFORM } Init;    // _OUT: matrices that write into the residual stream
 
 typedef struct {
     const char *name;
     size_t where;
     Dim dim[3];
-    When when;
+    int when;                         // When
     bool decay;                       // weight decay pulls on matrices, not on gains, shifts and biases
     Init init;
 } TensorSpec;
@@ -250,11 +258,20 @@ static const TensorSpec TENSOR[] = {
     {T_(lnfw),  {DIM_C, DIM_1, DIM_1},  ALWAYS,         false, ONE},
     {T_(lnfb),  {DIM_C, DIM_1, DIM_1},  IF_LAYERNORM,   false, ZERO},
     {T_(head),  {DIM_V, DIM_C, DIM_1},  IF_UNTIED,      true,  NORMAL},
+    {T_(qkv_down),  {DIM_L, DIM_C, DIM_R},  IF_LORA + LORA_QKV,  true, UNIFORM},
+    {T_(qkv_up),    {DIM_L, DIM_R, DIM_Q},  IF_LORA + LORA_QKV,  true, ZERO},
+    {T_(proj_down), {DIM_L, DIM_A, DIM_R},  IF_LORA + LORA_PROJ, true, UNIFORM},
+    {T_(proj_up),   {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_PROJ, true, ZERO},
+    {T_(fc1_down),  {DIM_L, DIM_C, DIM_R},  IF_LORA + LORA_FC1,  true, UNIFORM},
+    {T_(fc1_up),    {DIM_L, DIM_R, DIM_F1}, IF_LORA + LORA_FC1,  true, ZERO},
+    {T_(fc2_down),  {DIM_L, DIM_F, DIM_R},  IF_LORA + LORA_FC2,  true, UNIFORM},
+    {T_(fc2_up),    {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_FC2,  true, ZERO},
 };
 #undef T_
 typedef char every_param_listed[sizeof TENSOR / sizeof TENSOR[0] == TENSORS ? 1 : -1];
 
-static bool tensor_exists(const Config *c, When when) {
+static bool tensor_exists(const Config *c, int when) {
+    if (when > IF_LORA) return c->lora_rank > 0 && c->lora_on & (unsigned)(when - IF_LORA);
     switch (when) {
     case IF_LEARNED_POS: return !c->rope;
     case IF_LAYERNORM:   return !c->rms;
@@ -262,9 +279,8 @@ static bool tensor_exists(const Config *c, When when) {
     case IF_QKV_BIAS:    return c->bias || c->qkv_bias;
     case IF_QK_NORM:     return c->qk_norm;
     case IF_UNTIED:      return !c->tied;
-    case ALWAYS:         break;
+    default:             return true;
     }
-    return true;
 }
 
 // a*b and a+b that stay at SIZE_MAX instead of wrapping, so that one check at the end of a plan is enough
@@ -274,9 +290,10 @@ static size_t add(size_t a, size_t b) { return b > SIZE_MAX - a ? SIZE_MAX : a +
 Tensor model_tensor(const Config *c, int i) {
     const TensorSpec *s = &TENSOR[i];
     Dims d = dims_of(c);
-    const size_t size[] = {1, d.L, d.V, d.P, d.C, d.A, d.Q, d.HS, d.F, d.F1};    // in the order of Dim
+    const size_t size[] = {1, d.L, d.V, d.P, d.C, d.A, d.Q, d.HS, d.F, d.F1, d.R};    // in the order of Dim
     Tensor t = {.name = s->name, .where = s->where, .dim = {size[s->dim[0]], size[s->dim[1]], size[s->dim[2]]},
-                .stacked = s->dim[0] == DIM_L, .decay = s->decay};
+                .stacked = s->dim[0] == DIM_L, .decay = s->decay,
+                .trained = c->lora_rank == 0 || s->when > IF_LORA};
     if (tensor_exists(c, s->when)) t.size = mul(mul(t.dim[0], t.dim[1]), t.dim[2]);
     return t;
 }
@@ -341,22 +358,23 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     p->shape = *s;
     Dims d = dims_of(c);
     size_t N = mul(s->rows, s->seq), T = max_size(s->seq, s->cached), R = min_size(N, HEAD_ROWS);
-    size_t kept = s->train ? d.L : 1;             // slots of what the backward pass needs again
-    size_t params = 0, chunks = 0;
+    size_t kept = s->train && !s->recompute ? d.L : 1;    // slots of what the backward pass needs again
+    size_t params = 0, trained = 0, chunks = 0;
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(c, i);
         params = add(params, tensor_room(&t));
+        if (t.trained) trained = add(trained, tensor_room(&t));
         chunks = max_size(chunks, t.size / CHUNK + 1);
     }
 #define ADD(field, name, count) plan_add(p, name, offsetof(Model, field), count, sizeof *((Model *)0)->field)
     plan_add(p, "weights", offsetof(Model, w), params, sizeof(float));
     if (s->train) {
-        plan_add(p, "gradients", offsetof(Model, g), params, sizeof(float));
-        plan_add(p, "AdamW first moments", offsetof(Model, m1), params, sizeof(float));
-        plan_add(p, "AdamW second moments", offsetof(Model, m2), params, sizeof(float));
-        size_t S = min_size(d.V, s->step_tokens);
+        plan_add(p, "gradients", offsetof(Model, g), trained, sizeof(float));
+        plan_add(p, "AdamW first moments", offsetof(Model, m1), trained, sizeof(float));
+        plan_add(p, "AdamW second moments", offsetof(Model, m2), trained, sizeof(float));
+        size_t S = d.R ? 0 : min_size(d.V, s->step_tokens);
         ADD(x.slot,    "lookup gradients", mul(S, d.C));
-        ADD(x.slotof,  "lookup slots of tokens", d.V);
+        ADD(x.slotof,  "lookup slots of tokens", d.R ? 0 : d.V);
         ADD(x.slottok, "lookup tokens of slots", S);
     }
     ADD(x.res,     "residual stream", mul(mul(s->train ? d.L + 1 : 1, N), d.C));
@@ -374,7 +392,9 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     ADD(x.norm,    "norm output", mul(N, d.C));
     ADD(x.act,     "MLP after activation", mul(N, d.F));
     ADD(x.branch,  "branch output", mul(N, d.C));
+    ADD(x.low,     "LoRA", mul(N, d.R));
     if (s->train) {
+        ADD(x.dlow,  "gradient of LoRA", mul(N, d.R));
         ADD(x.dres,  "gradient of residual stream", mul(N, d.C));
         ADD(x.dnorm, "gradient of norm output", mul(N, d.C));
         ADD(x.datt,  "gradient of attention output", mul(N, d.A));
@@ -403,12 +423,14 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     return 0;
 }
 
-static void params_bind(Params *p, const Config *c, float *at) {
+// trained: only tensors that have gradients; the others' pointers become NULL.
+static void params_bind(Params *p, const Config *c, float *at, bool trained) {
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(c, i);
-        float *x = t.size ? at : NULL;
+        bool here = t.size && (t.trained || !trained);
+        float *x = here ? at : NULL;
         memcpy((char *)p + t.where, &x, sizeof x);
-        at += tensor_room(&t);
+        if (here) at += tensor_room(&t);
     }
 }
 
@@ -425,12 +447,12 @@ void model_bind(Model *m, const Plan *p, void *block) {
         void *at = (char *)block + p->item[i].offset;
         memcpy((char *)m + p->item[i].where, &at, sizeof at);
     }
-    params_bind(&m->w, &m->cfg, m->w.wte);        // the section's address stands in its first pointer
+    params_bind(&m->w, &m->cfg, m->w.wte, false); // the section's address stands in its first pointer
     if (s->train) {
-        params_bind(&m->g, &m->cfg, m->g.wte);
-        params_bind(&m->m1, &m->cfg, m->m1.wte);
-        params_bind(&m->m2, &m->cfg, m->m2.wte);
-        for (int32_t v = 0; v < m->cfg.vocab; v++) m->x.slotof[v] = -1;
+        params_bind(&m->g, &m->cfg, m->g.wte, true);
+        params_bind(&m->m1, &m->cfg, m->m1.wte, true);
+        params_bind(&m->m2, &m->cfg, m->m2.wte, true);
+        for (int32_t v = 0; m->x.slotof && v < m->cfg.vocab; v++) m->x.slotof[v] = -1;
     }
     if (m->cfg.rope) rope_table(m, T);
 }
@@ -585,23 +607,53 @@ static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const f
     }
 }
 
-// A linear layer of the model, y = x w + b: its weights, its gradients (NULL unless training), its sizes.
+// A linear layer of the model, y = x w + b + (alpha/R) (x down) up, where LoRA's part may be missing: its weights,
+// its gradients (NULL: frozen, or not training), its sizes.
 typedef struct {
     const float *w, *b;               // (C,OC); (OC) or NULL
     float *dw, *db;
+    const float *down, *up;           // (C,R), (R,OC); or NULL
+    float *ddown, *dup;
     size_t C, OC;
 } Linear;
 
-// out (N,OC) from inp (N,C)
-static void linear_forward(const Model *m, float *out, const float *inp, const Linear *y) {
-    matmul(m, out, y->OC, mat(inp, y->C), mat(y->w, y->OC), y->b, FROM_ZERO, m->N, y->C, y->OC);
+// x.low (N,R) = (alpha/R) inp down, or (alpha/R) a b of any other shapes with R columns
+static void lora_low(const Model *m, float *low, Mat a, Mat b, size_t K) {
+    size_t R = (size_t)m->cfg.lora_rank;
+    float scale = m->cfg.lora_alpha / (float)R;
+    matmul(m, low, R, a, b, NULL, FROM_ZERO, m->N, K, R);
+    for (size_t i = 0; i < m->N * R; i++) low[i] *= scale;
 }
 
-// dinp (N,C) is overwritten; dw and db are added to, rows in ascending order.
+// out (N,OC) from inp (N,C)
+static void linear_forward(const Model *m, float *out, const float *inp, const Linear *y) {
+    size_t R = (size_t)m->cfg.lora_rank;
+    matmul(m, out, y->OC, mat(inp, y->C), mat(y->w, y->OC), y->b, FROM_ZERO, m->N, y->C, y->OC);
+    if (!y->down) return;
+    lora_low(m, m->x.low, mat(inp, y->C), mat(y->down, R), y->C);
+    matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), NULL, FROM_OUT, m->N, R, y->OC);
+}
+
+// LoRA's part of the backward pass. Forward: low = s x down with s = alpha/R, and y = ... + low up. Given dout = dL/dy:
+//     dup_ro  += sum_n low_nr dout_no        dlow_nr = sum_o dout_no up_ro
+//     ddown_cr += sum_n x_nc s dlow_nr       dx_nc  += sum_r s dlow_nr down_cr
+// x.low is recomputed from x; s goes into dlow once, for both lines below it.
+static void lora_backward(const Model *m, float *dinp, const float *dout, const float *inp, const Linear *y) {
+    size_t N = m->N, C = y->C, OC = y->OC, R = (size_t)m->cfg.lora_rank;
+    float *low = m->x.low, *dlow = m->x.dlow;
+    lora_low(m, low, mat(inp, C), mat(y->down, R), C);
+    matmul(m, y->dup, OC, transposed(low, R), mat(dout, OC), NULL, FROM_OUT, R, N, OC);
+    lora_low(m, dlow, mat(dout, OC), transposed(y->up, OC), OC);
+    matmul(m, y->ddown, R, transposed(inp, C), mat(dlow, R), NULL, FROM_OUT, C, N, R);
+    if (dinp) matmul(m, dinp, C, mat(dlow, R), transposed(y->down, R), NULL, FROM_OUT, N, R, C);
+}
+
+// dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order.
 static void linear_backward(const Model *m, float *dinp, const float *dout, const float *inp, const Linear *y) {
     size_t N = m->N, C = y->C, OC = y->OC;
-    matmul(m, dinp, C, mat(dout, OC), transposed(y->w, OC), NULL, FROM_ZERO, N, OC, C);
-    matmul(m, y->dw, OC, transposed(inp, C), mat(dout, OC), NULL, FROM_OUT, C, N, OC);
+    if (dinp) matmul(m, dinp, C, mat(dout, OC), transposed(y->w, OC), NULL, FROM_ZERO, N, OC, C);
+    if (y->down) lora_backward(m, dinp, dout, inp, y);
+    if (y->dw) matmul(m, y->dw, OC, transposed(inp, C), mat(dout, OC), NULL, FROM_OUT, C, N, OC);
     if (!y->db) return;
     int threads = workers(m, N * OC);
     // Worker k owns a range of columns of db.
@@ -680,7 +732,7 @@ static void norm_backward(const Model *m, float *dx, const float *g, const float
             norm_row_backward(dx + xi, g + i * C, x + xi, y->w, stat[2 * i], stat[2 * i + 1], C, m->cfg.rms);
         }
         size_t lo = share(C, k, threads), hi = share(C, k + 1, threads);
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; y->dw && i < n; i++) {
             const float *xi = x + (row ? (size_t)row[i] : i) * C, *gi = g + i * C;
             float mean = stat[2 * i], r = stat[2 * i + 1];
             for (size_t c = lo; c < hi; c++) y->dw[c] = fmaf(gi[c], (xi[c] - mean) * r, y->dw[c]);
@@ -707,14 +759,16 @@ static Layer layer_of(const Model *m, size_t l) {
     Dims d = dims_of(&m->cfg);
     const Params *w = &m->w, *g = &m->g;
     const Buffers *x = &m->x;
-    size_t k = m->shape.train ? l : 0, N = m->N, C = d.C;
+    size_t k = m->shape.train && !m->shape.recompute ? l : 0, N = m->N, C = d.C;
 #define LINEAR(name, in, out) {slice(w->name##w, l, (in) * (out)), slice(w->name##b, l, out), \
-                               slice(g->name##w, l, (in) * (out)), slice(g->name##b, l, out), in, out}
+                               slice(g->name##w, l, (in) * (out)), slice(g->name##b, l, out), \
+                               slice(w->name##_down, l, (in) * d.R), slice(w->name##_up, l, d.R * (out)), \
+                               slice(g->name##_down, l, (in) * d.R), slice(g->name##_up, l, d.R * (out)), in, out}
 #define NORM(name) {slice(w->name##w, l, C), slice(w->name##b, l, C), slice(g->name##w, l, C), slice(g->name##b, l, C)}
     Layer y = {
         l, NORM(ln1), NORM(ln2), LINEAR(qkv, C, d.Q), LINEAR(proj, d.A, C), LINEAR(fc1, C, d.F1), LINEAR(fc2, d.F, C),
         slice(w->qnw, l, d.HS), slice(w->knw, l, d.HS), slice(g->qnw, l, d.HS), slice(g->knw, l, d.HS),
-        x->res + k * N * C, x->ln1stat + k * N * 2, x->qkv + k * N * d.Q,
+        x->res + (m->shape.train ? l : 0) * N * C, x->ln1stat + k * N * 2, x->qkv + k * N * d.Q,
         slice(x->qkraw, k, N * (d.A + d.KV)), slice(x->qkstat, k, N * (d.NH + d.NKV)),
         x->attstat + k * N * d.NH * 2, x->atty + k * N * d.A, x->mid + k * N * C, x->ln2stat + k * N * 2,
         x->fc1 + k * N * d.F1, x->res + (m->shape.train ? l + 1 : 0) * N * C,
@@ -750,7 +804,7 @@ static void qknorm_forward(const Model *m, const Layer *y) {
 static void qknorm_backward(const Model *m, float *dqkv, const Layer *y) {
     Dims d = dims_of(&m->cfg);
     size_t heads = d.NH + d.NKV, QK = d.A + d.KV;
-    for (size_t n = 0; n < m->N; n++)             // first the gains, while dqkv still holds g
+    for (size_t n = 0; y->dqnw && n < m->N; n++)  // first the gains, while dqkv still holds g
         for (size_t h = 0; h < heads; h++) {
             const float *g = dqkv + n * d.Q + h * d.HS, *x = y->raw + n * QK + h * d.HS;
             float r = y->rawstat[n * heads + h], *dw = h < d.NH ? y->dqnw : y->dknw;
@@ -1121,7 +1175,7 @@ static void head_backward(Model *m, const int32_t *rows, size_t n) {
     size_t C = (size_t)m->cfg.width, V = (size_t)m->cfg.vocab;
     float *dhead = m->g.head ? m->g.head : m->g.wte;
     Norm y = last_norm(m);
-    matmul(m, dhead, C, transposed(m->x.logits, V), mat(m->x.headin, C), NULL, FROM_OUT, V, n, C);
+    if (dhead) matmul(m, dhead, C, transposed(m->x.logits, V), mat(m->x.headin, C), NULL, FROM_OUT, V, n, C);
     matmul(m, m->x.dheadin, C, mat(m->x.logits, V), mat(head_weights(&m->w), C), NULL, FROM_ZERO, n, V, C);
     norm_backward(m, m->x.dres, m->x.dheadin, m->x.lnfstat, last_res(m), rows, &y, n);
 }
@@ -1193,40 +1247,48 @@ static void residual_add(const Model *m, float *out, const float *x, const float
         for (size_t i = share(n, k, threads); i < share(n, k + 1, threads); i++) out[i] = x[i] + y[i];
 }
 
+// Layer y up to its MLP's activation: all that the backward pass needs again.
+static void layer_forward(Model *m, const Batch *b, const Layer *y) {
+    Buffers *x = &m->x;
+    size_t N = m->N;
+    norm_forward(m, x->norm, y->stat1, y->in, NULL, &y->norm1, N);
+    linear_forward(m, y->heads, x->norm, &y->qkv);
+    if (m->cfg.qk_norm) qknorm_forward(m, y);
+    if (m->cfg.rope) rope_turn(m, y->heads, 1.0f);
+    if (m->shape.cached) cache_store(m, b, y);
+    attention_forward(m, b, y);
+    linear_forward(m, x->branch, y->atty, &y->proj);
+    residual_add(m, y->mid, y->in, x->branch, N * (size_t)m->cfg.width);
+
+    norm_forward(m, x->norm, y->stat2, y->mid, NULL, &y->norm2, N);
+    linear_forward(m, y->fc1out, x->norm, &y->fc1);
+}
+
 int model_forward(Model *m, const Batch *b, Fault *f) {
     if (batch_pack(m, b, f)) return -1;
     if (m->N == 0) return 0;
-    Buffers *x = &m->x;
-    size_t N = m->N, C = (size_t)m->cfg.width;
-    embed_forward(m, x->res);
+    embed_forward(m, m->x.res);
     for (size_t l = 0; l < (size_t)m->cfg.layers; l++) {
         Layer y = layer_of(m, l);
-        norm_forward(m, x->norm, y.stat1, y.in, NULL, &y.norm1, N);
-        linear_forward(m, y.heads, x->norm, &y.qkv);
-        if (m->cfg.qk_norm) qknorm_forward(m, &y);
-        if (m->cfg.rope) rope_turn(m, y.heads, 1.0f);
-        if (m->shape.cached) cache_store(m, b, &y);
-        attention_forward(m, b, &y);
-        linear_forward(m, x->branch, y.atty, &y.proj);
-        residual_add(m, y.mid, y.in, x->branch, N * C);
-
-        norm_forward(m, x->norm, y.stat2, y.mid, NULL, &y.norm2, N);
-        linear_forward(m, y.fc1out, x->norm, &y.fc1);
-        act_forward(m, x->act, y.fc1out);
-        linear_forward(m, x->branch, x->act, &y.fc2);
-        residual_add(m, y.out, y.mid, x->branch, N * C);
+        layer_forward(m, b, &y);
+        act_forward(m, m->x.act, y.fc1out);
+        linear_forward(m, m->x.branch, m->x.act, &y.fc2);
+        residual_add(m, y.out, y.mid, m->x.branch, m->N * (size_t)m->cfg.width);
     }
     return 0;
 }
 
 // out = x + branch(norm(x)): the gradient of x is that of out, which is why dres is only ever added to, plus what
 // comes back through the branch. Norm and activation outputs are recomputed: that costs less than keeping them.
+// With frozen embeddings (LoRA) nothing needs the gradient of what enters the first layer.
 void model_backward(Model *m, const Batch *b) {
     if (m->N == 0) return;
     Buffers *x = &m->x;
     size_t N = m->N;
     for (size_t l = (size_t)m->cfg.layers; l-- > 0;) {
         Layer y = layer_of(m, l);
+        bool last = l == 0 && !m->g.wte;
+        if (m->shape.recompute) layer_forward(m, b, &y);
         act_forward(m, x->act, y.fc1out);
         linear_backward(m, x->dact, x->dres, x->act, &y.fc2);
         act_backward(m, x->dbig, x->dact, y.fc1out);
@@ -1239,10 +1301,10 @@ void model_backward(Model *m, const Batch *b) {
         if (m->cfg.rope) rope_turn(m, x->dbig, -1.0f);
         if (m->cfg.qk_norm) qknorm_backward(m, x->dbig, &y);
         norm_forward(m, x->norm, y.stat1, y.in, NULL, &y.norm1, N);
-        linear_backward(m, x->dnorm, x->dbig, x->norm, &y.qkv);
-        norm_backward(m, x->dres, x->dnorm, y.stat1, y.in, NULL, &y.norm1, N);
+        linear_backward(m, last ? NULL : x->dnorm, x->dbig, x->norm, &y.qkv);
+        if (!last) norm_backward(m, x->dres, x->dnorm, y.stat1, y.in, NULL, &y.norm1, N);
     }
-    embed_backward(m, x->dres);
+    if (m->g.wte) embed_backward(m, x->dres);
 }
 
 // ---- AdamW ------------------------------------------------------------------------------------------------
@@ -1250,7 +1312,7 @@ void model_backward(Model *m, const Batch *b) {
 void model_zero_grad(Model *m) {
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&m->cfg, i);
-        if (t.size) memset(tensor_data(&m->g, &t), 0, t.size * sizeof(float));
+        if (t.size && t.trained) memset(tensor_data(&m->g, &t), 0, t.size * sizeof(float));
     }
     for (size_t s = 0; s < m->slots; s++) m->x.slotof[m->x.slottok[s]] = -1;
     m->slots = 0;
@@ -1270,6 +1332,7 @@ double model_grad_norm(Model *m) {
     double total = 0.0;
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&m->cfg, i);
+        if (!t.trained) continue;
         const float *g = tensor_data(&m->g, &t);
         size_t chunks = (t.size + CHUNK - 1) / CHUNK;
         int threads = workers(m, t.size);
@@ -1301,6 +1364,7 @@ void model_update(Model *m, const AdamW *o, double norm, int64_t step) {
     float k1 = 1.0f - o->beta1, k2 = 1.0f - o->beta2;
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&m->cfg, i);
+        if (!t.trained) continue;
         float *w = tensor_data(&m->w, &t), *m1 = tensor_data(&m->m1, &t), *m2 = tensor_data(&m->m2, &t);
         const float *g = tensor_data(&m->g, &t);
         float pull = t.decay ? -o->lr * o->decay : 0.0f;
@@ -1350,16 +1414,21 @@ double rng_normal(Rng *r) {    // Box and Muller 1958
 }
 
 // GPT-2's: normal with deviation 0.02; for matrices that write into the residual stream 1/sqrt(2L) of that, since
-// it adds up 2L of them. Each tensor has a random stream of its own.
+// it adds up 2L of them. LoRA's down, as in the peft library: uniform within 1/sqrt(its rows); up is 0, so that training
+// starts at the base model. Each tensor has a random stream of its own; of a base model only LoRA's are drawn.
 void model_init(Model *m, uint64_t seed) {
+    enum { STREAMS = 19 };                        // the tensors of a base model
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&m->cfg, i);
+        if (!t.trained) continue;
         float *w = tensor_data(&m->w, &t);
-        Rng r = {seed * TENSORS + (uint64_t)i};
-        double deviation = TENSOR[i].init == NORMAL ? 0.02 : 0.02 / sqrt(2.0 * (double)m->cfg.layers);
+        Rng r = {seed * STREAMS + (uint64_t)i};
+        Init init = TENSOR[i].init;
+        double deviation = init == NORMAL ? 0.02 : 0.02 / sqrt(2.0 * (double)m->cfg.layers);
+        double most = 1.0 / sqrt((double)t.dim[1]);
         for (size_t j = 0; j < t.size; j++)
-            w[j] = TENSOR[i].init == ZERO ? 0.0f
-                 : TENSOR[i].init == ONE  ? 1.0f : (float)(deviation * rng_normal(&r));
+            w[j] = init == ZERO ? 0.0f : init == ONE ? 1.0f
+                 : init == UNIFORM ? (float)((2.0 * rng_uniform(&r) - 1.0) * most) : (float)(deviation * rng_normal(&r));
     }
 }
 

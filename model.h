@@ -51,7 +51,13 @@ typedef struct {
     float norm_eps;                   // added to the variance in every norm
     float rope_theta;                 // base of the rotary wavelengths
     float rope_factor, rope_low, rope_high;    // Llama-3 frequency scaling; used when rope_context > 0
+    // LoRA (Hu et al. 2021): with a rank, all tensors above are frozen, and each layer of lora_on has two small
+    // matrices beside its own, y = x W + b + (alpha / rank) (x down) up. Only these are trained.
+    int32_t lora_rank;                // R, 0: no LoRA
+    uint32_t lora_on;                 // LORA_*: which linear layers
+    float lora_alpha;
 } Config;
+enum { LORA_QKV = 1, LORA_PROJ = 2, LORA_FC1 = 4, LORA_FC2 = 8, LORA_ALL = 15 };
 
 // The one list of the Config's whole numbers with their limits; the checkpoint, --init and the checks walk it.
 typedef struct {
@@ -79,6 +85,10 @@ typedef struct {
     float *fc2w, *fc2b;               // (L,F,C)    out of the MLP;  (L,C)
     float *lnfw, *lnfb;               // (C)        norm before the head
     float *head;                      // (V,C)      output head                            if !tied
+    float *qkv_down, *qkv_up;         // (L,C,R) (L,R,Q)    LoRA's A and B beside qkvw     if lora_on & LORA_QKV
+    float *proj_down, *proj_up;       // (L,A,R) (L,R,C)
+    float *fc1_down, *fc1_up;         // (L,C,R) (L,R,F1)
+    float *fc2_down, *fc2_up;         // (L,F,R) (L,R,C)
 } Params;
 
 enum { TENSORS = sizeof(Params) / sizeof(float *) };
@@ -89,6 +99,7 @@ typedef struct {                      // tensor i of a configuration, made by mo
     size_t dim[3], size;              // shape (unused dims are 1) and their product; size 0: this model lacks it
     bool stacked;                     // dim[0] counts layers
     bool decay;                       // weight decay applies: matrices only
+    bool trained;                     // has a gradient: all tensors, or with LoRA its matrices only
 } Tensor;
 Tensor model_tensor(const Config *c, int i);
 float *tensor_data(const Params *p, const Tensor *t);
@@ -102,6 +113,7 @@ typedef struct {
     size_t step_tokens;               // tokens in one optimizer step, all its micro-batches together; training only
     size_t cached;                    // positions per row in the key/value cache; 0: no cache
     bool train;                       // gradients, optimizer moments and every layer's activations are kept
+    bool recompute;                   // training: only the residual stream is kept, the rest is computed again in backward
     int threads;                      // 1 or more; changes no bit of any result
 } Shape;
 
@@ -139,6 +151,7 @@ typedef struct {
     float *datt;                      // (N,A)
     float *dact;                      // (N,F)
     float *dbig;                      // (N,max(Q,F1))
+    float *low, *dlow;                // (N,R)      LoRA: x down, scaled, and its gradient
     float *headin, *dheadin;          // (R,C)      rows of the chunk at the head, after the norm
     float *logits;                    // (R,V)
     float *rope;                      // (max(T,cached),HS)   cos, sin pairs of each position

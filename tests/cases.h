@@ -16,7 +16,8 @@ typedef struct {
 static void tensor_fill(const Params *p, const Config *c, float x) {
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(c, i);
-        for (size_t k = 0; k < t.size; k++) tensor_data(p, &t)[k] = x;
+        float *to = tensor_data(p, &t);           // NULL: frozen, or not of this model
+        for (size_t k = 0; to && k < t.size; k++) to[k] = x;
     }
 }
 

@@ -103,7 +103,7 @@ static void check_gradients(const char *name, const Config *c, const Rectangle *
     model_grad_norm(m);                           // joins the two gradients of a tied embedding
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(c, i);
-        if (t.size == 0) continue;
+        if (t.size == 0 || !t.trained) continue;
         Found found = compare(m, r, &t, all, some);
         double off = sqrt(found.off / found.norm);
         ck_assert_msg(found.norm > 1e-9, "%s.%s: a gradient of norm %g tests nothing", name, t.name,
@@ -139,6 +139,25 @@ START_TEST(every_weight_of_tiny_models) {
 }
 END_TEST
 
+// LoRA beside all linear layers of each of them, or beside two.
+START_TEST(lora_of_tiny_models) {
+    const int len[] = {7, 2, 1, 0, 5};
+    static Rectangle r;
+    Config c = GOLDEN[_i].cfg;
+    c.vocab = 11;
+    c.context = 8;
+    c.layers = 2;
+    c.width = 6;
+    c.hidden = 5;
+    c.head_size = c.rope ? 4 : 3;
+    c.lora_rank = 3;
+    c.lora_alpha = 5;
+    c.lora_on = _i % 2 ? LORA_QKV | LORA_FC2 : LORA_ALL;
+    rectangle(&r, c.vocab, 5, 7, len, 0);
+    check_gradients(GOLDEN[_i].name, &c, &r, true, 0);
+}
+END_TEST
+
 // The golden models and batches themselves, whose sizes reach over the edges of tiles, strips and chunks.
 START_TEST(golden_models) {
     static Rectangle r;
@@ -152,6 +171,7 @@ int main(void) {
     TCase *t = tcase_create("finite differences");
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, every_weight_of_tiny_models, 0, GOLDENS);
+    tcase_add_loop_test(t, lora_of_tiny_models, 0, GOLDENS);
     tcase_add_loop_test(t, golden_models, 0, GOLDENS);
     suite_add_tcase(s, t);
     SRunner *run = srunner_create(s);

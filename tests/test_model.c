@@ -803,7 +803,7 @@ START_TEST(table_is_params) {
         ck_assert_uint_eq(t.where, (size_t)i * sizeof(float *));
         ck_assert(t.size == 0 || t.size == t.dim[0] * t.dim[1] * t.dim[2]);
         for (int k = 0; k < i; k++) ck_assert_str_ne(t.name, model_tensor(c, k).name);
-        ck_assert(t.decay == (strstr("wte wpe qkvw projw fc1w fc2w head", t.name) != NULL));
+        XX;
         ck_assert(t.stacked == (t.where >= offsetof(Params, ln1w) && t.where < offsetof(Params, lnfw)));
         ck_assert(!t.stacked || t.dim[0] == d[0] || d[0] == 1);
         sum += t.size;
@@ -828,6 +828,7 @@ START_TEST(table_is_params) {
 END_TEST
 
 // Every item has its own bytes, aligned and inside the block; every tensor its own floats inside its section.
+enum { LNFW = 16 };                   // its place in the table of tensors
 START_TEST(plan_lays_things_apart) {
     const Golden *g = &GOLDEN[_i];
     Plan p;
@@ -865,7 +866,7 @@ START_TEST(plan_lays_things_apart) {
                 last = x + t.size * sizeof(float);
             }
             if (k > 0 && !shapes[s].train) continue;
-            Tensor first = model_tensor(&g->cfg, 0), norm = model_tensor(&g->cfg, TENSORS - 3);
+            Tensor first = model_tensor(&g->cfg, 0), norm = model_tensor(&g->cfg, LNFW);
             ck_assert_ptr_eq(tensor_data(set[k], &first), set[k]->wte);
             ck_assert_ptr_eq(tensor_data(set[k], &norm), set[k]->lnfw);
         }
