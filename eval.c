@@ -72,7 +72,7 @@ static int load(Loaded *x, const char *path, Err *e) {
 
 // Memory for rows of seq tokens at once and a cache of `cached` positions, and the weights in it
 static int prepare(Loaded *x, size_t rows, size_t seq, size_t cached, Err *e) {
-    Shape s = {rows, seq, 0, cached, false, false, opt.threads ? (int)opt.threads : cores()};
+    Shape s = {rows, seq, 0, cached, false, false, false, opt.threads ? (int)opt.threads : cores()};
     Plan p;
     Fault f;
     if (model_plan(&p, &x->k.cfg, &s, &f)) return err_fault(e, "memory plan", &f);

@@ -235,38 +235,41 @@ typedef struct {
     int when;                         // When
     bool decay;                       // weight decay pulls on matrices, not on gains, shifts and biases
     Init init;
+    size_t half;
 } TensorSpec;
 
 #define T_(field) #field, offsetof(Params, field)
+#define H_(field) offsetof(Halves, field)
 static const TensorSpec TENSOR[] = {
-    {T_(wte),   {DIM_V, DIM_C, DIM_1},  ALWAYS,         true,  NORMAL},
-    {T_(wpe),   {DIM_P, DIM_C, DIM_1},  IF_LEARNED_POS, true,  NORMAL},
-    {T_(ln1w),  {DIM_L, DIM_C, DIM_1},  ALWAYS,         false, ONE},
-    {T_(ln1b),  {DIM_L, DIM_C, DIM_1},  IF_LAYERNORM,   false, ZERO},
-    {T_(qkvw),  {DIM_L, DIM_C, DIM_Q},  ALWAYS,         true,  NORMAL},
-    {T_(qkvb),  {DIM_L, DIM_Q, DIM_1},  IF_QKV_BIAS,    false, ZERO},
-    {T_(qnw),   {DIM_L, DIM_HS, DIM_1}, IF_QK_NORM,     false, ONE},
-    {T_(knw),   {DIM_L, DIM_HS, DIM_1}, IF_QK_NORM,     false, ONE},
-    {T_(projw), {DIM_L, DIM_A, DIM_C},  ALWAYS,         true,  NORMAL_OUT},
-    {T_(projb), {DIM_L, DIM_C, DIM_1},  IF_BIAS,        false, ZERO},
-    {T_(ln2w),  {DIM_L, DIM_C, DIM_1},  ALWAYS,         false, ONE},
-    {T_(ln2b),  {DIM_L, DIM_C, DIM_1},  IF_LAYERNORM,   false, ZERO},
-    {T_(fc1w),  {DIM_L, DIM_C, DIM_F1}, ALWAYS,         true,  NORMAL},
-    {T_(fc1b),  {DIM_L, DIM_F1, DIM_1}, IF_BIAS,        false, ZERO},
-    {T_(fc2w),  {DIM_L, DIM_F, DIM_C},  ALWAYS,         true,  NORMAL_OUT},
-    {T_(fc2b),  {DIM_L, DIM_C, DIM_1},  IF_BIAS,        false, ZERO},
-    {T_(lnfw),  {DIM_C, DIM_1, DIM_1},  ALWAYS,         false, ONE},
-    {T_(lnfb),  {DIM_C, DIM_1, DIM_1},  IF_LAYERNORM,   false, ZERO},
-    {T_(head),  {DIM_V, DIM_C, DIM_1},  IF_UNTIED,      true,  NORMAL},
-    {T_(qkv_down),  {DIM_L, DIM_C, DIM_R},  IF_LORA + LORA_QKV,  true, UNIFORM},
-    {T_(qkv_up),    {DIM_L, DIM_R, DIM_Q},  IF_LORA + LORA_QKV,  true, ZERO},
-    {T_(proj_down), {DIM_L, DIM_A, DIM_R},  IF_LORA + LORA_PROJ, true, UNIFORM},
-    {T_(proj_up),   {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_PROJ, true, ZERO},
-    {T_(fc1_down),  {DIM_L, DIM_C, DIM_R},  IF_LORA + LORA_FC1,  true, UNIFORM},
-    {T_(fc1_up),    {DIM_L, DIM_R, DIM_F1}, IF_LORA + LORA_FC1,  true, ZERO},
-    {T_(fc2_down),  {DIM_L, DIM_F, DIM_R},  IF_LORA + LORA_FC2,  true, UNIFORM},
-    {T_(fc2_up),    {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_FC2,  true, ZERO},
+    {T_(wte),   {DIM_V, DIM_C, DIM_1},  ALWAYS,         true,  NORMAL, H_(wte)},
+    {T_(wpe),   {DIM_P, DIM_C, DIM_1},  IF_LEARNED_POS, true,  NORMAL, H_(wpe)},
+    {T_(ln1w),  {DIM_L, DIM_C, DIM_1},  ALWAYS,         false, ONE, NO_HALF},
+    {T_(ln1b),  {DIM_L, DIM_C, DIM_1},  IF_LAYERNORM,   false, ZERO, NO_HALF},
+    {T_(qkvw),  {DIM_L, DIM_C, DIM_Q},  ALWAYS,         true,  NORMAL, H_(qkvw)},
+    {T_(qkvb),  {DIM_L, DIM_Q, DIM_1},  IF_QKV_BIAS,    false, ZERO, NO_HALF},
+    {T_(qnw),   {DIM_L, DIM_HS, DIM_1}, IF_QK_NORM,     false, ONE, NO_HALF},
+    {T_(knw),   {DIM_L, DIM_HS, DIM_1}, IF_QK_NORM,     false, ONE, NO_HALF},
+    {T_(projw), {DIM_L, DIM_A, DIM_C},  ALWAYS,         true,  NORMAL_OUT, H_(projw)},
+    {T_(projb), {DIM_L, DIM_C, DIM_1},  IF_BIAS,        false, ZERO, NO_HALF},
+    {T_(ln2w),  {DIM_L, DIM_C, DIM_1},  ALWAYS,         false, ONE, NO_HALF},
+    {T_(ln2b),  {DIM_L, DIM_C, DIM_1},  IF_LAYERNORM,   false, ZERO, NO_HALF},
+    {T_(fc1w),  {DIM_L, DIM_C, DIM_F1}, ALWAYS,         true,  NORMAL, H_(fc1w)},
+    {T_(fc1b),  {DIM_L, DIM_F1, DIM_1}, IF_BIAS,        false, ZERO, NO_HALF},
+    {T_(fc2w),  {DIM_L, DIM_F, DIM_C},  ALWAYS,         true,  NORMAL_OUT, H_(fc2w)},
+    {T_(fc2b),  {DIM_L, DIM_C, DIM_1},  IF_BIAS,        false, ZERO, NO_HALF},
+    {T_(lnfw),  {DIM_C, DIM_1, DIM_1},  ALWAYS,         false, ONE, NO_HALF},
+    {T_(lnfb),  {DIM_C, DIM_1, DIM_1},  IF_LAYERNORM,   false, ZERO, NO_HALF},
+    {T_(head),  {DIM_V, DIM_C, DIM_1},  IF_UNTIED,      true,  NORMAL, H_(head)},
+    {T_(qkv_down),  {DIM_L, DIM_C, DIM_R},  IF_LORA + LORA_QKV,  true, UNIFORM, NO_HALF},
+    {T_(qkv_up),    {DIM_L, DIM_R, DIM_Q},  IF_LORA + LORA_QKV,  true, ZERO, NO_HALF},
+    {T_(proj_down), {DIM_L, DIM_A, DIM_R},  IF_LORA + LORA_PROJ, true, UNIFORM, NO_HALF},
+    {T_(proj_up),   {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_PROJ, true, ZERO, NO_HALF},
+    {T_(fc1_down),  {DIM_L, DIM_C, DIM_R},  IF_LORA + LORA_FC1,  true, UNIFORM, NO_HALF},
+    {T_(fc1_up),    {DIM_L, DIM_R, DIM_F1}, IF_LORA + LORA_FC1,  true, ZERO, NO_HALF},
+    {T_(fc2_down),  {DIM_L, DIM_F, DIM_R},  IF_LORA + LORA_FC2,  true, UNIFORM, NO_HALF},
+    {T_(fc2_up),    {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_FC2,  true, ZERO, NO_HALF},
 };
+#undef H_
 #undef T_
 typedef char every_param_listed[sizeof TENSOR / sizeof TENSOR[0] == TENSORS ? 1 : -1];
 
@@ -293,7 +296,7 @@ Tensor model_tensor(const Config *c, int i) {
     const size_t size[] = {1, d.L, d.V, d.P, d.C, d.A, d.Q, d.HS, d.F, d.F1, d.R};    // in the order of Dim
     Tensor t = {.name = s->name, .where = s->where, .dim = {size[s->dim[0]], size[s->dim[1]], size[s->dim[2]]},
                 .stacked = s->dim[0] == DIM_L, .decay = s->decay,
-                .trained = c->lora_rank == 0 || s->when > IF_LORA};
+                .trained = c->lora_rank == 0 || s->when > IF_LORA, .half = s->half};
     if (tensor_exists(c, s->when)) t.size = mul(mul(t.dim[0], t.dim[1]), t.dim[2]);
     return t;
 }
@@ -339,6 +342,10 @@ static size_t tensor_room(const Tensor *t) {
     return mul(add(t->size, FLOATS - 1) / FLOATS, FLOATS);
 }
 
+static bool is_halved(const Tensor *t, const Shape *s) {
+    return s->halves && t->half != NO_HALF && !(s->train && t->trained);
+}
+
 int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     if (model_check(c, f)) return -1;
     if (s->rows < 1 || s->rows > 1 << 20) return fault(f, "rows at once", (int64_t)s->rows, 1, 1 << 20);
@@ -359,15 +366,17 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     Dims d = dims_of(c);
     size_t N = mul(s->rows, s->seq), T = max_size(s->seq, s->cached), R = min_size(N, HEAD_ROWS);
     size_t kept = s->train && !s->recompute ? d.L : 1;    // slots of what the backward pass needs again
-    size_t params = 0, trained = 0, chunks = 0;
+    size_t params = 0, trained = 0, halves = 0, chunks = 0;
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(c, i);
-        params = add(params, tensor_room(&t));
+        size_t *kind = is_halved(&t, s) ? &halves : &params;
+        *kind = add(*kind, tensor_room(&t));
         if (t.trained) trained = add(trained, tensor_room(&t));
         chunks = max_size(chunks, t.size / CHUNK + 1);
     }
 #define ADD(field, name, count) plan_add(p, name, offsetof(Model, field), count, sizeof *((Model *)0)->field)
     plan_add(p, "weights", offsetof(Model, w), params, sizeof(float));
+    plan_add(p, "weights in bf16", offsetof(Model, h), halves, sizeof(uint16_t));
     if (s->train) {
         plan_add(p, "gradients", offsetof(Model, g), trained, sizeof(float));
         plan_add(p, "AdamW first moments", offsetof(Model, m1), trained, sizeof(float));
@@ -423,13 +432,25 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     return 0;
 }
 
-// trained: only tensors that have gradients; the others' pointers become NULL.
-static void params_bind(Params *p, const Config *c, float *at, bool trained) {
+// Lays the tensors that `here` asks for one after the other from `at`; the others' pointers become NULL.
+typedef enum { BIND_FLOATS, BIND_TRAINED } Bind;
+static void params_bind(Params *p, const Config *c, const Shape *s, float *at, Bind which) {
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(c, i);
-        bool here = t.size && (t.trained || !trained);
+        bool here = t.size && (which == BIND_TRAINED ? t.trained : !is_halved(&t, s));
         float *x = here ? at : NULL;
         memcpy((char *)p + t.where, &x, sizeof x);
+        if (here) at += tensor_room(&t);
+    }
+}
+
+static void halves_bind(Halves *h, const Config *c, const Shape *s, uint16_t *at) {
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(c, i);
+        if (t.half == NO_HALF) continue;
+        bool here = t.size && is_halved(&t, s);
+        uint16_t *x = here ? at : NULL;
+        memcpy((char *)h + t.half, &x, sizeof x);
         if (here) at += tensor_room(&t);
     }
 }
@@ -447,11 +468,12 @@ void model_bind(Model *m, const Plan *p, void *block) {
         void *at = (char *)block + p->item[i].offset;
         memcpy((char *)m + p->item[i].where, &at, sizeof at);
     }
-    params_bind(&m->w, &m->cfg, m->w.wte, false); // the section's address stands in its first pointer
+    params_bind(&m->w, &m->cfg, s, m->w.wte, BIND_FLOATS);    // a section's address stands in its first pointer
+    halves_bind(&m->h, &m->cfg, s, m->h.wte);
     if (s->train) {
-        params_bind(&m->g, &m->cfg, m->g.wte, true);
-        params_bind(&m->m1, &m->cfg, m->m1.wte, true);
-        params_bind(&m->m2, &m->cfg, m->m2.wte, true);
+        params_bind(&m->g, &m->cfg, s, m->g.wte, BIND_TRAINED);
+        params_bind(&m->m1, &m->cfg, s, m->m1.wte, BIND_TRAINED);
+        params_bind(&m->m2, &m->cfg, s, m->m2.wte, BIND_TRAINED);
         for (int32_t v = 0; m->x.slotof && v < m->cfg.vocab; v++) m->x.slotof[v] = -1;
     }
     if (m->cfg.rope) rope_table(m, T);
@@ -465,12 +487,27 @@ void model_bind(Model *m, const Plan *p, void *block) {
 //               dbias (OC) += sum_n dout_n                 dL/dbias_o = sum_n dL/dout_no
 typedef struct {
     const float *p;
+    const uint16_t *h;                // or, if p is NULL, bf16
     size_t row, col;                  // element (i,j) is p[i*row + j*col]
 } Mat;
 typedef enum { FROM_ZERO, FROM_OUT } From;        // where sums start: at 0 (or the bias), or at what out holds
 
-static Mat mat(const float *p, size_t columns)        { return (Mat){p, columns, 1}; }
-static Mat transposed(const float *p, size_t columns) { return (Mat){p, 1, columns}; }
+static Mat mat(const float *p, size_t columns)        { return (Mat){p, NULL, columns, 1}; }
+static Mat transposed(const float *p, size_t columns) { return (Mat){p, NULL, 1, columns}; }
+static Mat flipped(Mat a)                             { return (Mat){a.p, a.h, a.col, a.row}; }
+static Mat mat_from(Mat a, size_t i, size_t j) {  // without the first i rows and j columns
+    size_t at = i * a.row + j * a.col;
+    return (Mat){a.p ? a.p + at : NULL, a.p ? NULL : a.h + at, a.row, a.col};
+}
+
+static inline float widened(uint16_t half) {      // not in the double build, whose weights are all float
+    uint32_t u = (uint32_t)half << 16;
+    float x = 0.0f;
+    memcpy(&x, &u, sizeof u);
+    return x;
+}
+// half is a constant where this is called, so no loop asks.
+static inline float element(Mat a, size_t at, bool half) { return half ? widened(a.h[at]) : a.p[at]; }
 
 // Work is split over this many threads: one where starting more would cost more than it saves.
 static int workers(const Model *m, size_t work) { return work < 1 << 14 ? 1 : m->shape.threads; }
@@ -485,7 +522,7 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias,
         for (size_t j = 0; j < N; j++) {
             float sum = from == FROM_OUT ? out[i * ldo + j] : bias ? bias[j] : 0.0f;
             for (size_t k = 0; k < K; k++)
-                sum = fmaf(a.p[i * a.row + k * a.col], b.p[k * b.row + j * b.col], sum);
+                sum = fmaf(element(a, i * a.row + k * a.col, !a.p), element(b, k * b.row + j * b.col, !b.p), sum);
             out[i * ldo + j] = sum;
         }
 }
@@ -514,33 +551,35 @@ static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart
     for (size_t i = 0; i < rows; i++) memcpy(out + i * ldo, side + i * NR, cols * sizeof *side);
 }
 
-// n <= width vectors of kc numbers become a panel (kc,width): rows of a, or columns of b. step leads from one
-// vector to the next, along leads along a vector.
-static inline void pack_panel(float *to, const float *p, size_t step, size_t along, size_t n, size_t kc,
-                              size_t width) {
+// n <= width vectors of kc numbers become a panel (kc,width): rows of a, so read as v, or columns of b, then as v
+// transposed.
+static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width, bool half) {
     if (n < width) memset(to, 0, kc * width * sizeof *to);
-    if (step == 1 && n == width)
+    if (v.row == 1 && n == width)
         for (size_t k = 0; k < kc; k++)
-            for (size_t i = 0; i < width; i++) to[k * width + i] = p[k * along + i];
+            for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
     else                              // 16 k at a time: what is written stays in the first cache
         for (size_t k0 = 0; k0 < kc; k0 += 16)
             for (size_t i = 0; i < n; i++)
-                for (size_t k = k0; k < min_size(k0 + 16, kc); k++) to[k * width + i] = p[i * step + k * along];
+                for (size_t k = k0; k < min_size(k0 + 16, kc); k++)
+                    to[k * width + i] = element(v, i * v.row + k * v.col, half);
+}
+
+static inline void pack_panel(float *to, Mat v, size_t n, size_t kc, size_t width) {
+    if (v.p) pack(to, v, n, kc, width, false);
+    else     pack(to, v, n, kc, width, true);
 }
 
 // One row times a matrix that lies row by row (decoding): streams through b once, nothing is packed.
-static void matmul_row(float *out, const float *a, size_t along, Mat b, const float *bias, From from,
-                       size_t K, size_t N) {
+static inline void row_product(float *out, Mat a, Mat b, const float *start, size_t K, size_t N, bool half) {
     enum { SPAN = 512 };                          // columns whose sums stay in the first cache
     for (size_t j0 = 0; j0 < N; j0 += SPAN) {
         float acc[SPAN] = {0};
         size_t n = min_size(SPAN, N - j0);
-        const float *start = from == FROM_OUT ? out : bias;
         if (start) memcpy(acc, start + j0, n * sizeof *acc);
         for (size_t k = 0; k < K; k++) {
-            const float *row = b.p + k * b.row + j0;
-            float x = a[k * along];
-            for (size_t j = 0; j < n; j++) acc[j] = fmaf(x, row[j], acc[j]);
+            float x = a.p[k * a.col];
+            for (size_t j = 0; j < n; j++) acc[j] = fmaf(x, element(b, k * b.row + j0 + j, half), acc[j]);
         }
         memcpy(out + j0, acc, n * sizeof *acc);
     }
@@ -553,7 +592,9 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias,
                         size_t M, size_t K, size_t N, float *scratch) {
     static const float zeros[NR] = {0};
     if (M == 1 && b.col == 1) {
-        matmul_row(out, a.p, a.col, b, bias, from, K, N);
+        const float *start = from == FROM_OUT ? out : bias;
+        if (b.p) row_product(out, a, b, start, K, N, false);
+        else     row_product(out, a, b, start, K, N, true);
         return;
     }
     float *pa = scratch, *pb = scratch + MC * KC;
@@ -561,11 +602,10 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias,
         for (size_t i0 = 0; i0 < M; i0 += MC) {
             size_t kc = min_size(KC, K - k0), mc = min_size(MC, M - i0);
             for (size_t i = 0; i < mc; i += MR)
-                pack_panel(pa + i * kc, a.p + (i0 + i) * a.row + k0 * a.col, a.row, a.col,
-                           min_size(MR, mc - i), kc, MR);
+                pack_panel(pa + i * kc, mat_from(a, i0 + i, k0), min_size(MR, mc - i), kc, MR);
             for (size_t j = 0; j < N; j += NR) {
                 size_t cols = min_size(NR, N - j);
-                pack_panel(pb, b.p + k0 * b.row + j * b.col, b.col, b.row, cols, kc, NR);
+                pack_panel(pb, flipped(mat_from(b, k0, j)), cols, kc, NR);
                 for (size_t i = 0; i < mc; i += MR) {
                     size_t rows = min_size(MR, mc - i);
                     float *at = out + (i0 + i) * ldo + j;
@@ -601,16 +641,16 @@ static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const f
         size_t i0 = share(tm, w / gn, gm) * MR, i1 = min_size(share(tm, w / gn + 1, gm) * MR, M);
         size_t j0 = share(tn, w % gn, gn) * NR, j1 = min_size(share(tn, w % gn + 1, gn) * NR, N);
         if (i0 >= i1 || j0 >= j1) continue;
-        Mat wa = {a.p + i0 * a.row, a.row, a.col}, wb = {b.p + j0 * b.col, b.row, b.col};
-        matmul_part(out + i0 * ldo + j0, ldo, wa, wb, bias ? bias + j0 : NULL, from, i1 - i0, K, j1 - j0,
-                    m->x.scratch + (size_t)w * m->scratch);
+        matmul_part(out + i0 * ldo + j0, ldo, mat_from(a, i0, 0), mat_from(b, 0, j0), bias ? bias + j0 : NULL, from,
+                    i1 - i0, K, j1 - j0, m->x.scratch + (size_t)w * m->scratch);
     }
 }
 
 // A linear layer of the model, y = x w + b + (alpha/R) (x down) up, where LoRA's part may be missing: its weights,
 // its gradients (NULL: frozen, or not training), its sizes.
 typedef struct {
-    const float *w, *b;               // (C,OC); (OC) or NULL
+    Mat w;                            // (C,OC)
+    const float *b;                   // (OC) or NULL
     float *dw, *db;
     const float *down, *up;           // (C,R), (R,OC); or NULL
     float *ddown, *dup;
@@ -628,7 +668,7 @@ static void lora_low(const Model *m, float *low, Mat a, Mat b, size_t K) {
 // out (N,OC) from inp (N,C)
 static void linear_forward(const Model *m, float *out, const float *inp, const Linear *y) {
     size_t R = (size_t)m->cfg.lora_rank;
-    matmul(m, out, y->OC, mat(inp, y->C), mat(y->w, y->OC), y->b, FROM_ZERO, m->N, y->C, y->OC);
+    matmul(m, out, y->OC, mat(inp, y->C), y->w, y->b, FROM_ZERO, m->N, y->C, y->OC);
     if (!y->down) return;
     lora_low(m, m->x.low, mat(inp, y->C), mat(y->down, R), y->C);
     matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), NULL, FROM_OUT, m->N, R, y->OC);
@@ -651,7 +691,7 @@ static void lora_backward(const Model *m, float *dinp, const float *dout, const 
 // dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order.
 static void linear_backward(const Model *m, float *dinp, const float *dout, const float *inp, const Linear *y) {
     size_t N = m->N, C = y->C, OC = y->OC;
-    if (dinp) matmul(m, dinp, C, mat(dout, OC), transposed(y->w, OC), NULL, FROM_ZERO, N, OC, C);
+    if (dinp) matmul(m, dinp, C, mat(dout, OC), flipped(y->w), NULL, FROM_ZERO, N, OC, C);
     if (y->down) lora_backward(m, dinp, dout, inp, y);
     if (y->dw) matmul(m, y->dw, OC, transposed(inp, C), mat(dout, OC), NULL, FROM_OUT, C, N, OC);
     if (!y->db) return;
@@ -760,7 +800,8 @@ static Layer layer_of(const Model *m, size_t l) {
     const Params *w = &m->w, *g = &m->g;
     const Buffers *x = &m->x;
     size_t k = m->shape.train && !m->shape.recompute ? l : 0, N = m->N, C = d.C;
-#define LINEAR(name, in, out) {slice(w->name##w, l, (in) * (out)), slice(w->name##b, l, out), \
+#define LINEAR(name, in, out) {{slice(w->name##w, l, (in) * (out)), w->name##w ? NULL : m->h.name##w + l * (in) * (out), \
+                                out, 1}, slice(w->name##b, l, out), \
                                slice(g->name##w, l, (in) * (out)), slice(g->name##b, l, out), \
                                slice(w->name##_down, l, (in) * d.R), slice(w->name##_up, l, d.R * (out)), \
                                slice(g->name##_down, l, (in) * d.R), slice(g->name##_up, l, d.R * (out)), in, out}
@@ -1083,11 +1124,11 @@ static void cache_store(Model *m, const Batch *b, const Layer *y) {
 static void embed_forward(Model *m, float *res) {
     size_t C = (size_t)m->cfg.width;
     for (size_t n = 0; n < m->N; n++) {
-        const float *e = m->w.wte + (size_t)m->x.tok[n] * C;
-        memcpy(res + n * C, e, C * sizeof *res);
+        Mat e = mat_from((Mat){m->w.wte, m->h.wte, C, 1}, (size_t)m->x.tok[n], 0);
+        for (size_t i = 0; i < C; i++) res[n * C + i] = element(e, i, !e.p);
         if (m->cfg.rope) continue;
-        const float *p = m->w.wpe + (size_t)m->x.pos[n] * C;
-        for (size_t i = 0; i < C; i++) res[n * C + i] += p[i];
+        Mat p = mat_from((Mat){m->w.wpe, m->h.wpe, C, 1}, (size_t)m->x.pos[n], 0);
+        for (size_t i = 0; i < C; i++) res[n * C + i] += element(p, i, !p.p);
     }
 }
 
@@ -1132,7 +1173,10 @@ static void embed_join(Model *m) {
 
 // ---- head and loss ----------------------------------------------------------------------------------------
 
-static const float *head_weights(const Params *p) { return p->head ? p->head : p->wte; }
+static Mat head_weights(const Model *m) {        // (V,C)
+    bool tied = m->cfg.tied;
+    return (Mat){tied ? m->w.wte : m->w.head, tied ? m->h.wte : m->h.head, (size_t)m->cfg.width, 1};
+}
 static Norm last_norm(const Model *m) { return (Norm){m->w.lnfw, m->w.lnfb, m->g.lnfw, m->g.lnfb}; }
 // What leaves the last block
 static float *last_res(const Model *m) {
@@ -1146,8 +1190,7 @@ const float *model_logits(Model *m, const int32_t *rows, size_t n) {
     if (n == 0) return m->x.logits;
     Norm y = last_norm(m);
     norm_forward(m, m->x.headin, m->x.lnfstat, last_res(m), rows, &y, n);
-    matmul(m, m->x.logits, V, mat(m->x.headin, C), transposed(head_weights(&m->w), C), NULL, FROM_ZERO,
-           n, C, V);
+    matmul(m, m->x.logits, V, mat(m->x.headin, C), flipped(head_weights(m)), NULL, FROM_ZERO, n, C, V);
     return m->x.logits;
 }
 
@@ -1176,7 +1219,7 @@ static void head_backward(Model *m, const int32_t *rows, size_t n) {
     float *dhead = m->g.head ? m->g.head : m->g.wte;
     Norm y = last_norm(m);
     if (dhead) matmul(m, dhead, C, transposed(m->x.logits, V), mat(m->x.headin, C), NULL, FROM_OUT, V, n, C);
-    matmul(m, m->x.dheadin, C, mat(m->x.logits, V), mat(head_weights(&m->w), C), NULL, FROM_ZERO, n, V, C);
+    matmul(m, m->x.dheadin, C, mat(m->x.logits, V), head_weights(m), NULL, FROM_ZERO, n, V, C);
     norm_backward(m, m->x.dres, m->x.dheadin, m->x.lnfstat, last_res(m), rows, &y, n);
 }
 

@@ -93,6 +93,12 @@ typedef struct {
 
 enum { TENSORS = sizeof(Params) / sizeof(float *) };
 
+// Matrices that are read but not trained may stay in memory as they are stored in a bf16 checkpoint: the upper halves of
+// their floats. What is here is NULL in Params.
+typedef struct {
+    uint16_t *wte, *wpe, *qkvw, *projw, *fc1w, *fc2w, *head;
+} Halves;
+
 typedef struct {                      // tensor i of a configuration, made by model_tensor from the one table
     const char *name;
     size_t where;                     // offset of its pointer in Params
@@ -100,7 +106,9 @@ typedef struct {                      // tensor i of a configuration, made by mo
     bool stacked;                     // dim[0] counts layers
     bool decay;                       // weight decay applies: matrices only
     bool trained;                     // has a gradient: all tensors, or with LoRA its matrices only
+    size_t half;                      // offset of its pointer in Halves; NO_HALF: is never there
 } Tensor;
+#define NO_HALF SIZE_MAX
 Tensor model_tensor(const Config *c, int i);
 float *tensor_data(const Params *p, const Tensor *t);
 size_t model_params(const Config *c);            // how many floats all tensors have
@@ -113,6 +121,7 @@ typedef struct {
     size_t step_tokens;               // tokens in one optimizer step, all its micro-batches together; training only
     size_t cached;                    // positions per row in the key/value cache; 0: no cache
     bool train;                       // gradients, optimizer moments and every layer's activations are kept
+    bool halves;                      // matrices that are not trained are bf16 in memory
     bool recompute;                   // training: only the residual stream is kept, the rest is computed again in backward
     int threads;                      // 1 or more; changes no bit of any result
 } Shape;
@@ -169,6 +178,7 @@ typedef struct {
     Config cfg;
     Shape shape;
     Params w, g, m1, m2;              // weights; gradients; AdamW's first and second moments
+    Halves h;                         // weights held as bf16
     Buffers x;
     size_t N;                         // tokens in the batch at hand
     size_t slots;                     // distinct tokens looked up so far in this step

@@ -440,7 +440,7 @@ static int describe(Run *r, Err *e) {
 // The plan for `micro` rows at once; 0 asks for the largest that stays within 1 GiB more than a single row
 static int plan_memory(Run *r, Err *e) {
     Shape s = {1, r->longest - 1, (size_t)opt.batch * (r->longest - 1),
-               0, true, false,    opt.threads ? (int)opt.threads : cores()};
+               0, true, false, false, opt.threads ? (int)opt.threads : cores()};
     Fault f;
     if (model_plan(&r->plan, &r->base.cfg, &s, &f)) return err_fault(e, "memory plan", &f);
     size_t single = r->plan.bytes, rows = (size_t)(opt.micro ? opt.micro : opt.batch);

@@ -242,7 +242,7 @@ static double step_flops(const Config *c, double B, double T) {
 static int bench_step(const Config *c, double top, int threads, Err *e) {
     int rc = -1;
     size_t B = (size_t)opt.batch, T = (size_t)opt.seq;
-    Shape s = {B, T, B * T, 0, true, false, threads};
+    Shape s = {B, T, B * T, 0, true, false, false, threads};
     Plan p;
     Fault f;
     Model m;

@@ -41,7 +41,7 @@ static Own own_model(const Config *c, const Shape *s) {
 }
 
 // For training on micro-batches of B rows, in steps of up to step_rows rows.
-static Own own_trainer(const Config *c, size_t B, size_t T, size_t step_rows, int threads) {
+static inline Own own_trainer(const Config *c, size_t B, size_t T, size_t step_rows, int threads) {
     Shape s = {.rows = B, .seq = T, .step_tokens = step_rows * T, .cached = 0, .train = true,
                .threads = threads};
     return own_model(c, &s);
@@ -64,7 +64,7 @@ static bool is_gain(const Tensor *t) {
            || t->where == offsetof(Params, knw);
 }
 
-static void golden_weights(Model *m) {
+static inline void golden_weights(Model *m) {
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&m->cfg, i);
         float *w = tensor_data(&m->w, &t);
@@ -117,12 +117,12 @@ static double add_gradient(Model *m, const Batch *b, float scale) {
 
 // GPT-2's key biases have the gradient 0: they add the same number to all scores of a query, and the softmax
 // takes it out again. With rotary positions or a norm behind the bias this is no longer so.
-static bool key_bias_is_idle(const Config *c, const Tensor *t) {
+static inline bool key_bias_is_idle(const Config *c, const Tensor *t) {
     return t->where == offsetof(Params, qkvb) && !c->rope && !c->qk_norm;
 }
 
 // Is element e of a qkvb (L,Q) one of the keys?
-static bool is_key(const Config *c, size_t e) {
+static inline bool is_key(const Config *c, size_t e) {
     size_t A = (size_t)(c->heads * c->head_size), KV = (size_t)(c->kv_heads * c->head_size);
     size_t column = e % (A + 2 * KV);
     return A <= column && column < A + KV;

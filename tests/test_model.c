@@ -751,7 +751,7 @@ START_TEST(every_field_is_checked) {
         }
     }
     ck_assert_uint_eq(offsetof(Config, norm_eps), CONFIG_INTS * sizeof(int32_t));
-    ck_assert_uint_eq(sizeof(Config), CONFIG_INTS * sizeof(int32_t) + CONFIG_FLOATS * sizeof(float));
+    ck_assert_uint_eq(offsetof(Config, lora_rank), CONFIG_INTS * sizeof(int32_t) + CONFIG_FLOATS * sizeof(float));
 }
 END_TEST
 
@@ -803,8 +803,11 @@ START_TEST(table_is_params) {
         ck_assert_uint_eq(t.where, (size_t)i * sizeof(float *));
         ck_assert(t.size == 0 || t.size == t.dim[0] * t.dim[1] * t.dim[2]);
         for (int k = 0; k < i; k++) ck_assert_str_ne(t.name, model_tensor(c, k).name);
-        XX;
-        ck_assert(t.stacked == (t.where >= offsetof(Params, ln1w) && t.where < offsetof(Params, lnfw)));
+        bool adapter = t.where > offsetof(Params, head);
+        ck_assert(t.decay == (adapter || strstr("wte wpe qkvw projw fc1w fc2w head", t.name) != NULL));
+        ck_assert((t.half != NO_HALF) == (t.decay && !adapter));
+        ck_assert(t.trained);
+        ck_assert(t.stacked == (adapter || (t.where >= offsetof(Params, ln1w) && t.where < offsetof(Params, lnfw))));
         ck_assert(!t.stacked || t.dim[0] == d[0] || d[0] == 1);
         sum += t.size;
     }
