@@ -316,10 +316,16 @@ static void plan_add(Plan *p, const char *name, size_t where, size_t count, size
     p->bytes = add(p->bytes, bytes);
 }
 
-// Tensors lie in their section in checkpoint order, each at a multiple of ALIGN bytes (more in the double build).
-static size_t tensor_room(const Tensor *t) {
-    enum { FLOATS = ALIGN / 4 };
-    return mul(add(t->size, FLOATS - 1) / FLOATS, FLOATS);
+size_t params_bind(Params *p, const Config *c, float *block) {
+    enum { FLOATS = ALIGN / 4 };                  // in the double build twice the alignment
+    size_t at = 0;
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(c, i);
+        float *x = t.size && block ? block + at : NULL;
+        memcpy((char *)p + t.where, &x, sizeof x);
+        at = add(at, mul(add(t.size, FLOATS - 1) / FLOATS, FLOATS));
+    }
+    return at;
 }
 
 int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
@@ -342,12 +348,8 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     Dims d = dims_of(c);
     size_t N = mul(s->rows, s->seq), T = max_size(s->seq, s->cached), R = min_size(N, HEAD_ROWS);
     size_t kept = s->train ? d.L : 1;             // slots of what the backward pass needs again
-    size_t params = 0, chunks = 0;
-    for (int i = 0; i < TENSORS; i++) {
-        Tensor t = model_tensor(c, i);
-        params = add(params, tensor_room(&t));
-        chunks = max_size(chunks, t.size / CHUNK + 1);
-    }
+    size_t params = params_bind(&(Params){0}, c, NULL), chunks = 0;
+    for (int i = 0; i < TENSORS; i++) chunks = max_size(chunks, model_tensor(c, i).size / CHUNK + 1);
 #define ADD(field, name, count) plan_add(p, name, offsetof(Model, field), count, sizeof *((Model *)0)->field)
     plan_add(p, "weights", offsetof(Model, w), params, sizeof(float));
     if (s->train) {
@@ -401,15 +403,6 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     if (p->bytes > SIZE_MAX / 2)
         return fault(f, "bytes of memory needed", INT64_MAX, 1, (int64_t)(SIZE_MAX / 2));
     return 0;
-}
-
-static void params_bind(Params *p, const Config *c, float *at) {
-    for (int i = 0; i < TENSORS; i++) {
-        Tensor t = model_tensor(c, i);
-        float *x = t.size ? at : NULL;
-        memcpy((char *)p + t.where, &x, sizeof x);
-        at += tensor_room(&t);
-    }
 }
 
 static void rope_table(const Model *m, size_t positions);
@@ -1385,13 +1378,11 @@ static void sift_down(const float *z, int32_t *heap, size_t n, size_t i) {
 // candidates are taken from the likeliest down until there are k of them or their probabilities reach p.
 int32_t model_sample(float *z, size_t V, const Sampling *s, const int32_t *recent, size_t n, int32_t *order,
                      Rng *r) {
-    if (s->repeat_penalty != 1.0f)
-        for (size_t i = 0; i < n; i++) {
-            size_t seen = 0;                      // once for each token, however often it occurs
-            while (recent[seen] != recent[i]) seen++;
-            float *x = &z[recent[i]];
-            if (seen == i) *x = *x > 0.0f ? *x / s->repeat_penalty : *x * s->repeat_penalty;
-        }
+    for (size_t i = 0; i < n; i++) order[recent[i]] = 0;
+    for (size_t i = 0; i < n; i++) {              // once for each token, however often it occurs
+        float *x = &z[recent[i]];
+        if (order[recent[i]]++ == 0) *x = *x > 0.0f ? *x / s->repeat_penalty : *x * s->repeat_penalty;
+    }
     size_t k = s->top_k > 0 ? min_size((size_t)s->top_k, V) : V;
     for (size_t i = 0; i < V; i++) order[i] = (int32_t)i;
     for (size_t i = V / 2; i-- > 0;) sift_down(z, order, V, i);

@@ -79,6 +79,12 @@ static void help(void) {
     options_print(OPTION, OPTIONS);
 }
 
+static bool given(const char *name) {
+    int i = 0;
+    while (!OPTION[i].name || strcmp(OPTION[i].name, name)) i++;
+    return OPTION[i].given;
+}
+
 // The index of word in list, or -1 with a message: "--mask: 'x', want prompt or none"
 static int choice(const char *option, const char *word, const char *const *list, int n, Err *e) {
     char want[128] = "";
@@ -94,7 +100,7 @@ static int choice(const char *option, const char *word, const char *const *list,
 
 typedef struct {
     Checkpoint base;                  // --model; or, with --init, config and tokenizer made here
-    void *tokenizer_memory, *tokenizer_index;
+    void *tokenizer;                  // memory of the one made here
     const char *template;
     Rows rows, val_rows;
     Examples all, val_all, train, val;     // train and val are views of all, or of all and val_all
@@ -317,6 +323,7 @@ static int parse_init(const char *sizes, Config *c, Err *e) {
 static int learn_tokenizer(Run *r, Err *e) {
     int rc = -1;
     uint8_t *all = NULL;
+    void *memory = NULL;              // 40 bytes for each of the text: not kept
     size_t total = 0;
     for (int i = 0; i < r->texts; i++) {
         uint8_t *data = NULL;
@@ -334,26 +341,17 @@ static int learn_tokenizer(Run *r, Err *e) {
     }
     uint32_t vocab = (uint32_t)r->base.cfg.vocab;
     Fault f;
-    r->tokenizer_memory = block_alloc(tokenizer_train_size(total, vocab), e);
-    if (!r->tokenizer_memory) goto out;
+    Tokenizer *t = &r->base.tok;
+    if (!(memory = block_alloc(tokenizer_train_size(total, vocab), e))) goto out;
     fprintf(stderr, "learning a tokenizer of %" PRIu32 " tokens from %.1f MB of text\n", vocab,
             (double)total / 1e6);
-    if (tokenizer_train(&r->base.tok, all, total, vocab, r->tokenizer_memory, &f)) {
-        err_fault(e, "--init", &f);
-        goto out;
-    }
-    if (r->base.tok.vocab < vocab) {
-        err_set(e,
-                "--init: vocab = %" PRIu32 ", but the text has pairs for only %" PRIu32
-                "\nhint: vocab=%" PRIu32,
-                vocab, r->base.tok.vocab, r->base.tok.vocab);
-        goto out;
-    }
-    r->tokenizer_index = block_alloc(tokenizer_index_size(r->base.tok.vocab, r->base.tok.merges), e);
-    if (!r->tokenizer_index) goto out;
-    if (tokenizer_index(&r->base.tok, r->tokenizer_index, &f)) { err_fault(e, "--init", &f); goto out; }
-    rc = 0;
+    if (tokenizer_train(t, all, total, vocab, memory, &f)) err_fault(e, "--init", &f);
+    else if (t->vocab < vocab)
+        err_set(e, "--init: vocab = %" PRIu32 ", but the text has pairs for only %" PRIu32 "\nhint: vocab=%" PRIu32,
+                vocab, t->vocab, t->vocab);
+    else rc = tokenizer_keep(t, &r->tokenizer, e);
 out:
+    block_free(memory);
     free(all);
     return rc;
 }
@@ -427,7 +425,7 @@ static int describe(Run *r, Err *e) {
         opt.mask, opt.too_long, opt.seq, opt.val ? 0.0 : opt.split, r->steps, opt.batch, opt.lr, opt.schedule,
         opt.warmup);
     SAY(" weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2, opt.clip,
-        opt.seed, r->dtype == DTYPE_BF16 ? "bf16" : "f32");
+        opt.seed, DTYPE_NAME[r->dtype]);
 #undef SAY
     Sha256 s;
     sha256_init(&s);
@@ -465,13 +463,14 @@ static void print_plan(const Plan *p) {
 
 static int check_options(Run *r, Err *e) {
     static const char *const masks[] = {"prompt", "none"}, *const longs[] = {"error", "drop", "cut"};
-    static const char *const schedules[] = {"cosine", "linear", "constant"}, *const dtypes[] = {"f32",
-                                                                                                "bf16"};
+    static const char *const schedules[] = {"cosine", "linear", "constant"};
     if (!opt.model == !opt.init)
         return err_set(e, "want either --model FILE or --init SIZES\nhint: ./train --help");
     if (!opt.data == !opt.text)
         return err_set(e, "want either --data FILE or --text FILE\nhint: ./train --help");
     if (opt.init && !opt.text) return err_set(e, "--init needs --text, from which the tokenizer is learned");
+    if (given("--steps") && given("--epochs"))
+        return err_set(e, "--steps and --epochs both say how long to train: want one of them");
     if (!opt.out && !opt.plan) return err_set(e, "want --out FILE, the checkpoint to write");
     int k = 0;
     if (choice("--mask", opt.mask, masks, 2, e) < 0 ||
@@ -480,7 +479,7 @@ static int check_options(Run *r, Err *e) {
     r->too_long = (TooLong)k;
     if ((k = choice("--schedule", opt.schedule, schedules, 3, e)) < 0) return -1;
     r->schedule = (Schedule)k;
-    if (opt.dtype && (k = choice("--dtype", opt.dtype, dtypes, 2, e)) < 0) return -1;
+    if (opt.dtype && (k = choice("--dtype", opt.dtype, DTYPE_NAME, DTYPES, e)) < 0) return -1;
     r->dtype = (Dtype)(opt.dtype ? k : 0);
     if (opt.out &&
         snprintf(r->state_path, sizeof r->state_path, "%s.state", opt.out) >= (int)sizeof r->state_path)
@@ -489,17 +488,16 @@ static int check_options(Run *r, Err *e) {
     return 0;
 }
 
-// What is written must not be what is read: a slip of the keyboard would cost the user's data.
+// What is written must not be what is read, or written otherwise: a slip of the keyboard would cost the user's data.
 static int check_outputs(const Run *r, Err *e) {
-    const char *written[2] = {opt.out, opt.log}, *read[3] = {opt.data, opt.val, opt.model};
-    for (int w = 0; w < 2; w++) {
-        if (!written[w]) continue;
-        for (int i = 0; i < r->texts + 3; i++) {
-            const char *path = i < 3 ? read[i] : r->text[i - 3];
-            if (path && !strcmp(path, written[w]))
-                return err_set(e, "%s: is read by this run, want another file for %s", path, w ? "--log" : "--out");
+    const char *path[] = {opt.data, opt.val, opt.model, opt.out, opt.out ? r->state_path : NULL, opt.log};
+    for (int w = 3; w < 6; w++)                   // the last three are written
+        for (int i = 0; path[w] && i < w + r->texts; i++) {
+            const char *other = i < w ? path[i] : r->text[i - w];
+            if (other && same_file(path[w], other))
+                return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
+                               w == 5 ? "--log" : "--out");
         }
-    }
     return 0;
 }
 
@@ -542,7 +540,8 @@ static int setup(Run *r, Err *e) {
 }
 
 static void release(Run *r) {
-    log_close(r->log);
+    Err e;
+    if (log_close(r->log, &e)) fprintf(stderr, "train: warning: %s; the log is incomplete\n", e.msg);
     batch_free(&r->batch);
     free(r->pick);
     free(r->order);
@@ -552,8 +551,7 @@ static void release(Run *r) {
     examples_free(&r->val_all);
     rows_free(&r->rows);
     rows_free(&r->val_rows);
-    block_free(r->tokenizer_memory);
-    block_free(r->tokenizer_index);
+    block_free(r->tokenizer);
     checkpoint_close(&r->base);
 }
 

@@ -687,7 +687,6 @@ static int convert(Import *m, const char *in, const char *out, const char *token
 }
 
 // ---- --info -----------------------------------------------------------------------------------------------
-static const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
 
 // Text from a file, indented, at 80 columns. Lines are broken at spaces; control characters, which a terminal
 // might obey, are shown as '?'.

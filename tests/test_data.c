@@ -286,15 +286,15 @@ START_TEST(logs_are_appended_line_by_line) {
     ck_assert_int_eq(log_open(&l, path, false, &err), 0);
     log_line(l, "{\"step\": %d}", 1);
     file_is(path, "{\"step\": 1}\n");
-    log_close(l);
+    ck_assert_int_eq(log_close(l, &err), 0);
     ck_assert_int_eq(log_open(&l, path, true, &err), 0);
     log_line(l, "%s", q);
-    log_close(l);
+    ck_assert_int_eq(log_close(l, &err), 0);
     file_is(path, "{\"step\": 1}\n\"a\\\"\\\\\\u000a\\ufffd\xc3\xa9\"\n");
     ck_assert_int_eq(log_open(&l, "/nowhere/log", false, &err), -1);
     must_say("/nowhere/log: cannot open");
     log_line(NULL, "swallowed");
-    log_close(NULL);
+    ck_assert_int_eq(log_close(NULL, &err), 0);
     free(q);
 } END_TEST
 
