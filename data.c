@@ -97,6 +97,8 @@ static int option_set(Option *o, const char *text, Err *e) {
         return err_set(e, "%s: '%s' is not a%s number", o->name, text, o->kind == OPT_INT ? " whole" : "");
     if (end && !(x >= o->lo && x <= o->hi))            // so written, NaN is refused too
         return err_set(e, "%s: %s is out of range, want %.15g..%.15g", o->name, text, o->lo, o->hi);
+    if (o->kind == OPT_TEXT && !*text && !strcmp(o->arg, "FILE"))
+        return err_set(e, "%s: the name of a file is empty", o->name);
     switch (o->kind) {
     case OPT_FLAG: *(bool *)o->value = true; break;
     case OPT_INT:  *(int64_t *)o->value = (int64_t)whole; break;
@@ -274,29 +276,45 @@ static int read_exactly(FILE *f, void *out, size_t n, const char *path, Err *e) 
 // A regular file is taken at the first go: room for its size, the 0 byte, and one more to see its end. A pipe
 // tells no size, so there the buffer grows with what comes.
 int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e) {
-    size_t room = 0, asked, got;
+    size_t room = 0;
     struct stat st;
-    int rc = -1;
     *data = NULL;
     *n = 0;
     FILE *f = file_open(path, false, &st, e);
     if (!f) return -1;
     size_t need = S_ISREG(st.st_mode) && (uint64_t)st.st_size <= limit ? (size_t)st.st_size + 2 : 1 << 16;
-    do {
-        if (grow(data, &room, need, 1, e)) goto out;
-        asked = room - 1 - *n;
-        *n += got = read_some(f, *data + *n, asked);
-        need = room + 1;
-    } while (got == asked && *n <= limit);
-    if (*n > limit) err_set(e, "%s: more than %zu bytes, which is the limit", path, limit);
-    else if (ferror(f)) err_errno(e, path, "read");
-    else rc = (*data)[*n] = 0;
-out:
+    int rc = grow(data, &room, need, 1, e);
+    while (rc == 0 && (*n += read_some(f, *data + *n, room - 1 - *n)) == room - 1 && *n <= limit)
+        rc = grow(data, &room, room + 1, 1, e);
+    if (rc == 0 && *n > limit) rc = err_set(e, "%s: more than %zu bytes, which is the limit", path, limit);
+    if (rc == 0 && ferror(f)) rc = err_errno(e, path, "read");
     fclose(f);
-    if (rc == 0) return 0;
+    if (rc == 0) return (*data)[*n] = 0;
     free(*data);
     *data = NULL;
     return -1;
+}
+
+// The path of a file's folder, to be freed; NULL: no memory. What stands behind it in path, less its last dot, is the name.
+static char *folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    int n = slash ? (int)(slash - path) + 1 : 0;
+    char *folder = malloc((size_t)n + 2);
+    if (folder) sprintf(folder, "%.*s.", n, path);
+    return folder;
+}
+
+static bool same_inode(const char *a, const char *b) {
+    struct stat s, t;
+    return !stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+}
+
+// Files that are not there yet are compared by folder and name.
+bool same_file(const char *a, const char *b) {
+    char *f = folder_of(a), *g = folder_of(b);
+    bool same = same_inode(a, b) || (f && g && same_inode(f, g) && !strcmp(a + strlen(f) - 1, b + strlen(g) - 1));
+    free(f), free(g);
+    return same;
 }
 
 // ---- files: writing ---------------------------------------------------------------------------------------
@@ -326,13 +344,18 @@ static int writer_temp(Writer *w, mode_t mode, Err *e) {
     return -1;
 }
 
+// A write beyond ulimit -f shall fail like any other, and not kill.
+static void size_signal_off(void) {
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN);
+#endif
+}
+
 // A link is followed: its target is replaced, not the link. The successor has the rights that the file had.
 Writer *writer_open(const char *path, Err *e) {
     struct stat st;
     bool there = stat(path, &st) == 0;
-#ifdef SIGXFSZ
-    signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f fails like any other, and does not kill
-#endif
+    size_signal_off();
     if (there && !S_ISREG(st.st_mode)) { err_special(e, path, &st); return NULL; }
     Writer *w = calloc(1, sizeof *w);
     if (!w || !(w->path = there ? realpath(path, NULL) : strdup(path))) err_errno(e, path, "open");
@@ -347,11 +370,18 @@ int writer_put(Writer *w, const void *data, size_t n, Err *e) {
     return err_errno(e, w->path, "write");
 }
 
+// What comes next overwrites the file from its start.
+static int writer_rewind(Writer *w, Err *e) {
+    if (fseeko(w->file, 0, SEEK_SET) == 0) return 0;
+    w->error = errno;
+    return err_errno(e, w->path, "write");
+}
+
 // The new name is safe once the folder is on disk too. Not every file system can do that, so no error counts.
-static void folder_sync(char *path) {
-    char *slash = strrchr(path, '/');
-    if (slash) *slash = 0;
-    int fd = open(!slash ? "." : slash == path ? "/" : path, O_RDONLY);
+static void folder_sync(const char *path) {
+    char *folder = folder_of(path);
+    int fd = folder ? open(folder, O_RDONLY) : -1;
+    free(folder);
     if (fd < 0) return;
     fsync(fd);
     close(fd);
@@ -370,30 +400,37 @@ int writer_close(Writer *w, bool keep, Err *e) {
 }
 
 // A log is there to be watched while the program runs; a disk that is full does not stop the program for it.
-struct Log { FILE *file; };
+struct Log {
+    FILE *file;
+    const char *path;                 // the caller's
+    int error;                        // errno of the first failure, after which nothing more is written
+};
 
 int log_open(Log **l, const char *path, bool append, Err *e) {
     *l = NULL;
     if (!path) return 0;
-    if (!(*l = malloc(sizeof **l))) return err_memory(e, sizeof **l);
-    if (((*l)->file = fopen(path, append ? "ab" : "wb"))) return 0;
-    free(*l), *l = NULL;
-    return err_errno(e, path, "open");
+    size_signal_off();
+    Log log = {fopen(path, append ? "ab" : "wb"), path, 0};
+    if (!log.file) return err_errno(e, path, "open");
+    if ((*l = malloc(sizeof log))) return **l = log, 0;
+    fclose(log.file);
+    return err_memory(e, sizeof log);
 }
 
 void log_line(Log *l, const char *format, ...) {
     va_list list;
-    if (!l) return;
+    if (!l || l->error) return;
     va_start(list, format);
-    vfprintf(l->file, format, list);
+    if (vfprintf(l->file, format, list) < 0 || putc('\n', l->file) == EOF || fflush(l->file)) l->error = errno;
     va_end(list);
-    putc('\n', l->file);
-    fflush(l->file);
 }
 
-void log_close(Log *l) {
-    if (l) fclose(l->file);
+int log_close(Log *l, Err *e) {
+    if (!l) return 0;
+    if (fclose(l->file) && !l->error) l->error = errno;
+    int rc = l->error ? err_set(e, "%s: cannot write: %s", l->path, strerror(l->error)) : 0;
     free(l);
+    return rc;
 }
 
 // ---- SHA-256 ----------------------------------------------------------------------------------------------
@@ -476,7 +513,7 @@ int sha256_file(const char *path, char hex[65], Err *e) {
 // RFC 8259 and nothing else: no comments, no trailing commas, no NaN. Of equal keys the last wins.
 // Strings must be UTF-8 with surrogates in pairs. A byte order mark at the start is skipped.
 
-enum { JSON_DEPTH = 64 };             // brackets open at once
+enum { JSON_DEPTH = 64 };             // brackets open at once: how deep json_value calls itself
 
 typedef struct {
     Json *j;
@@ -488,6 +525,13 @@ typedef struct {
 } Parser;
 
 static int peek(const Parser *s) { return s->p < s->end ? *s->p : -1; }
+
+// Takes the next byte if it is one of these.
+static bool accept(Parser *s, const char *these) {
+    bool found = peek(s) > 0 && strchr(these, peek(s));
+    s->p += found;
+    return found;
+}
 
 static int json_fail(const Parser *s, const char *wanted) {
     char found[16] = "the end";
@@ -531,32 +575,30 @@ static char *utf8_put(char *out, uint32_t c) {
     return out;
 }
 
-// The four digits after \u, whose u is the next byte.
+// The four digits after \u.
 static int json_hex(Parser *s, uint32_t *c) {
-    static const char digit[] = "0123456789abcdefABCDEF";
-    *c = 0;
-    for (int i = 0; i < 4; i++) {
-        s->p++;
-        const char *d = peek(s) > 0 ? strchr(digit, peek(s)) : NULL;
-        if (!d) return json_fail(s, "four hexadecimal digits after \\u");
-        *c = *c << 4 | (uint32_t)(d - digit < 16 ? d - digit : d - digit - 6);
-    }
-    s->p++;
-    return 0;
+    char digits[5] = "";
+    memcpy(digits, s->p, s->end - s->p < 4 ? (size_t)(s->end - s->p) : 4);
+    size_t n = strspn(digits, "0123456789abcdefABCDEF");
+    s->p += n;
+    *c = (uint32_t)strtoul(digits, NULL, 16);
+    return n == 4 ? 0 : json_fail(s, "four hexadecimal digits after \\u");
 }
 
 // What follows a backslash.
 static int json_escape(Parser *s) {
     static const char letter[] = "\"\\/bfnrt", meaning[] = "\"\\/\b\f\n\r\t";
-    const char *at = peek(s) > 0 ? strchr(letter, peek(s)) : NULL;
     uint32_t c, low;
-    if (at) { *s->text++ = meaning[at - letter]; s->p++; return 0; }
-    if (peek(s) != 'u') return json_fail(s, "one of \"\\/bfnrtu after a backslash");
+    if (accept(s, letter)) {
+        *s->text++ = meaning[strchr(letter, s->p[-1]) - letter];
+        return 0;
+    }
+    if (!accept(s, "u")) return json_fail(s, "one of \"\\/bfnrtu after a backslash");
     if (json_hex(s, &c)) return -1;
     if (c >= 0xDC00 && c < 0xE000) return json_fail(s, "a high surrogate before the low one");
     if (c >= 0xD800 && c < 0xDC00) {
         if (s->end - s->p < 2 || memcmp(s->p, "\\u", 2)) return json_fail(s, "\\u with a low surrogate");
-        s->p++;
+        s->p += 2;
         if (json_hex(s, &low)) return -1;
         if (low < 0xDC00 || low >= 0xE000) return json_fail(s, "a low surrogate before this");
         c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
@@ -565,13 +607,13 @@ static int json_escape(Parser *s) {
     return 0;
 }
 
+// What follows the opening quote.
 static int json_string(Parser *s) {
     JsonNode *node = json_node(s, JSON_STRING);
     node->text = s->text;
-    s->p++;
-    while (peek(s) != '"') {
-        if (peek(s) < ' ') return json_fail(s, "'\"', or a control character as \\u00XX");
-        if (peek(s) == '\\') {
+    for (int c; (c = peek(s)) != '"';) {
+        if (c < ' ') return json_fail(s, "'\"', or a control character as \\u00XX");
+        if (c == '\\') {
             s->p++;
             if (json_escape(s)) return -1;
             continue;
@@ -587,21 +629,19 @@ static int json_string(Parser *s) {
 }
 
 static int json_digits(Parser *s) {
-    if (peek(s) < '0' || peek(s) > '9') return json_fail(s, "a digit");
-    while (peek(s) >= '0' && peek(s) <= '9') s->p++;
+    if (!accept(s, "0123456789")) return json_fail(s, "a digit");
+    while (accept(s, "0123456789")) {}
     return 0;
 }
 
 static int json_number(Parser *s) {
     const uint8_t *start = s->p;
     JsonNode *node = json_node(s, JSON_NUMBER);
-    if (peek(s) == '-') s->p++;
-    if (peek(s) == '0') s->p++;
-    else if (json_digits(s)) return -1;
-    if (peek(s) == '.' && (s->p++, json_digits(s))) return -1;
-    if (peek(s) == 'e' || peek(s) == 'E') {
-        s->p++;
-        if (peek(s) == '+' || peek(s) == '-') s->p++;
+    accept(s, "-");
+    if (!accept(s, "0") && json_digits(s)) return -1;
+    if (accept(s, ".") && json_digits(s)) return -1;
+    if (accept(s, "eE")) {
+        accept(s, "+-");
         if (json_digits(s)) return -1;
     }
     node->len = (size_t)(s->p - start);
@@ -613,67 +653,47 @@ static int json_number(Parser *s) {
 }
 
 static int json_word(Parser *s, const char *word, JsonKind kind) {
+    json_node(s, kind);
     for (const char *w = word; *w; w++, s->p++)
         if (peek(s) != *w) return json_fail(s, word);
-    json_node(s, kind);
     return 0;
 }
 
-// A scalar, or the bracket that opens an array or an object.
-static int json_begin(Parser *s) {
-    int c = peek(s);
-    if (c == '"') return json_string(s);
-    if (c == 't') return json_word(s, "true", JSON_TRUE);
-    if (c == 'f') return json_word(s, "false", JSON_FALSE);
-    if (c == 'n') return json_word(s, "null", JSON_NULL);
-    if (c == '-' || (c >= '0' && c <= '9')) return json_number(s);
-    if (c != '[' && c != '{') return json_fail(s, "a value");
-    json_node(s, c == '[' ? JSON_ARRAY : JSON_OBJECT);
-    s->p++;
-    return 0;
-}
+static int json_value(Parser *s, int depth);
 
-static bool json_end(Parser *s, JsonNode *bracket) {
-    json_space(s);
-    if (peek(s) != (bracket->kind == JSON_ARRAY ? ']' : '}')) return false;
-    s->p++;
-    bracket->next = s->j->nodes;
-    return true;
-}
-
-static int json_key(Parser *s) {
-    json_space(s);
-    if (peek(s) != '"') return json_fail(s, "a key in quotes");
-    if (json_string(s)) return -1;
-    json_space(s);
-    if (peek(s) != ':') return json_fail(s, "':'");
-    s->p++;
-    return 0;
-}
-
-// One value with all that it holds. Not recursive: the stack is a small array of the brackets that are open.
-static int json_value(Parser *s) {
-    JsonNode *node = s->j->node;
-    uint32_t stack[JSON_DEPTH];
-    int depth = 0;
-    do {
-        if (depth > 0 && node[stack[depth - 1]].kind == JSON_OBJECT && json_key(s)) return -1;
-        json_space(s);
-        uint32_t at = s->j->nodes;
-        if (json_begin(s)) return -1;
-        bool bracket = node[at].kind >= JSON_ARRAY;
-        if (bracket && depth == JSON_DEPTH) return json_fail(s, "no more than 64 open brackets");
-        if (bracket && !json_end(s, &node[at])) { stack[depth++] = at; continue; }
-        while (depth > 0) {           // a value is complete, and that may complete what holds it
-            JsonNode *parent = &node[stack[depth - 1]];
-            parent->count++;
-            if (json_end(s, parent)) { depth--; continue; }
-            if (peek(s) != ',') return json_fail(s, parent->kind == JSON_ARRAY ? "',' or ']'" : "',' or '}'");
-            s->p++;
-            break;
+// What follows the opening bracket.
+static int json_bracket(Parser *s, JsonKind kind, int depth) {
+    JsonNode *node = json_node(s, kind);
+    bool object = kind == JSON_OBJECT;
+    if (depth == JSON_DEPTH) return json_fail(s, "no more than 64 open brackets");
+    for (json_space(s); !accept(s, object ? "}" : "]"); json_space(s)) {
+        if (node->count++ > 0 && !accept(s, ",")) return json_fail(s, object ? "',' or '}'" : "',' or ']'");
+        if (object) {
+            json_space(s);
+            if (!accept(s, "\"")) return json_fail(s, "a key in quotes");
+            if (json_string(s)) return -1;
+            json_space(s);
+            if (!accept(s, ":")) return json_fail(s, "':'");
         }
-    } while (depth > 0);
+        if (json_value(s, depth + 1)) return -1;
+    }
+    node->next = s->j->nodes;
     return 0;
+}
+
+// One value with all that it holds.
+static int json_value(Parser *s, int depth) {
+    json_space(s);
+    if (accept(s, "\"")) return json_string(s);
+    if (accept(s, "[")) return json_bracket(s, JSON_ARRAY, depth);
+    if (accept(s, "{")) return json_bracket(s, JSON_OBJECT, depth);
+    switch (peek(s)) {
+    case 'n': return json_word(s, "null", JSON_NULL);
+    case 'f': return json_word(s, "false", JSON_FALSE);
+    case 't': return json_word(s, "true", JSON_TRUE);
+    }
+    if (peek(s) != '-' && (peek(s) < '0' || peek(s) > '9')) return json_fail(s, "a value");
+    return json_number(s);
 }
 
 // No text has more values: each but the first follows one of [ { , : or, in JSON Lines, the end of a line.
@@ -692,25 +712,23 @@ static size_t json_count(const uint8_t *p, size_t n) {
 static int json_read(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, bool lines,
                      Err *e) {
     Parser s = {j, where, data, data + n, data, line, NULL, e};
+    int rc = 0;
     memset(j, 0, sizeof *j);
     if (want(where, "bytes of JSON", (int64_t)n, 0, INT32_MAX, e)) return -1;
     j->node = calloc(json_count(data, n), sizeof *j->node);
     j->text = s.text = malloc(n + 1); // decoding never lengthens: a 0 byte replaces a quote or a bracket
-    if (!j->node || !j->text) { err_memory(e, n); goto fail; }
+    if (!j->node || !j->text) rc = err_memory(e, n);
     if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
-    do {
-        if (json_value(&s)) goto fail;
+    if (lines) json_space(&s);        // of which none is one, too
+    while (rc == 0 && (s.p < s.end || (!lines && j->nodes == 0))) {
+        rc = json_value(&s, 0);
         line = s.line;
         json_space(&s);
-        if (s.p < s.end && (!lines || s.line == line)) {
-            json_fail(&s, lines ? "a new line before the next value" : "nothing after the value");
-            goto fail;
-        }
-    } while (s.p < s.end);
-    return 0;
-fail:
-    json_free(j);
-    return -1;
+        if (rc == 0 && s.p < s.end && (!lines || s.line == line))
+            rc = json_fail(&s, lines ? "a new line before the next value" : "nothing after the value");
+    }
+    if (rc) json_free(j);
+    return rc;
 }
 
 int json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e) {
@@ -753,13 +771,28 @@ char *json_quote(const char *text, size_t n) {
     *q = 0;
     return out;
 }
-
 // ---- tensors on disk --------------------------------------------------------------------------------------
 // Tensor after tensor in the order of the table, each at a multiple of 64 bytes, the gap to the next is zero.
 
 enum { ALIGN = 64, PIECE = 1 << 15 };          // PIECE: bytes moved at once
+const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
 
 static uint64_t aligned(uint64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
+
+// Words of 4 bytes, then words of 8, from and to memory.
+static void words_put(uint8_t *p, const void *from, size_t fours, size_t eights) {
+    const uint8_t *at = from;
+    uint32_t four;
+    uint64_t eight;
+    for (; fours > 0; fours--, p += 4, at += 4) put32(p, *(uint32_t *)memcpy(&four, at, 4));
+    for (; eights > 0; eights--, p += 8, at += 8) put64(p, *(uint64_t *)memcpy(&eight, at, 8));
+}
+
+static void words_get(void *to, const uint8_t *p, size_t fours, size_t eights) {
+    uint8_t *at = to;
+    for (; fours > 0; fours--, p += 4, at += 4) memcpy(at, &(uint32_t){get32(p)}, 4);
+    for (; eights > 0; eights--, p += 8, at += 8) memcpy(at, &(uint64_t){get64(p)}, 8);
+}
 
 // A checksum against accidents. Lane i takes the words i, i+4, i+8, ... of 8 bytes. A step is a bijection of
 // the lane for a given word and of the word for a given lane: no change within one word goes unseen.
@@ -802,21 +835,23 @@ static uint32_t bf16_round(float f) {
 static size_t dtype_size(Dtype d) { return d == DTYPE_F32 ? 4 : 2; }
 
 static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
-    for (size_t i = 0; d == DTYPE_F32 && i < n; i++) put32(p + 4 * i, float_bits(x[i]));
+    if (d == DTYPE_F32) words_put(p, x, n, 0);
     for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) put16(p + 2 * i, bf16_round(x[i]));
 }
+
 static void numbers_get(float *x, const uint8_t *p, size_t n, Dtype d) {
-    for (size_t i = 0; d == DTYPE_F32 && i < n; i++) x[i] = bits_float(get32(p + 4 * i));
+    if (d == DTYPE_F32) words_get(x, p, n, 0);
     for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) x[i] = bits_float(get16(p + 2 * i) << 16);
 }
 
-// Bytes of all tensors on disk, if this machine can address them in memory: model_tensor's sizes never wrap.
+// Bytes of all tensors on disk, if this machine can address them in memory: model_tensor's sizes never wrap. With LoRA
+// these are its own alone.
 static int tensors_bytes(uint64_t *bytes, const Config *c, Dtype d, const char *path, Err *e) {
     *bytes = 0;
     for (int i = 0; i < TENSORS; i++) {
-        size_t n = model_tensor(c, i).size;
-        if (n > PTRDIFF_MAX / sizeof(float) / TENSORS) return err_set(e, "%s: too large for memory", path);
-        *bytes += aligned((uint64_t)n * dtype_size(d));
+        Tensor t = model_tensor(c, i);
+        if (t.size > PTRDIFF_MAX / sizeof(float) / TENSORS) return err_set(e, "%s: too large for memory", path);
+        if (t.trained) *bytes += aligned((uint64_t)t.size * dtype_size(d));
     }
     return 0;
 }
@@ -825,320 +860,365 @@ static int err_gap(Err *e, const char *path, const char *what) {
     return err_set(e, "%s: the gap after %s is not zero", path, what);
 }
 
-// Tensors from `in` to w, or from w to `out`; with neither, only their checksum is made.
-static int tensors_move(const Config *c, const Params *w, Dtype d, FILE *in, Writer *out, const char *path,
-                        Sum *sum, Err *e) {
+static int err_sum(Err *e, const char *path, const char *what, const char *hint) {
+    return err_set(e, "%s: wrong checksum of the %s\nhint: %s", path, what, hint);
+}
+
+// Where tensors come from (in) or go to (out), and the sum of all that did.
+typedef struct {
+    const char *path;
+    FILE *in;
+    Writer *out;
+    Sum sum;
+} Stream;
+
+// x: its floats; or, if NULL, halves: its bf16s, which only a bf16 file is read to.
+static int tensor_move(Stream *f, float *x, uint16_t *halves, const Tensor *t, Dtype d, Err *e) {
     uint8_t piece[PIECE];
     size_t size = dtype_size(d);
-    for (int i = 0; i < TENSORS; i++) {
-        Tensor t = model_tensor(c, i);
-        float *x = t.size > 0 ? tensor_data(w, &t) : NULL;
-        for (size_t at = 0, n; at < t.size; at += n) {
-            n = t.size - at < PIECE / size ? t.size - at : PIECE / size;
-            size_t bytes = n * size, gap = (size_t)aligned(bytes) - bytes;
-            if (in) {
-                if (read_exactly(in, piece, bytes + gap, path, e)) return -1;
-                if (!all_zero(piece + bytes, gap)) return err_gap(e, path, t.name);
-                numbers_get(x + at, piece, n, d);
-            } else {
-                numbers_put(piece, x + at, n, d);
-                memset(piece + bytes, 0, gap);
-            }
-            sum_add(sum, piece, bytes + gap);
-            if (out && writer_put(out, piece, bytes + gap, e)) return -1;
+    for (size_t at = 0, n; at < t->size; at += n) {
+        n = t->size - at < PIECE / size ? t->size - at : PIECE / size;
+        size_t bytes = n * size, gap = (size_t)aligned(bytes) - bytes;
+        if (f->in) {
+            if (read_exactly(f->in, piece, bytes + gap, f->path, e)) return -1;
+            if (!all_zero(piece + bytes, gap)) return err_gap(e, f->path, t->name);
+            if (x) numbers_get(x + at, piece, n, d);
+            for (size_t i = 0; !x && i < n; i++) halves[at + i] = (uint16_t)get16(piece + 2 * i);
+        } else {
+            numbers_put(piece, x + at, n, d);
+            memset(piece + bytes, 0, gap);
+            if (writer_put(f->out, piece, bytes + gap, e)) return -1;
         }
+        sum_add(&f->sum, piece, bytes + gap);
     }
     return 0;
+}
+
+// halves may be NULL if w has all that the file has.
+static int params_move(Stream *f, const Config *c, const Params *w, const Halves *halves, Dtype d, Err *e) {
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(c, i);
+        if (t.size == 0 || !t.trained) continue;
+        float *x = tensor_data(w, &t);
+        uint16_t *h = NULL;
+        if (!x) memcpy(&h, (const char *)halves + t.half, sizeof h);
+        assert(x || (h && d == DTYPE_BF16));
+        if (tensor_move(f, x, h, &t, d, e)) return -1;
+    }
+    return 0;
+}
+
+// A file of n bytes of header (and what belongs to it), then sets of tensors. The sum over the tensors and the
+// sum over the header, which includes the former, stand in the header at the byte `sums` and at the byte `own`:
+// so it is written a second time, when both are known.
+static int sets_save(const char *path, uint8_t *header, size_t n, size_t sums, size_t own, const Config *c,
+                     const Params *const *set, int sets, Dtype d, Err *e) {
+    Stream f = {path, NULL, writer_open(path, e), SUM_START};
+    if (!f.out) return -1;
+    int rc = writer_put(f.out, header, n, e);
+    for (int i = 0; i < sets && rc == 0; i++) rc = params_move(&f, c, set[i], NULL, d, e);
+    put64(header + sums, sum_end(&f.sum));
+    put64(header + own, sum_own(header, n, own));
+    if (rc == 0) rc = writer_rewind(f.out, e) ? -1 : writer_put(f.out, header, n, e);
+    return writer_close(f.out, rc == 0, e) ? -1 : rc;
 }
 
 // ---- checkpoint -------------------------------------------------------------------------------------------
 // The file: header, tokenizer, template, lineage, tensors, in this order and nothing else. Each section is at
 // a multiple of 64 bytes, the gap before it zero; the last byte of the tensors is the last of the file.
 //
-//  byte  bytes  header
-//     0      8  "tune.c\n" and a 0 byte
-//     8      4  version of the format, 1
-//    12      4  number format of the tensors: 0 f32, 1 bf16
-//    16     64  the Config's whole numbers, i32 each, in the order of CONFIG_FIELD
-//    80     20  its floats, f32 each: norm_eps, rope_theta, rope_factor, rope_low, rope_high
-//   100     24  tokenizer, i32 each: kind, vocab, merges, eot, bos, add_space
-//   124      4  0
-//   128     64  of each section the offset and the bytes, u64 each: tokenizer, template, lineage, tensors
-//   192      8  checksum of the tensors section
-//   200     48  0
-//   248      8  checksum of all that is before the tensors, this number taken as 0
-//
 //  tokenizer: vocab u32, where each token's bytes end; merges times (left, right, result, rank), u32 each;
 //             vocab flags, u8; the bytes of all tokens.     template, lineage: text with a 0 byte at the end.
-static const char MAGIC[8] = "tune.c\n";
-enum {
-    VERSION = 1, AT_VERSION = 8, AT_DTYPE = 12, AT_INTS = 16, AT_FLOATS = 80, AT_TOKENIZER = 100,
-    AT_ZERO = 124, AT_SECTION = 128, AT_TENSOR_SUM = 192, AT_ZEROS = 200, AT_SUM = 248, HEADER = 256,
-    META_MAX = 1 << 28                // bytes before the tensors
-};
-typedef char config_as_documented[4 * CONFIG_INTS == AT_FLOATS - AT_INTS && CONFIG_FLOATS == 5 ? 1 : -1];
+enum { MAGIC = 8, VERSION = 1, META_MAX = 1 << 28 };      // META_MAX: bytes before the tensors
 enum { TOKENIZER, TEMPLATE, LINEAGE, WEIGHTS, SECTIONS };
 static const char *const SECTION_NAME[SECTIONS] = {"tokenizer", "template", "lineage", "tensors"};
-typedef struct { uint64_t at, bytes; } Section;
+static const char CHECKPOINT_MAGIC[MAGIC] = "tune.c\n";
 
-static void config_put(uint8_t *h, const Config *c) {
-    int32_t v;
-    float x[CONFIG_FLOATS];
-    for (int i = 0; i < CONFIG_INTS; i++) {
-        memcpy(&v, (const char *)c + CONFIG_FIELD[i].where, sizeof v);
-        put32(h + AT_INTS + 4 * i, (uint32_t)v);
+// The header behind its magic: words of 4 bytes, then words of 8, in the order of the file.
+typedef struct {                      // byte
+    int32_t version, dtype;           //   8    of the format; of the tensors
+    uint32_t cfg[CONFIG_INTS + CONFIG_FLOATS];            //  16: a Config as far as rope_high
+    int32_t kind, vocab, merges, eot, bos, add_space;     // 100: of the tokenizer
+    int32_t zero;                     // 124
+    struct { uint64_t at, bytes; } section[SECTIONS];     // 128
+    uint64_t sum;                     // 192    of the tensors
+    uint64_t lora[3];                 // 200    an adapter's rank, layers, and alpha's bits as a float; else 0
+    uint64_t base;                    // 224    own_sum of the model that it belongs to
+    uint64_t zeros[2];                // 232
+    uint64_t own_sum;                 // 248    of all that is before the tensors, this number taken as 0
+} Header;
+enum { FOURS = 30, EIGHTS = 16, HEADER = 256 };
+typedef char header_as_documented[offsetof(Header, kind) == 100 - MAGIC && sizeof(Header) == HEADER - MAGIC &&
+                                  offsetof(Header, section) == 4 * FOURS ? 1 : -1];
+
+// Fills in what follows from the rest: where the sections lie, and what is zero. Returns the file's size.
+static uint64_t header_complete(Header *h, uint64_t weights) {
+    uint64_t end = HEADER;
+    h->section[WEIGHTS].bytes = weights;
+    for (int i = 0; i < SECTIONS; i++) {
+        h->section[i].at = end;
+        end = aligned(end + h->section[i].bytes);
     }
-    memcpy(x, (const char *)c + offsetof(Config, norm_eps), sizeof x);
-    numbers_put(h + AT_FLOATS, x, CONFIG_FLOATS, DTYPE_F32);
+    h->zero = 0;
+    memset(h->zeros, 0, sizeof h->zeros);
+    return end;
 }
 
-static int config_get(Config *c, const uint8_t *h, const char *path, Err *e) {
-    static const char *const name[] = {"norm_eps", "rope_theta", "rope_factor", "rope_low", "rope_high"};
-    float x[CONFIG_FLOATS];
+static void config_put(Header *h, const Config *c) {
+    memcpy(h->cfg, c, sizeof h->cfg);
+    h->lora[0] = (uint64_t)c->lora_rank;
+    h->lora[1] = c->lora_on;
+    h->lora[2] = float_bits(c->lora_alpha);
+}
+
+static int config_get(Config *c, const Header *h, const char *path, Err *e) {
     Fault f;
-    for (int i = 0; i < CONFIG_INTS; i++) {
-        int32_t v = (int32_t)get32(h + AT_INTS + 4 * i);
-        memcpy((char *)c + CONFIG_FIELD[i].where, &v, sizeof v);
-    }
-    numbers_get(x, h + AT_FLOATS, CONFIG_FLOATS, DTYPE_F32);
-    memcpy((char *)c + offsetof(Config, norm_eps), x, sizeof x);
-    for (int i = 0; i < CONFIG_FLOATS; i++)
-        if (!isfinite(x[i])) return err_set(e, "%s: %s is not a finite number", path, name[i]);
+    if (h->lora[0] > INT32_MAX || h->lora[1] > UINT32_MAX || h->lora[2] > UINT32_MAX)
+        return err_set(e, "%s: LoRA's numbers have more than 32 bits", path);
+    memcpy(c, h->cfg, sizeof h->cfg);
+    c->lora_rank = (int32_t)h->lora[0];
+    c->lora_on = (uint32_t)h->lora[1];
+    c->lora_alpha = bits_float((uint32_t)h->lora[2]);
     return model_check(c, &f) ? err_fault(e, path, &f) : 0;
 }
 
 // What of the tokenizer section does not depend on the tokens' text.
-static uint64_t tokenizer_fixed(const Tokenizer *t) { return t->vocab * 5ull + t->merges * 16ull; }
+static uint64_t tokenizer_fixed(uint64_t vocab, uint64_t merges) { return vocab * 5 + merges * 16; }
 
-// Sections lie where checkpoint_save puts them, and end with the file. at + bytes is formed where it fits.
-static int sections_get(Section *s, const uint8_t *h, uint64_t file_bytes, const char *path, Err *e) {
-    uint64_t at = HEADER;
-    for (int i = 0; i < SECTIONS; i++) {
-        s[i] = (Section){get64(h + AT_SECTION + 16 * i), get64(h + AT_SECTION + 16 * i + 8)};
-        if (s[i].at != at || at > file_bytes || s[i].bytes > file_bytes - at)
-            return err_set(e, "%s: %s at byte %" PRIu64 ", size %" PRIu64 "; want it at %" PRIu64 " and in %"
-                           PRIu64 " bytes of file\nhint: was it cut short?", path, SECTION_NAME[i], s[i].at,
-                           s[i].bytes, at, file_bytes);
-        at = aligned(at + s[i].bytes);
-    }
-    return want(path, "bytes in the file", (int64_t)file_bytes, (int64_t)at, (int64_t)at, e);
-}
-
-// All of the header but the two checksums. The tokenizer's other numbers are checked by tokenizer_index.
-static int header_get(Checkpoint *k, Section *s, const uint8_t *h, uint64_t file_bytes, Err *e) {
-    const char *path = k->path;
+// Numbers within their limits; then the header must be the one that checkpoint_save writes for them. The sums
+// are compared later, and the tokenizer's other numbers are tokenizer_index's business.
+static int header_check(const Header *h, Config *c, const uint8_t *head, uint64_t file_bytes, const char *path,
+                        Err *e) {
+    Header good = *h;
     uint64_t weights;
-    int64_t n[6];
-    for (int i = 0; i < 6; i++) n[i] = (int32_t)get32(h + AT_TOKENIZER + 4 * i);
-    if (memcmp(h, MAGIC, 8)) return err_set(e, "%s: is no checkpoint\nhint: ./convert makes one", path);
-    if (want(path, "version", get32(h + AT_VERSION), VERSION, VERSION, e) ||
-        want(path, "dtype", get32(h + AT_DTYPE), 0, DTYPES - 1, e) || config_get(&k->cfg, h, path, e) ||
-        want(path, "tokenizer vocab", n[1], 0, k->cfg.vocab, e) ||
-        want(path, "tokenizer merges", n[2], 0, META_MAX, e) || want(path, "add_space", n[5], 0, 1, e) ||
-        sections_get(s, h, file_bytes, path, e))
+    if (memcmp(head, CHECKPOINT_MAGIC, MAGIC))
+        return err_set(e, "%s: is no checkpoint\nhint: ./convert makes one", path);
+    if (want(path, "version", h->version, VERSION, VERSION, e) ||
+        want(path, "dtype", h->dtype, 0, DTYPES - 1, e) || config_get(c, h, path, e) ||
+        want(path, "tokenizer vocab", h->vocab, 0, c->vocab, e) ||
+        want(path, "tokenizer merges", h->merges, 0, META_MAX, e) ||
+        want(path, "add_space", h->add_space, 0, 1, e) ||
+        tensors_bytes(&weights, c, (Dtype)h->dtype, path, e))
         return -1;
-    k->tok = (Tokenizer){.kind = (TokKind)n[0], .vocab = (uint32_t)n[1], .merges = (uint32_t)n[2],
-                         .eot = (int32_t)n[3], .bos = (int32_t)n[4], .add_space = n[5] == 1};
-    k->dtype = (Dtype)get32(h + AT_DTYPE);
-    k->tensors_at = s[WEIGHTS].at;
-    k->tensor_sum = get64(h + AT_TENSOR_SUM);
-    int64_t fixed = (int64_t)tokenizer_fixed(&k->tok);
-    if (want(path, "bytes of the tokenizer", (int64_t)s[TOKENIZER].bytes, fixed, META_MAX, e) ||
-        want(path, "offset of the tensors", (int64_t)s[WEIGHTS].at, HEADER, META_MAX, e) ||
-        tensors_bytes(&weights, &k->cfg, k->dtype, path, e) ||
-        want(path, "bytes of the tensors", (int64_t)s[WEIGHTS].bytes, (int64_t)weights, (int64_t)weights, e))
-        return -1;
-    if (all_zero(h + AT_ZERO, AT_SECTION - AT_ZERO) && all_zero(h + AT_ZEROS, AT_SUM - AT_ZEROS)) return 0;
-    return err_gap(e, path, "a field of the header");
+    int64_t least[WEIGHTS] = {(int64_t)tokenizer_fixed((uint64_t)h->vocab, (uint64_t)h->merges), 1, 1};
+    for (int i = 0; i < WEIGHTS; i++)
+        if (want(path, SECTION_NAME[i], (int64_t)h->section[i].bytes, least[i], META_MAX, e)) return -1;
+    int64_t end = (int64_t)header_complete(&good, weights);
+    for (size_t i = 0; i < sizeof good; i += 4)
+        if (memcmp((const char *)h + i, (const char *)&good + i, 4))
+            return err_set(e, "%s: byte %zu of the header contradicts the sizes before it", path, MAGIC + i);
+    return want(path, "offset of the tensors", (int64_t)good.section[WEIGHTS].at, HEADER, META_MAX, e) ||
+           want(path, "bytes in the file", (int64_t)file_bytes, end, end, e) ? -1 : 0;
 }
 
-// Numbers are decoded to `space`, where start, merges and index go; flags and bytes stay in the section.
-static int tokenizer_get(Tokenizer *t, const uint8_t *p, uint64_t bytes, uint32_t *space, const char *path,
-                         Err *e) {
-    Merge *merge = (Merge *)(void *)(space + t->vocab + 1);
-    int64_t text = (int64_t)(bytes - tokenizer_fixed(t));
+static uint64_t tokenizer_bytes(const Tokenizer *t) {
+    return tokenizer_fixed(t->vocab, t->merges) + (t->vocab > 0 ? t->start[t->vocab] : 0);
+}
+
+static void tokenizer_put(uint8_t *p, const Tokenizer *t) {
+    if (t->vocab == 0) return;
+    words_put(p, t->start + 1, t->vocab, 0);
+    words_put(p += 4 * t->vocab, t->merge, 4 * (size_t)t->merges, 0);
+    memcpy(p += 16 * (size_t)t->merges, t->flag, t->vocab);
+    memcpy(p + t->vocab, t->bytes, t->start[t->vocab]);
+}
+
+// The section becomes the tokenizer's arrays where it stands. Four bytes before it are overwritten: start[0].
+static int tokenizer_get(Tokenizer *t, uint8_t *p, uint64_t bytes, void *index, const char *where, Err *e) {
+    uint32_t *start = (uint32_t *)(void *)(p - 4);
+    Merge *merge = (Merge *)(void *)(start + t->vocab + 1);
+    int64_t text = (int64_t)(bytes - tokenizer_fixed(t->vocab, t->merges));
     Fault f;
-    space[0] = 0;
-    for (uint32_t i = 0; i < t->vocab; i++, p += 4) space[i + 1] = get32(p);
-    for (uint32_t i = 0; i < t->merges; i++, p += 16)
-        merge[i] = (Merge){(int32_t)get32(p), (int32_t)get32(p + 4), (int32_t)get32(p + 8), get32(p + 12)};
-    t->start = space;
+    start[0] = 0;
+    words_get(start + 1, p, t->vocab + 4 * (size_t)t->merges, 0);
+    t->start = start;
     t->merge = merge;
-    t->flag = p;
-    t->bytes = p + t->vocab;
-    if (want(path, "end of the last token", space[t->vocab], text, text, e)) return -1;
-    return tokenizer_index(t, merge + t->merges, &f) ? err_fault(e, path, &f) : 0;
+    t->flag = (const uint8_t *)(merge + t->merges);
+    t->bytes = t->flag + t->vocab;
+    if (want(where, "end of the last token", start[t->vocab], text, text, e)) return -1;
+    return tokenizer_index(t, index, &f) ? err_fault(e, where, &f) : 0;
 }
 
-// Everything between the header and the tensors, in one allocation with what is made of it.
-static int metadata_get(Checkpoint *k, const Section *s, const uint8_t *h, Err *e) {
+int tokenizer_keep(Tokenizer *t, void **memory, Err *e) {
+    uint64_t bytes = tokenizer_bytes(t);
+    size_t room = ALIGN + (size_t)aligned(bytes);
+    uint8_t *p = *memory = block_alloc(room + tokenizer_index_size(t->vocab, t->merges), e);
+    if (!p) return -1;
+    tokenizer_put(p + ALIGN, t);
+    return tokenizer_get(t, p + ALIGN, bytes, p + room, "tokenizer", e);
+}
+
+// Everything between the header and the tensors, in one allocation with the tokenizer's index.
+static int metadata_get(Checkpoint *k, const Header *h, const uint8_t *head, Err *e) {
     size_t meta = (size_t)k->tensors_at, index = tokenizer_index_size(k->tok.vocab, k->tok.merges);
-    size_t bytes = meta + 4 * ((size_t)k->tok.vocab + 1) + sizeof(Merge) * k->tok.merges;
-    uint8_t *p = k->memory = index < SIZE_MAX - bytes ? malloc(bytes + index) : NULL;
+    uint8_t *p = k->memory = index < SIZE_MAX - meta ? malloc(meta + index) : NULL;
     if (!p) return err_memory(e, index);
-    memcpy(p, h, HEADER);
+    memcpy(p, head, HEADER);
     if (read_exactly(k->file, p + HEADER, meta - HEADER, k->path, e)) return -1;
-    if (get64(h + AT_SUM) != sum_own(p, meta, AT_SUM))
-        return err_set(e, "%s: wrong checksum of the first %zu bytes\nhint: copy it again", k->path, meta);
+    if (h->own_sum != sum_own(p, meta, HEADER - 8)) return err_sum(e, k->path, "header", "copy it again");
     for (int i = 0; i < WEIGHTS; i++) {
-        size_t at = (size_t)s[i].at, n = (size_t)s[i].bytes;
-        if (!all_zero(p + at + n, (size_t)s[i + 1].at - at - n)) return err_gap(e, k->path, SECTION_NAME[i]);
-        if (i != TOKENIZER && (n == 0 || memchr(p + at, 0, n) != p + at + n - 1))
+        size_t at = (size_t)h->section[i].at, n = (size_t)h->section[i].bytes;
+        if (!all_zero(p + at + n, (size_t)h->section[i + 1].at - at - n))
+            return err_gap(e, k->path, SECTION_NAME[i]);
+        if (i != TOKENIZER && memchr(p + at, 0, n) != p + at + n - 1)
             return err_set(e, "%s: the %s must end with its only 0 byte", k->path, SECTION_NAME[i]);
     }
-    k->template = (char *)p + s[TEMPLATE].at;
-    k->lineage = (char *)p + s[LINEAGE].at;
-    return tokenizer_get(&k->tok, p + HEADER, s[TOKENIZER].bytes, (uint32_t *)(void *)(p + meta), k->path, e);
+    k->template = (char *)p + h->section[TEMPLATE].at;
+    k->lineage = (char *)p + h->section[LINEAGE].at;
+    return tokenizer_get(&k->tok, p + HEADER, h->section[TOKENIZER].bytes, p + meta, k->path, e);
 }
 
-int checkpoint_open(Checkpoint *k, const char *path, Err *e) {
+static int checkpoint_begin(Checkpoint *k, const char *path, Err *e) {
     struct stat st;
-    Section s[SECTIONS];
-    uint8_t h[HEADER];
-    memset(k, 0, sizeof *k);
-    if (!(k->path = strdup(path))) err_memory(e, strlen(path));
-    else if ((k->file = file_open(path, true, &st, e)) && read_exactly(k->file, h, HEADER, path, e) == 0 &&
-             header_get(k, s, h, (uint64_t)st.st_size, e) == 0 && metadata_get(k, s, h, e) == 0) return 0;
+    Header h;
+    uint8_t head[HEADER];
+    *k = (Checkpoint){.path = strdup(path), .file = file_open(path, true, &st, e)};
+    if (!k->path) err_memory(e, strlen(path));
+    if (!k->path || !k->file || read_exactly(k->file, head, HEADER, path, e)) return -1;
+    words_get(&h, head + MAGIC, FOURS, EIGHTS);
+    if (header_check(&h, &k->cfg, head, (uint64_t)st.st_size, path, e)) return -1;
+    k->dtype = (Dtype)h.dtype;
+    k->tok = (Tokenizer){.kind = (TokKind)h.kind, .vocab = (uint32_t)h.vocab, .merges = (uint32_t)h.merges,
+                         .eot = h.eot, .bos = h.bos, .add_space = h.add_space};
+    k->tensors_at = h.section[WEIGHTS].at;
+    k->tensor_sum = h.sum;
+    k->own_sum = h.own_sum;
+    k->base_sum = h.base;
+    return metadata_get(k, &h, head, e);
+}
+
+// An adapter is nothing without the model that it was trained on: that is opened with it.
+static int adapter_begin(Checkpoint *k, const char *base, Err *e) {
+    if (!base) return err_set(e, "%s: is an adapter, want the model it was trained on\nhint: --base FILE", k->path);
+    if (!(k->base = calloc(1, sizeof *k->base))) return err_memory(e, sizeof *k->base);
+    if (checkpoint_begin(k->base, base, e)) return -1;
+    Config c = k->cfg;
+    c.lora_rank = 0, c.lora_on = 0, c.lora_alpha = 0;
+    if (k->base->own_sum != k->base_sum || memcmp(&c, &k->base->cfg, sizeof c))
+        return err_set(e, "%s: was not trained on %s, want its own base", k->path, base);
+    k->tok = k->base->tok;
+    return 0;
+}
+
+int checkpoint_open(Checkpoint *k, const char *path, const char *base, Err *e) {
+    if (checkpoint_begin(k, path, e) == 0 && (k->cfg.lora_rank == 0 || adapter_begin(k, base, e) == 0)) return 0;
     checkpoint_close(k);
     return -1;
 }
 
-int checkpoint_read(Checkpoint *k, const Params *w, Err *e) {
-    Sum sum = SUM_START;
+int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e) {
+    Stream f = {k->path, k->file, NULL, SUM_START};
+    if (k->base && checkpoint_read(k->base, w, halves, e)) return -1;
     if (fseeko(k->file, (off_t)k->tensors_at, SEEK_SET)) return err_errno(e, k->path, "seek in");
-    if (tensors_move(&k->cfg, w, k->dtype, k->file, NULL, k->path, &sum, e)) return -1;
-    if (sum_end(&sum) == k->tensor_sum) return 0;
-    return err_set(e, "%s: wrong checksum of the tensors\nhint: copy it again", k->path);
+    if (params_move(&f, &k->cfg, w, halves, k->dtype, e)) return -1;
+    return sum_end(&f.sum) == k->tensor_sum ? 0 : err_sum(e, k->path, "tensors", "copy it again");
 }
 
 void checkpoint_close(Checkpoint *k) {
+    if (k->base) checkpoint_close(k->base);
     if (k->file) fclose(k->file);
+    free(k->base);
     free(k->memory);
     free(k->path);
     memset(k, 0, sizeof *k);
 }
 
-static void tokenizer_put(uint8_t *p, const Tokenizer *t) {
-    for (uint32_t i = 0; i < t->vocab; i++, p += 4) put32(p, t->start[i + 1]);
-    for (uint32_t i = 0; i < t->merges; i++, p += 16) {
-        const Merge *m = &t->merge[i];
-        const uint32_t v[4] = {(uint32_t)m->left, (uint32_t)m->right, (uint32_t)m->result, m->rank};
-        for (int j = 0; j < 4; j++) put32(p + 4 * j, v[j]);
-    }
-    if (t->vocab == 0) return;
-    memcpy(p, t->flag, t->vocab);
-    memcpy(p + t->vocab, t->bytes, t->start[t->vocab]);
+int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
+    Shape shape = *s;
+    Plan p;
+    Fault f;
+    *block = NULL;
+    shape.halves = (k->base ? k->base : k)->dtype == DTYPE_BF16;
+    if (model_plan(&p, &k->cfg, &shape, &f)) return err_fault(e, k->path, &f);
+    if (!(*block = block_alloc(p.bytes, e))) return -1;
+    model_bind(m, &p, *block);
+    if (checkpoint_read(k, &m->w, &m->h, e) == 0) return 0;
+    block_free(*block);
+    *block = NULL;
+    return -1;
 }
 
-// Header and sections up to the tensors, *bytes of memory to be freed; both checksums are still 0.
-static uint8_t *metadata_make(const Config *c, const Tokenizer *t, const char *template, const char *lineage,
-                              Dtype d, uint64_t weights, size_t *bytes) {
-    uint32_t count[6] = {(uint32_t)t->kind, t->vocab, t->merges, (uint32_t)t->eot, (uint32_t)t->bos,
-                         t->add_space};
-    uint64_t text = t->vocab > 0 ? t->start[t->vocab] : 0, end = HEADER;
-    Section s[SECTIONS] = {{0, tokenizer_fixed(t) + text}, {0, strlen(template) + 1},
-                           {0, strlen(lineage) + 1}, {0, weights}};
-    for (int i = 0; i < SECTIONS; i++) {
-        s[i].at = end;
-        end = aligned(end + s[i].bytes);
-    }
-    uint8_t *p = s[WEIGHTS].at > META_MAX ? NULL : calloc(1, *bytes = (size_t)s[WEIGHTS].at);
-    if (!p) return NULL;
-    memcpy(p, MAGIC, sizeof MAGIC);
-    put32(p + AT_VERSION, VERSION);
-    put32(p + AT_DTYPE, (uint32_t)d);
-    config_put(p, c);
-    for (int i = 0; i < 6; i++) put32(p + AT_TOKENIZER + 4 * i, count[i]);
-    for (int i = 0; i < SECTIONS; i++) {
-        put64(p + AT_SECTION + 16 * i, s[i].at);
-        put64(p + AT_SECTION + 16 * i + 8, s[i].bytes);
-    }
-    tokenizer_put(p + HEADER, t);
-    memcpy(p + s[TEMPLATE].at, template, (size_t)s[TEMPLATE].bytes);
-    memcpy(p + s[LINEAGE].at, lineage, (size_t)s[LINEAGE].bytes);
-    return p;
-}
-
-// The checksum of the tensors stands before them, so they are gone through twice: little beside the writing.
-int checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template,
-                    const char *lineage, Dtype dtype, const Params *w, Err *e) {
+// Header h has the numbers of the tokenizer t and of its own; the rest is filled in here.
+static int header_save(const char *path, Header *h, const Config *c, const Tokenizer *t, const char *template,
+                       const char *lineage, const Params *w, Err *e) {
+    size_t texts[] = {strlen(template) + 1, strlen(lineage) + 1};
+    Dtype dtype = (Dtype)h->dtype;
     uint64_t weights;
-    size_t bytes = 0;
-    Sum first = SUM_START, second = SUM_START;
     Fault f;
     if (model_check(c, &f)) return err_fault(e, path, &f);
     if (tensors_bytes(&weights, c, dtype, path, e)) return -1;
-    Writer *out = writer_open(path, e);
-    if (!out) return -1;
-    uint8_t *meta = metadata_make(c, t, template, lineage, dtype, weights, &bytes);
-    int rc = meta ? tensors_move(c, w, dtype, NULL, NULL, path, &first, e) : err_memory(e, META_MAX);
-    if (rc == 0) {
-        put64(meta + AT_TENSOR_SUM, sum_end(&first));
-        put64(meta + AT_SUM, sum_own(meta, bytes, AT_SUM));
-        rc = writer_put(out, meta, bytes, e) ? -1 : tensors_move(c, w, dtype, NULL, out, path, &second, e);
-    }
-    free(meta);
-    return writer_close(out, rc == 0, e) ? -1 : rc;
+    config_put(h, c);
+    h->section[TOKENIZER].bytes = tokenizer_bytes(t);
+    for (int i = 0; i < 2; i++) h->section[TEMPLATE + i].bytes = texts[i];
+    header_complete(h, weights);
+    size_t n = (size_t)h->section[WEIGHTS].at;
+    uint8_t *p = n <= META_MAX ? calloc(1, n) : NULL;
+    if (!p) return err_memory(e, n);
+    memcpy(p, CHECKPOINT_MAGIC, MAGIC);
+    words_put(p + MAGIC, h, FOURS, EIGHTS);
+    tokenizer_put(p + HEADER, t);
+    memcpy(p + h->section[TEMPLATE].at, template, texts[0]);
+    memcpy(p + h->section[LINEAGE].at, lineage, texts[1]);
+    int rc = sets_save(path, p, n, MAGIC + offsetof(Header, sum), HEADER - 8, c, &w, 1, dtype, e);
+    free(p);
+    return rc;
+}
+
+int checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template,
+                    const char *lineage, Dtype dtype, const Params *w, Err *e) {
+    Header h = {.version = VERSION, .dtype = (int32_t)dtype, .kind = (int32_t)t->kind, .vocab = (int32_t)t->vocab,
+                .merges = (int32_t)t->merges, .eot = t->eot, .bos = t->bos, .add_space = t->add_space};
+    return header_save(path, &h, c, t, template, lineage, w, e);
+}
+
+int adapter_save(const char *path, const Checkpoint *base, const Config *c, const char *template,
+                 const char *lineage, const Params *w, Err *e) {
+    const Tokenizer none = {.eot = -1, .bos = -1};
+    Header h = {.version = VERSION, .dtype = DTYPE_F32, .eot = -1, .bos = -1, .base = base->own_sum};
+    return header_save(path, &h, c, &none, template, lineage, w, e);
 }
 
 // ---- state ------------------------------------------------------------------------------------------------
 // The file: a header, then w, m1 and m2 as f32, each laid out as in a checkpoint.
-//
-//  byte  bytes                                             byte  bytes
-//     0      8  "tune.s\n" and a 0 byte                      96      8  best_step
-//     8      8  version of the format, 1                    104      8  checksum of w, m1 and m2
-//    16     64  the key, in hexadecimal                     112      8  0
-//    80      8  step                                        120      8  checksum of this header, this number
-//    88      8  best, f64                                               taken as 0
-static const char STATE_MAGIC[8] = "tune.s\n";
-enum {
-    STATE_VERSION = 8, STATE_KEY = 16, STATE_STEP = 80, STATE_BEST = 88, STATE_BEST_STEP = 96,
-    STATE_SUM = 104, STATE_ZERO = 112, STATE_OWN_SUM = 120, STATE_HEADER = 128
-};
-static int state_move(const Model *m, FILE *in, Writer *out, const char *path, Sum *sum, Err *e) {
-    const Params *const part[3] = {&m->w, &m->m1, &m->m2};
-    for (int i = 0; i < 3; i++)
-        if (tensors_move(&m->cfg, part[i], DTYPE_F32, in, out, path, sum, e)) return -1;
-    return 0;
-}
+static const char STATE_MAGIC[MAGIC] = "tune.s\n";
+typedef struct {                      // byte
+    int64_t version;                  //   8    of the format
+    char key[64];                     //  16    in hexadecimal
+    int64_t step;                     //  80
+    double best;                      //  88
+    int64_t best_step;                //  96
+    uint64_t sum;                     // 104    of w, m1 and m2
+    int64_t zero;                     // 112
+    uint64_t own_sum;                 // 120    of this header, this number taken as 0
+} StateHeader;
+enum { STATE_KEY = 16, STATE_EIGHTS = 15, STATE_HEADER = 128 };
+typedef char state_header_without_gaps[sizeof(StateHeader) == STATE_HEADER - MAGIC ? 1 : -1];
 
 int state_save(const char *path, const State *s, const Model *m, Err *e) {
-    uint8_t h[STATE_HEADER] = {0};
-    uint64_t best;
-    Sum first = SUM_START, second = SUM_START;
-    Writer *out = writer_open(path, e);
-    if (!out) return -1;
-    int rc = state_move(m, NULL, NULL, path, &first, e);
-    memcpy(&best, &s->best, sizeof best);
-    memcpy(h, STATE_MAGIC, sizeof STATE_MAGIC);
-    memcpy(h + STATE_KEY, s->key, 64);
-    put64(h + STATE_VERSION, VERSION);
-    put64(h + STATE_STEP, (uint64_t)s->step);
-    put64(h + STATE_BEST, best);
-    put64(h + STATE_BEST_STEP, (uint64_t)s->best_step);
-    put64(h + STATE_SUM, sum_end(&first));
-    put64(h + STATE_OWN_SUM, sum_own(h, sizeof h, STATE_OWN_SUM));
-    if (rc == 0) rc = writer_put(out, h, sizeof h, e) ? -1 : state_move(m, NULL, out, path, &second, e);
-    return writer_close(out, rc == 0, e) ? -1 : rc;
+    const Params *const set[] = {&m->w, &m->m1, &m->m2};
+    StateHeader h = {VERSION, "", s->step, s->best, s->best_step, 0, 0, 0};
+    uint8_t head[STATE_HEADER];
+    memcpy(head, STATE_MAGIC, MAGIC);
+    words_put(head + MAGIC, &h, 0, STATE_EIGHTS);
+    memcpy(head + STATE_KEY, s->key, sizeof h.key);        // text, whose bytes no machine swaps
+    return sets_save(path, head, sizeof head, MAGIC + offsetof(StateHeader, sum), STATE_HEADER - 8, &m->cfg,
+                     set, 3, DTYPE_F32, e);
 }
 
-// What the header says, if it is one, and one of this run, and its file as long as it must be.
-static int state_get(State *s, uint8_t *h, const Config *c, uint64_t file_bytes, const char *path, Err *e) {
-    uint64_t sum = get64(h + STATE_OWN_SUM), best = get64(h + STATE_BEST), weights;
-    if (memcmp(h, STATE_MAGIC, 8)) return err_set(e, "%s: is no state of a training run", path);
-    if (want(path, "version", (int64_t)get64(h + STATE_VERSION), VERSION, VERSION, e)) return -1;
-    if (sum != sum_own(h, STATE_HEADER, STATE_OWN_SUM))
-        return err_set(e, "%s: wrong checksum of the header\nhint: train without --resume", path);
-    if (memcmp(h + STATE_KEY, s->key, 64))
+// Is this a state's header, of this run, and its file as long as it must be?
+static int state_check(const StateHeader *h, uint8_t *head, const char *key, const Config *c,
+                       uint64_t file_bytes, const char *path, Err *e) {
+    uint64_t weights;
+    if (memcmp(head, STATE_MAGIC, MAGIC)) return err_set(e, "%s: is no state of a training run", path);
+    if (want(path, "version", h->version, VERSION, VERSION, e)) return -1;
+    if (h->own_sum != sum_own(head, STATE_HEADER, STATE_HEADER - 8))
+        return err_sum(e, path, "header", "train without --resume");
+    if (memcmp(head + STATE_KEY, key, sizeof h->key))
         return err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
-                       "or train without --resume", path, (const char *)h + STATE_KEY, s->key);
-    s->step = (int64_t)get64(h + STATE_STEP);
-    s->best_step = (int64_t)get64(h + STATE_BEST_STEP);
-    memcpy(&s->best, &best, sizeof best);
-    if (isnan(s->best)) return err_set(e, "%s: best is not a number", path);
-    if (want(path, "unused bytes", (int64_t)get64(h + STATE_ZERO), 0, 0, e) ||
-        want(path, "step", s->step, 0, INT64_MAX, e) ||
-        want(path, "best_step", s->best_step, 0, s->step, e) ||
+                       "or train without --resume", path, (const char *)head + STATE_KEY, key);
+    if (isnan(h->best)) return err_set(e, "%s: best is not a number", path);
+    if (want(path, "unused bytes", h->zero, 0, 0, e) || want(path, "step", h->step, 0, INT64_MAX, e) ||
+        want(path, "best_step", h->best_step, 0, h->step, e) ||
         tensors_bytes(&weights, c, DTYPE_F32, path, e)) return -1;
     int64_t bytes = STATE_HEADER + 3 * (int64_t)weights;
     return want(path, "bytes in the file", (int64_t)file_bytes, bytes, bytes, e);
@@ -1146,19 +1226,19 @@ static int state_get(State *s, uint8_t *h, const Config *c, uint64_t file_bytes,
 
 // On failure the state is as it was, but weights and moments may be half read.
 int state_load(const char *path, State *s, Model *m, Err *e) {
-    uint8_t h[STATE_HEADER];
+    const Params *const set[] = {&m->w, &m->m1, &m->m2};
+    uint8_t head[STATE_HEADER];
     struct stat st;
-    State found = *s;
-    Sum sum = SUM_START;
-    FILE *f = file_open(path, true, &st, e);
-    if (!f) return -1;
-    int rc = read_exactly(f, h, sizeof h, path, e) ||
-             state_get(&found, h, &m->cfg, (uint64_t)st.st_size, path, e) ||
-             state_move(m, f, NULL, path, &sum, e) ? -1 : 0;
-    fclose(f);
-    if (rc == 0 && sum_end(&sum) != get64(h + STATE_SUM))
-        rc = err_set(e, "%s: wrong checksum of the tensors\nhint: train without --resume", path);
-    if (rc == 0) *s = found;
+    StateHeader h;
+    Stream f = {path, file_open(path, true, &st, e), NULL, SUM_START};
+    if (!f.in) return -1;
+    int rc = read_exactly(f.in, head, sizeof head, path, e);
+    if (rc == 0) words_get(&h, head + MAGIC, 0, STATE_EIGHTS);
+    if (rc == 0) rc = state_check(&h, head, s->key, &m->cfg, (uint64_t)st.st_size, path, e);
+    for (int i = 0; i < 3 && rc == 0; i++) rc = params_move(&f, &m->cfg, set[i], NULL, DTYPE_F32, e);
+    fclose(f.in);
+    if (rc == 0 && sum_end(&f.sum) != h.sum) rc = err_sum(e, path, "tensors", "train without --resume");
+    if (rc == 0) s->step = h.step, s->best = h.best, s->best_step = h.best_step;
     return rc;
 }
 

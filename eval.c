@@ -13,7 +13,7 @@
 // ---- options ----------------------------------------------------------------------------------------------
 
 static struct {
-    const char *model, *vs, *data, *text, *template, *examples, *log;
+    const char *model, *vs, *base, *data, *text, *template, *examples, *log;
     int64_t shots, limit, max_tokens, batch, threads;
     bool help, version, json;
 } opt = {.max_tokens = 64, .batch = 32};
@@ -21,6 +21,7 @@ static struct {
 static Option OPTION[] = {
     TEXT("--model", &opt.model, "FILE", "checkpoint to measure"),
     TEXT("--vs", &opt.vs, "FILE", "a second one, on the same rows"),
+    TEXT("--base", &opt.base, "FILE", "the model that an adapter (train --lora) among these was trained on"),
     TEXT("--data", &opt.data, "FILE", "held-out pairs: JSON array or JSON Lines"),
     TEXT("--text", &opt.text, "FILE", "loss: raw text instead; further files may follow as plain words"),
     TEXT("--template", &opt.template, "NAME",
@@ -60,7 +61,7 @@ typedef struct {
 
 static int load(Loaded *x, const char *path, Err *e) {
     memset(x, 0, sizeof *x);
-    if (checkpoint_open(&x->k, path, e)) return -1;
+    if (checkpoint_open(&x->k, path, opt.base, e)) return -1;
     if (x->k.tok.kind == TOK_NONE)
         return err_set(e, "%s: has no tokenizer, want one to turn text into tokens", path);
     if (opt.template && !template_named(opt.template))
@@ -72,13 +73,8 @@ static int load(Loaded *x, const char *path, Err *e) {
 
 // Memory for rows of seq tokens at once and a cache of `cached` positions, and the weights in it
 static int prepare(Loaded *x, size_t rows, size_t seq, size_t cached, Err *e) {
-    Shape s = {rows, seq, 0, cached, false, false, false, opt.threads ? (int)opt.threads : cores()};
-    Plan p;
-    Fault f;
-    if (model_plan(&p, &x->k.cfg, &s, &f)) return err_fault(e, "memory plan", &f);
-    if (!(x->block = block_alloc(p.bytes, e))) return -1;
-    model_bind(&x->m, &p, x->block);
-    return checkpoint_read(&x->k, &x->m.w, e) || batch_alloc(&x->batch, rows, seq, e) ? -1 : 0;
+    Shape s = {.rows = rows, .seq = seq, .cached = cached, .threads = opt.threads ? (int)opt.threads : cores()};
+    return model_load(&x->m, &x->block, &x->k, &s, e) || batch_alloc(&x->batch, rows, seq, e) ? -1 : 0;
 }
 
 static void unload(Loaded *x) {
@@ -120,7 +116,7 @@ static int loss_of(const char *path, const char *const *text, int texts, Loss *r
         if (rows_load(&rows, opt.data, e)) goto out;
         if (examples_make(&ex, &rows, x.template, &x.k.tok, seq, TOO_LONG_ERROR, false, e)) goto out;
     } else if (examples_text(&ex, text, texts, &x.k.tok, seq, e)) goto out;
-    size_t n = limited(ex.n), batch = (size_t)opt.batch;
+    size_t n = limited(ex.n), batch = (size_t)opt.batch < n ? (size_t)opt.batch : n;
     if (prepare(&x, batch, ex.longest - 1, 0, e)) goto out;
     for (size_t i = 0; i < n; i += batch) {
         const Example *pick[4096];
@@ -391,11 +387,13 @@ static void log_answers(Log *log, const Rows *rows, size_t n, const Answers *a, 
 static int eval_answers(Err *e) {
     int rc = -1, models = opt.vs ? 2 : 1;
     Log *log = NULL;
+    Err unused;                       // the log's, after another error
     Rows rows = {0}, shot_rows = {0};
     Answers a[2] = {{0}, {0}};
     const char *name[2] = {opt.model, opt.vs}, *most = "";
     size_t n = 0;
-    if (!opt.data) return err_set(e, "want --data FILE, held-out pairs\nhint: ./eval --help");
+    if (!opt.data || opt.text)
+        return err_set(e, "want --data FILE, held-out pairs, and no --text\nhint: ./eval --help");
     if (opt.shots && !opt.examples)
         return err_set(e, "--shots needs --examples FILE, whose first rows go into the prompt");
     if (rows_load(&rows, opt.data, e)) goto out;
@@ -405,11 +403,12 @@ static int eval_answers(Err *e) {
                 opt.examples);
         goto out;
     }
-    if (opt.log && (!strcmp(opt.log, opt.data) || !strcmp(opt.log, opt.model) || (opt.vs && !strcmp(opt.log, opt.vs))
-                    || (opt.examples && !strcmp(opt.log, opt.examples)))) {
-        err_set(e, "%s: is read by this run, want another file for --log", opt.log);
-        goto out;
-    }
+    const char *const read[] = {opt.data, opt.model, opt.vs, opt.examples};
+    for (int i = 0; opt.log && i < 4; i++)
+        if (read[i] && same_file(opt.log, read[i])) {
+            err_set(e, "%s: is this run's %s as well, want another file for --log", opt.log, read[i]);
+            goto out;
+        }
     if (opt.log && log_open(&log, opt.log, false, e)) goto out;
     n = limited(rows.n);
     bool first_line = true;
@@ -445,7 +444,7 @@ static int eval_answers(Err *e) {
     log_answers(log, &rows, n, a, models);
     rc = 0;
 out:
-    log_close(log);
+    if (log_close(log, rc ? &unused : e)) rc = -1;
     for (int i = 0; i < 2; i++) {
         for (size_t k = 0; a[i].answer && k < n; k++) free(a[i].answer[k].text);
         free(a[i].answer);

@@ -336,14 +336,28 @@ static void plan_add(Plan *p, const char *name, size_t where, size_t count, size
     p->bytes = add(p->bytes, bytes);
 }
 
-// Tensors lie in their section in checkpoint order, each at a multiple of ALIGN bytes (more in the double build).
-static size_t tensor_room(const Tensor *t) {
-    enum { FLOATS = ALIGN / 4 };
-    return mul(add(t->size, FLOATS - 1) / FLOATS, FLOATS);
+// Which tensors a section of memory holds, and as what.
+typedef enum { LAY_ALL, LAY_FLOATS, LAY_HALVES, LAY_TRAINED } Lay;
+
+// Lays these tensors one after the other into block, each at a multiple of ALIGN bytes; pointers: a Params, or Halves.
+// Returns how many elements of `unit` bytes that takes; block NULL: only counts.
+static size_t lay(void *pointers, const Config *c, const Shape *s, Lay which, size_t unit, char *block) {
+    enum { FLOATS = ALIGN / 4 };                  // in the double build twice the alignment
+    size_t at = 0;
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(c, i);
+        bool half = s && s->halves && t.half != NO_HALF && !(s->train && t.trained);
+        bool here = which == LAY_ALL || (which == LAY_TRAINED ? t.trained : half == (which == LAY_HALVES));
+        void *x = block && t.size && here ? block + at * unit : NULL;
+        if (which == LAY_HALVES && t.half == NO_HALF) continue;
+        memcpy((char *)pointers + (which == LAY_HALVES ? t.half : t.where), &x, sizeof x);
+        if (here) at = add(at, mul(add(t.size, FLOATS - 1) / FLOATS, FLOATS));
+    }
+    return at;
 }
 
-static bool is_halved(const Tensor *t, const Shape *s) {
-    return s->halves && t->half != NO_HALF && !(s->train && t->trained);
+size_t params_bind(Params *p, const Config *c, float *block) {
+    return lay(p, c, NULL, LAY_ALL, sizeof *block, (char *)block);
 }
 
 int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
@@ -366,16 +380,13 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     Dims d = dims_of(c);
     size_t N = mul(s->rows, s->seq), T = max_size(s->seq, s->cached), R = min_size(N, HEAD_ROWS);
     size_t kept = s->train && !s->recompute ? d.L : 1;    // slots of what the backward pass needs again
-    size_t params = 0, trained = 0, halves = 0, chunks = 0;
-    for (int i = 0; i < TENSORS; i++) {
-        Tensor t = model_tensor(c, i);
-        size_t *kind = is_halved(&t, s) ? &halves : &params;
-        *kind = add(*kind, tensor_room(&t));
-        if (t.trained) trained = add(trained, tensor_room(&t));
-        chunks = max_size(chunks, t.size / CHUNK + 1);
-    }
+    Params ignored;
+    size_t floats = lay(&ignored, c, s, LAY_FLOATS, sizeof(float), NULL), chunks = 0;
+    size_t halves = lay(&ignored, c, s, LAY_HALVES, sizeof(uint16_t), NULL);
+    size_t trained = lay(&ignored, c, s, LAY_TRAINED, sizeof(float), NULL);
+    for (int i = 0; i < TENSORS; i++) chunks = max_size(chunks, model_tensor(c, i).size / CHUNK + 1);
 #define ADD(field, name, count) plan_add(p, name, offsetof(Model, field), count, sizeof *((Model *)0)->field)
-    plan_add(p, "weights", offsetof(Model, w), params, sizeof(float));
+    plan_add(p, "weights", offsetof(Model, w), floats, sizeof(float));
     plan_add(p, "weights in bf16", offsetof(Model, h), halves, sizeof(uint16_t));
     if (s->train) {
         plan_add(p, "gradients", offsetof(Model, g), trained, sizeof(float));
@@ -432,29 +443,6 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     return 0;
 }
 
-// Lays the tensors that `here` asks for one after the other from `at`; the others' pointers become NULL.
-typedef enum { BIND_FLOATS, BIND_TRAINED } Bind;
-static void params_bind(Params *p, const Config *c, const Shape *s, float *at, Bind which) {
-    for (int i = 0; i < TENSORS; i++) {
-        Tensor t = model_tensor(c, i);
-        bool here = t.size && (which == BIND_TRAINED ? t.trained : !is_halved(&t, s));
-        float *x = here ? at : NULL;
-        memcpy((char *)p + t.where, &x, sizeof x);
-        if (here) at += tensor_room(&t);
-    }
-}
-
-static void halves_bind(Halves *h, const Config *c, const Shape *s, uint16_t *at) {
-    for (int i = 0; i < TENSORS; i++) {
-        Tensor t = model_tensor(c, i);
-        if (t.half == NO_HALF) continue;
-        bool here = t.size && is_halved(&t, s);
-        uint16_t *x = here ? at : NULL;
-        memcpy((char *)h + t.half, &x, sizeof x);
-        if (here) at += tensor_room(&t);
-    }
-}
-
 static void rope_table(const Model *m, size_t positions);
 
 void model_bind(Model *m, const Plan *p, void *block) {
@@ -468,12 +456,12 @@ void model_bind(Model *m, const Plan *p, void *block) {
         void *at = (char *)block + p->item[i].offset;
         memcpy((char *)m + p->item[i].where, &at, sizeof at);
     }
-    params_bind(&m->w, &m->cfg, s, m->w.wte, BIND_FLOATS);    // a section's address stands in its first pointer
-    halves_bind(&m->h, &m->cfg, s, m->h.wte);
+    // A section's address stands in its first pointer.
+    lay(&m->w, &m->cfg, s, LAY_FLOATS, sizeof(float), (char *)m->w.wte);
+    lay(&m->h, &m->cfg, s, LAY_HALVES, sizeof(uint16_t), (char *)m->h.wte);
     if (s->train) {
-        params_bind(&m->g, &m->cfg, s, m->g.wte, BIND_TRAINED);
-        params_bind(&m->m1, &m->cfg, s, m->m1.wte, BIND_TRAINED);
-        params_bind(&m->m2, &m->cfg, s, m->m2.wte, BIND_TRAINED);
+        Params *const each[3] = {&m->g, &m->m1, &m->m2};
+        for (int i = 0; i < 3; i++) lay(each[i], &m->cfg, s, LAY_TRAINED, sizeof(float), (char *)each[i]->wte);
         for (int32_t v = 0; m->x.slotof && v < m->cfg.vocab; v++) m->x.slotof[v] = -1;
     }
     if (m->cfg.rope) rope_table(m, T);
@@ -1497,13 +1485,11 @@ static void sift_down(const float *z, int32_t *heap, size_t n, size_t i) {
 // candidates are taken from the likeliest down until there are k of them or their probabilities reach p.
 int32_t model_sample(float *z, size_t V, const Sampling *s, const int32_t *recent, size_t n, int32_t *order,
                      Rng *r) {
-    if (s->repeat_penalty != 1.0f)
-        for (size_t i = 0; i < n; i++) {
-            size_t seen = 0;                      // once for each token, however often it occurs
-            while (recent[seen] != recent[i]) seen++;
-            float *x = &z[recent[i]];
-            if (seen == i) *x = *x > 0.0f ? *x / s->repeat_penalty : *x * s->repeat_penalty;
-        }
+    for (size_t i = 0; i < n; i++) order[recent[i]] = 0;
+    for (size_t i = 0; i < n; i++) {              // once for each token, however often it occurs
+        float *x = &z[recent[i]];
+        if (order[recent[i]]++ == 0) *x = *x > 0.0f ? *x / s->repeat_penalty : *x * s->repeat_penalty;
+    }
     size_t k = s->top_k > 0 ? min_size((size_t)s->top_k, V) : V;
     for (size_t i = 0; i < V; i++) order[i] = (int32_t)i;
     for (size_t i = V / 2; i-- > 0;) sift_down(z, order, V, i);

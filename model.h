@@ -112,6 +112,9 @@ typedef struct {                      // tensor i of a configuration, made by mo
 Tensor model_tensor(const Config *c, int i);
 float *tensor_data(const Params *p, const Tensor *t);
 size_t model_params(const Config *c);            // how many floats all tensors have
+// Points p at all tensors of c, one after the other in block, each at a multiple of 64 bytes. Returns how many floats
+// block must have, SIZE_MAX: more than can be counted; with block NULL it does only that.
+size_t params_bind(Params *p, const Config *c, float *block);
 
 // ---- model.c: memory --------------------------------------------------------------------------------------
 // The caller says how much is computed at once, model_plan says what that needs, the caller gives one block of that
@@ -315,6 +318,7 @@ bool   is_terminal(int descriptor);
 void  *block_alloc(size_t bytes, Err *e);                                 // 64-byte aligned, zeroed; NULL and e if refused
 void   block_free(void *block);
 int    file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e);   // whole; a 0 byte after it; free()
+bool   same_file(const char *a, const char *b);                           // however the two paths are spelt
 // A file that appears whole or not at all: written beside its place, flushed to disk, renamed.
 typedef struct Writer Writer;
 Writer *writer_open(const char *path, Err *e);
@@ -325,7 +329,7 @@ int    writer_close(Writer *w, bool keep, Err *e);                        // kee
 typedef struct Log Log;
 int    log_open(Log **l, const char *path, bool append, Err *e);
 void   log_line(Log *l, const char *format, ...);                         // %s arguments must be JSON already: json_quote
-void   log_close(Log *l);
+int    log_close(Log *l, Err *e);                                         // -1: a line could not be written
 
 typedef struct { uint32_t h[8]; uint64_t n; uint8_t block[64]; } Sha256;  // FIPS 180-4
 void   sha256_init(Sha256 *s);
@@ -357,7 +361,8 @@ char  *json_quote(const char *text, size_t n);                            // as 
 
 // ---- data.c: checkpoint -----------------------------------------------------------------------------------
 typedef enum { DTYPE_F32, DTYPE_BF16, DTYPES } Dtype;
-typedef struct {
+extern const char *const DTYPE_NAME[DTYPES];     // f32, bf16
+typedef struct Checkpoint {
     Config cfg;
     Dtype dtype;
     Tokenizer tok;
@@ -365,12 +370,26 @@ typedef struct {
     char *path;
     void *file, *memory;              // kept open until checkpoint_close; the tokenizer's bytes and index
     uint64_t tensors_at, tensor_sum;  // offset of the first tensor, checksum over them all
+    uint64_t own_sum, base_sum;       // checksum of all before the tensors; an adapter: that of its base
+    struct Checkpoint *base;          // an adapter's base model, opened with it
 } Checkpoint;
-int    checkpoint_open(Checkpoint *k, const char *path, Err *e);          // checks all but the tensors, which stay on disk
-int    checkpoint_read(Checkpoint *k, const Params *w, Err *e);           // the tensors into w as f32; checks their sum
+// Checks all but the tensors, which stay on disk. An adapter, the file of LoRA's matrices alone, needs the path of the
+// model that it was trained on, and has that one's tokenizer; for a whole model base is ignored.
+int    checkpoint_open(Checkpoint *k, const char *path, const char *base, Err *e);
+// The tensors, those of an adapter's base too, into w, or as bf16 into halves where w is NULL; checks their sums.
+int    checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e);
 void   checkpoint_close(Checkpoint *k);
+// The model of an open checkpoint, ready to run: memory for the Shape at *block (block_free), bound to m, with the
+// weights in it, which stay bf16 if they are stored so. If it fails, *block is NULL.
+int    model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e);
 int    checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template, const char *lineage,
                        Dtype dtype, const Params *w, Err *e);
+// c: base's configuration with LoRA's numbers.
+int    adapter_save(const char *path, const Checkpoint *base, const Config *c, const char *template, const char *lineage,
+                    const Params *w, Err *e);
+
+// Copies the tokenizer's arrays into *memory of their own (block_free) and makes its index there.
+int    tokenizer_keep(Tokenizer *t, void **memory, Err *e);
 
 // What a run needs to go on as if it had never stopped; one file with weights and moments, replaced in one rename.
 typedef struct {

@@ -16,13 +16,14 @@
 // ---- options ----------------------------------------------------------------------------------------------
 
 static struct {
-    const char *model, *init, *data, *text, *val, *out, *template, *mask, *too_long, *schedule, *dtype, *log;
-    int64_t epochs, steps, batch, micro, seq, seed, save_every, val_every, threads;
-    double split, lr, warmup, decay, clip, beta2;
-    bool resume, plan, help, version;
+    const char *model, *init, *data, *text, *val, *out, *template, *mask, *too_long, *schedule, *dtype, *log, *lora_on;
+    int64_t lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, threads;
+    double split, lr, warmup, decay, clip, beta2, lora_alpha;
+    bool recompute, resume, plan, help, version;
 } opt = {
     .mask = "prompt", .too_long = "error", .schedule = "cosine", .epochs = 3, .batch = 16, .seed = 1,
     .split = 0.1, .lr = 5e-4, .warmup = 0.05, .decay = 0.1, .clip = 1.0, .beta2 = 0.95,
+    .lora_alpha = 16, .lora_on = "qkv,proj,fc1,fc2",
 };
 
 static Option OPTION[] = {
@@ -56,7 +57,14 @@ static Option OPTION[] = {
     REAL("--beta2", &opt.beta2, 0.5, 0.9999, "X", "AdamW's memory for squared gradients"),
     REAL("--clip", &opt.clip, 0, 1e6, "X", "largest gradient norm; 0: any"),
     INT("--seed", &opt.seed, 0, 1e15, "N", "of order, split and --init"),
+    GROUP("LoRA"),
+    INT("--lora", &opt.lora, 1, 1 << 10, "RANK",
+        "train two small matrices beside each frozen one; --out is then an adapter, a small file for use with "
+        "--base, or with ./convert --merge"),
+    REAL("--lora-alpha", &opt.lora_alpha, 1e-3, 1e4, "X", "strength: what they add is scaled by X / RANK"),
+    TEXT("--lora-on", &opt.lora_on, "LIST", "beside which linear layers"),
     GROUP("Running"),
+    FLAG("--recompute", &opt.recompute, "compute activations again instead of keeping them: less memory, same bits"),
     INT("--micro", &opt.micro, 1, 65536, "N",
         "rows computed at once; otherwise what fits 1 GiB; changes no bit"),
     INT("--threads", &opt.threads, 1, 1024, "N", "otherwise all cores; changes no bit"),
@@ -79,6 +87,12 @@ static void help(void) {
     options_print(OPTION, OPTIONS);
 }
 
+static bool given(const char *name) {
+    int i = 0;
+    while (!OPTION[i].name || strcmp(OPTION[i].name, name)) i++;
+    return OPTION[i].given;
+}
+
 // The index of word in list, or -1 with a message: "--mask: 'x', want prompt or none"
 static int choice(const char *option, const char *word, const char *const *list, int n, Err *e) {
     char want[128] = "";
@@ -94,7 +108,8 @@ static int choice(const char *option, const char *word, const char *const *list,
 
 typedef struct {
     Checkpoint base;                  // --model; or, with --init, config and tokenizer made here
-    void *tokenizer_memory, *tokenizer_index;
+    Config cfg;                       // base's, and --lora
+    void *tokenizer;                  // memory of the one made here
     const char *template;
     Rows rows, val_rows;
     Examples all, val_all, train, val;     // train and val are views of all, or of all and val_all
@@ -267,7 +282,8 @@ static int train(Run *r, Err *e) {
         if (save_state(r, step, best, best_step, e)) return -1;
         return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\nhint: the same command with --resume goes on", step, r->steps, r->state_path);
     }
-    if (checkpoint_save(opt.out, &r->m.cfg, &r->base.tok, r->template, r->lineage, r->dtype, &r->m.w, e))
+    if (opt.lora ? adapter_save(opt.out, &r->base, &r->m.cfg, r->template, r->lineage, &r->m.w, e)
+                 : checkpoint_save(opt.out, &r->m.cfg, &r->base.tok, r->template, r->lineage, r->dtype, &r->m.w, e))
         return -1;
     remove(r->state_path);
     char took[32];
@@ -317,6 +333,7 @@ static int parse_init(const char *sizes, Config *c, Err *e) {
 static int learn_tokenizer(Run *r, Err *e) {
     int rc = -1;
     uint8_t *all = NULL;
+    void *memory = NULL;              // 40 bytes for each of the text: not kept
     size_t total = 0;
     for (int i = 0; i < r->texts; i++) {
         uint8_t *data = NULL;
@@ -334,26 +351,17 @@ static int learn_tokenizer(Run *r, Err *e) {
     }
     uint32_t vocab = (uint32_t)r->base.cfg.vocab;
     Fault f;
-    r->tokenizer_memory = block_alloc(tokenizer_train_size(total, vocab), e);
-    if (!r->tokenizer_memory) goto out;
+    Tokenizer *t = &r->base.tok;
+    if (!(memory = block_alloc(tokenizer_train_size(total, vocab), e))) goto out;
     fprintf(stderr, "learning a tokenizer of %" PRIu32 " tokens from %.1f MB of text\n", vocab,
             (double)total / 1e6);
-    if (tokenizer_train(&r->base.tok, all, total, vocab, r->tokenizer_memory, &f)) {
-        err_fault(e, "--init", &f);
-        goto out;
-    }
-    if (r->base.tok.vocab < vocab) {
-        err_set(e,
-                "--init: vocab = %" PRIu32 ", but the text has pairs for only %" PRIu32
-                "\nhint: vocab=%" PRIu32,
-                vocab, r->base.tok.vocab, r->base.tok.vocab);
-        goto out;
-    }
-    r->tokenizer_index = block_alloc(tokenizer_index_size(r->base.tok.vocab, r->base.tok.merges), e);
-    if (!r->tokenizer_index) goto out;
-    if (tokenizer_index(&r->base.tok, r->tokenizer_index, &f)) { err_fault(e, "--init", &f); goto out; }
-    rc = 0;
+    if (tokenizer_train(t, all, total, vocab, memory, &f)) err_fault(e, "--init", &f);
+    else if (t->vocab < vocab)
+        err_set(e, "--init: vocab = %" PRIu32 ", but the text has pairs for only %" PRIu32 "\nhint: vocab=%" PRIu32,
+                vocab, t->vocab, t->vocab);
+    else rc = tokenizer_keep(t, &r->tokenizer, e);
 out:
+    block_free(memory);
     free(all);
     return rc;
 }
@@ -427,7 +435,9 @@ static int describe(Run *r, Err *e) {
         opt.mask, opt.too_long, opt.seq, opt.val ? 0.0 : opt.split, r->steps, opt.batch, opt.lr, opt.schedule,
         opt.warmup);
     SAY(" weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2, opt.clip,
-        opt.seed, r->dtype == DTYPE_BF16 ? "bf16" : "f32");
+        opt.seed, DTYPE_NAME[r->dtype]);
+    if (opt.lora)
+        SAY("lora rank=%" PRId64 " alpha=%.9g on=%s\n", opt.lora, opt.lora_alpha, opt.lora_on);
 #undef SAY
     Sha256 s;
     sha256_init(&s);
@@ -440,14 +450,14 @@ static int describe(Run *r, Err *e) {
 // The plan for `micro` rows at once; 0 asks for the largest that stays within 1 GiB more than a single row
 static int plan_memory(Run *r, Err *e) {
     Shape s = {1, r->longest - 1, (size_t)opt.batch * (r->longest - 1),
-               0, true, false, false, opt.threads ? (int)opt.threads : cores()};
+               0, true, opt.lora && r->base.dtype == DTYPE_BF16, opt.recompute, opt.threads ? (int)opt.threads : cores()};
     Fault f;
-    if (model_plan(&r->plan, &r->base.cfg, &s, &f)) return err_fault(e, "memory plan", &f);
+    if (model_plan(&r->plan, &r->cfg, &s, &f)) return err_fault(e, "memory plan", &f);
     size_t single = r->plan.bytes, rows = (size_t)(opt.micro ? opt.micro : opt.batch);
     if (rows > (size_t)opt.batch) rows = (size_t)opt.batch;
     for (;; rows = (rows + 1) / 2) {
         s.rows = rows;
-        if (model_plan(&r->plan, &r->base.cfg, &s, &f)) return err_fault(e, "memory plan", &f);
+        if (model_plan(&r->plan, &r->cfg, &s, &f)) return err_fault(e, "memory plan", &f);
         if (opt.micro || rows == 1 || r->plan.bytes - single <= (size_t)1 << 30) break;
     }
     r->micro = rows;
@@ -463,15 +473,37 @@ static void print_plan(const Plan *p) {
            p->shape.threads);
 }
 
+// --lora-on: the bits of Config.lora_on
+static int parse_lora(Config *c, Err *e) {
+    static const char *const layers[] = {"qkv", "proj", "fc1", "fc2"};
+    c->lora_rank = (int32_t)opt.lora;
+    c->lora_alpha = (float)opt.lora_alpha;
+    for (const char *p = opt.lora_on; *p; p += strspn(p, ",")) {
+        char name[8];
+        size_t n = strcspn(p, ",");
+        snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : 7, p);
+        int k = choice("--lora-on", name, layers, 4, e);
+        if (k < 0) return -1;
+        c->lora_on |= 1u << k;
+        p += n;
+    }
+    return c->lora_on ? 0 : err_set(e, "--lora-on: names no layer");
+}
+
 static int check_options(Run *r, Err *e) {
     static const char *const masks[] = {"prompt", "none"}, *const longs[] = {"error", "drop", "cut"};
-    static const char *const schedules[] = {"cosine", "linear", "constant"}, *const dtypes[] = {"f32",
-                                                                                                "bf16"};
+    static const char *const schedules[] = {"cosine", "linear", "constant"};
     if (!opt.model == !opt.init)
         return err_set(e, "want either --model FILE or --init SIZES\nhint: ./train --help");
     if (!opt.data == !opt.text)
         return err_set(e, "want either --data FILE or --text FILE\nhint: ./train --help");
     if (opt.init && !opt.text) return err_set(e, "--init needs --text, from which the tokenizer is learned");
+    if (given("--steps") && given("--epochs"))
+        return err_set(e, "--steps and --epochs both say how long to train: want one of them");
+    if (opt.lora && (opt.init || opt.dtype))
+        return err_set(e, "--lora trains beside a --model, and adapters are stored as f32: not with --init or --dtype");
+    if (!opt.lora && (given("--lora-alpha") || given("--lora-on")))
+        return err_set(e, "--lora-alpha and --lora-on need --lora RANK");
     if (!opt.out && !opt.plan) return err_set(e, "want --out FILE, the checkpoint to write");
     int k = 0;
     if (choice("--mask", opt.mask, masks, 2, e) < 0 ||
@@ -480,7 +512,7 @@ static int check_options(Run *r, Err *e) {
     r->too_long = (TooLong)k;
     if ((k = choice("--schedule", opt.schedule, schedules, 3, e)) < 0) return -1;
     r->schedule = (Schedule)k;
-    if (opt.dtype && (k = choice("--dtype", opt.dtype, dtypes, 2, e)) < 0) return -1;
+    if (opt.dtype && (k = choice("--dtype", opt.dtype, DTYPE_NAME, DTYPES, e)) < 0) return -1;
     r->dtype = (Dtype)(opt.dtype ? k : 0);
     if (opt.out &&
         snprintf(r->state_path, sizeof r->state_path, "%s.state", opt.out) >= (int)sizeof r->state_path)
@@ -489,28 +521,29 @@ static int check_options(Run *r, Err *e) {
     return 0;
 }
 
-// What is written must not be what is read: a slip of the keyboard would cost the user's data.
+// What is written must not be what is read, or written otherwise: a slip of the keyboard would cost the user's data.
 static int check_outputs(const Run *r, Err *e) {
-    const char *written[2] = {opt.out, opt.log}, *read[3] = {opt.data, opt.val, opt.model};
-    for (int w = 0; w < 2; w++) {
-        if (!written[w]) continue;
-        for (int i = 0; i < r->texts + 3; i++) {
-            const char *path = i < 3 ? read[i] : r->text[i - 3];
-            if (path && !strcmp(path, written[w]))
-                return err_set(e, "%s: is read by this run, want another file for %s", path, w ? "--log" : "--out");
+    const char *path[] = {opt.data, opt.val, opt.model, opt.out, opt.out ? r->state_path : NULL, opt.log};
+    for (int w = 3; w < 6; w++)                   // the last three are written
+        for (int i = 0; path[w] && i < w + r->texts; i++) {
+            const char *other = i < w ? path[i] : r->text[i - w];
+            if (other && same_file(path[w], other))
+                return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
+                               w == 5 ? "--log" : "--out");
         }
-    }
     return 0;
 }
 
 static int setup(Run *r, Err *e) {
     if (check_options(r, e) || check_outputs(r, e)) return -1;
     if (opt.model) {
-        if (checkpoint_open(&r->base, opt.model, e)) return -1;
+        if (checkpoint_open(&r->base, opt.model, NULL, e)) return -1;
         if (!opt.dtype) r->dtype = r->base.dtype;
         if (r->base.tok.kind == TOK_NONE)
             return err_set(e, "%s: has no tokenizer, want one to turn text into tokens", opt.model);
     } else if (parse_init(opt.init, &r->base.cfg, e) || learn_tokenizer(r, e)) return -1;
+    r->cfg = r->base.cfg;
+    if (opt.lora && parse_lora(&r->cfg, e)) return -1;
     if (opt.template && !template_named(opt.template))
         return err_set(e, "--template: '%s', want alpaca, chatml, plain or none", opt.template);
     bool inherits = !opt.template && r->base.template && *r->base.template;
@@ -532,17 +565,20 @@ static int setup(Run *r, Err *e) {
     if (!r->pick || !r->order) return err_set(e, "no memory for the order of %zu rows", r->train.n);
     if (batch_alloc(&r->batch, r->micro, r->longest - 1, e)) return -1;
     model_bind(&r->m, &r->plan, r->block);
-    if (opt.init) model_init(&r->m, (uint64_t)opt.seed);
-    else if (checkpoint_read(&r->base, &r->m.w, e)) return -1;
+    if (opt.init || opt.lora) model_init(&r->m, (uint64_t)opt.seed);
+    if (opt.model && checkpoint_read(&r->base, &r->m.w, &r->m.h, e)) return -1;
     fprintf(stderr,
-            "%.2f million parameters, %.0f MiB of memory, %zu rows at once, %d threads, %" PRId64 " steps\n",
-            (double)model_params(&r->m.cfg) / 1e6, (double)r->plan.bytes / 1048576.0, r->micro,
+            "%.2f million parameters, %.2f of them trained, %.0f MiB of memory, %zu rows at once, %d threads, %" PRId64
+            " steps\n",
+            (double)model_params(&r->cfg) / 1e6,
+            (double)(model_params(&r->cfg) - (opt.lora ? model_params(&r->base.cfg) : 0)) / 1e6, (double)r->plan.bytes / 1048576.0, r->micro,
             r->plan.shape.threads, r->steps);
     return opt.log ? log_open(&r->log, opt.log, opt.resume, e) : 0;
 }
 
 static void release(Run *r) {
-    log_close(r->log);
+    Err e;
+    if (log_close(r->log, &e)) fprintf(stderr, "train: warning: %s; the log is incomplete\n", e.msg);
     batch_free(&r->batch);
     free(r->pick);
     free(r->order);
@@ -552,8 +588,7 @@ static void release(Run *r) {
     examples_free(&r->val_all);
     rows_free(&r->rows);
     rows_free(&r->val_rows);
-    block_free(r->tokenizer_memory);
-    block_free(r->tokenizer_index);
+    block_free(r->tokenizer);
     checkpoint_close(&r->base);
 }
 

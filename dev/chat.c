@@ -150,14 +150,14 @@ static int answer(Chat *c, const char *text, Err *e) {
 static int chat_open(Chat *c, const char *path, int threads, Err *e) {
     Fault f;
     Plan plan;
-    if (checkpoint_open(&c->k, path, e)) return -1;
+    if (checkpoint_open(&c->k, path, NULL, e)) return -1;
     if (c->k.tok.kind == TOK_NONE) return err_set(e, "%s: the checkpoint has no tokenizer", path);
     size_t P = (size_t)c->k.cfg.context, V = c->k.tok.vocab;
     Shape shape = {.rows = 1, .seq = P < CHUNK ? P : CHUNK, .cached = P, .threads = threads};
     if (model_plan(&plan, &c->k.cfg, &shape, &f)) return err_fault(e, path, &f);
     if (!(c->block = block_alloc(plan.bytes, e))) return -1;
     model_bind(&c->m, &plan, c->block);
-    if (checkpoint_read(&c->k, &c->m.w, e)) return -1;
+    if (checkpoint_read(&c->k, &c->m.w, NULL, e)) return -1;
     if (!(c->memory = block_alloc((P + V) * sizeof(int32_t) + V * sizeof(float), e))) return -1;
     c->tok = c->memory;
     c->order = c->tok + P;

@@ -687,7 +687,6 @@ static int convert(Import *m, const char *in, const char *out, const char *token
 }
 
 // ---- --info -----------------------------------------------------------------------------------------------
-static const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
 
 // Text from a file, indented, at 80 columns. Lines are broken at spaces; control characters, which a terminal
 // might obey, are shown as '?'.
@@ -739,7 +738,7 @@ static int info(const char *path, Err *e) {
     static const char *const KIND[] = {"none", "GPT-2 byte-level BPE", "scored BPE with byte fallback"};
     Checkpoint k;
     char hex[65];
-    if (checkpoint_open(&k, path, e)) return -1;
+    if (checkpoint_open(&k, path, NULL, e)) return -1;
     int rc = sha256_file(path, hex, e);
     size_t params = model_params(&k.cfg);
     if (!rc) {
@@ -782,9 +781,9 @@ static int diff(const char *path_a, const char *path_b, Err *e) {
     Params wa, wb;
     float *block_a = NULL, *block_b = NULL;
     int rc = -1, tensors = 0, equal = 0;
-    if (checkpoint_open(&a, path_a, e) || checkpoint_open(&b, path_b, e)) goto out;
-    if (!(block_a = weights_alloc(&wa, &a.cfg, e)) || checkpoint_read(&a, &wa, e)) goto out;
-    if (!(block_b = weights_alloc(&wb, &b.cfg, e)) || checkpoint_read(&b, &wb, e)) goto out;
+    if (checkpoint_open(&a, path_a, NULL, e) || checkpoint_open(&b, path_b, NULL, e)) goto out;
+    if (!(block_a = weights_alloc(&wa, &a.cfg, e)) || checkpoint_read(&a, &wa, NULL, e)) goto out;
+    if (!(block_b = weights_alloc(&wb, &b.cfg, e)) || checkpoint_read(&b, &wb, NULL, e)) goto out;
     printf("%-6s %12s  %-12s  %s\n", "tensor", "floats", "|a-b|/|b|", "max |a-b|");
     for (int i = 0; i < TENSORS; i++) {
         Tensor ta = model_tensor(&a.cfg, i), tb = model_tensor(&b.cfg, i);

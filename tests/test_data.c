@@ -286,15 +286,15 @@ START_TEST(logs_are_appended_line_by_line) {
     ck_assert_int_eq(log_open(&l, path, false, &err), 0);
     log_line(l, "{\"step\": %d}", 1);
     file_is(path, "{\"step\": 1}\n");
-    log_close(l);
+    ck_assert_int_eq(log_close(l, &err), 0);
     ck_assert_int_eq(log_open(&l, path, true, &err), 0);
     log_line(l, "%s", q);
-    log_close(l);
+    ck_assert_int_eq(log_close(l, &err), 0);
     file_is(path, "{\"step\": 1}\n\"a\\\"\\\\\\u000a\\ufffd\xc3\xa9\"\n");
     ck_assert_int_eq(log_open(&l, "/nowhere/log", false, &err), -1);
     must_say("/nowhere/log: cannot open");
     log_line(NULL, "swallowed");
-    log_close(NULL);
+    ck_assert_int_eq(log_close(NULL, &err), 0);
     free(q);
 } END_TEST
 
@@ -493,7 +493,7 @@ static const Config CONFIG = {.vocab = TOKENS + 1, .context = 8, .layers = 2, .h
 static void make_model(void) {
     Plan plan;
     Fault f;
-    Shape s = {1, 8, 8, 0, true, 1};
+    Shape s = {.rows = 1, .seq = 8, .step_tokens = 8, .train = true, .threads = 1};
     make_tokenizer();
     ck_assert_int_eq(model_plan(&plan, &CONFIG, &s, &f), 0);
     block = block_alloc(plan.bytes, &err);
@@ -516,11 +516,11 @@ static int save(const char *name, Dtype d) {
 // Opens and reads; the weights go to model.m1, so that model.w stays as it was saved.
 static int load(const char *name) {
     Checkpoint k;
-    if (checkpoint_open(&k, name, &err)) {
+    if (checkpoint_open(&k, name, NULL, &err)) {
         ck_assert(!k.memory && !k.file && !k.path);
         return -1;
     }
-    int rc = checkpoint_read(&k, &model.m1, &err);
+    int rc = checkpoint_read(&k, &model.m1, NULL, &err);
     checkpoint_close(&k);
     return rc;
 }
@@ -532,7 +532,7 @@ START_TEST(checkpoint_round_trip) {
         make_model();
         ck_assert_msg(save(path, (Dtype)d) == 0, "%s", err.msg);
         ck_assert_int_eq(files_in_folder(false), 1 + d);                // of the first time, `other` is there
-        ck_assert_msg(checkpoint_open(&k, path, &err) == 0, "%s", err.msg);
+        ck_assert_msg(checkpoint_open(&k, path, NULL, &err) == 0, "%s", err.msg);
         ck_assert_mem_eq(&k.cfg, &CONFIG, sizeof CONFIG);
         ck_assert_int_eq(k.dtype, d);
         ck_assert_str_eq(k.template, "{input}{target}{output}{eot}");
@@ -546,8 +546,8 @@ START_TEST(checkpoint_round_trip) {
         ck_assert_uint_le(tokenizer_encode_size(8), sizeof scratch);
         ck_assert_uint_eq(tokenizer_encode(&k.tok, (const uint8_t *)"hell\xff a", 7, false, ids, scratch), 4);
         ck_assert(ids[0] == HE && ids[1] == LL && ids[2] == 255 && ids[3] == SPACE_A);
-        ck_assert_int_eq(checkpoint_read(&k, &model.m1, &err), 0);
-        ck_assert_int_eq(checkpoint_read(&k, &model.m2, &err), 0);         // any number of times
+        ck_assert_int_eq(checkpoint_read(&k, &model.m1, NULL, &err), 0);
+        ck_assert_int_eq(checkpoint_read(&k, &model.m2, NULL, &err), 0);         // any number of times
         ck_assert_int_eq(checkpoint_save(other, &k.cfg, &k.tok, k.template, k.lineage, k.dtype, &model.m1,
                                          &err), 0);
         uint8_t *a = slurp(path, &n), *b = slurp(other, &m);
@@ -566,7 +566,7 @@ START_TEST(a_model_without_tokenizer) {
     Tokenizer none = {.kind = TOK_NONE, .eot = -1, .bos = -1};
     make_model();
     ck_assert_int_eq(checkpoint_save(path, &CONFIG, &none, "", "", DTYPE_F32, &model.w, &err), 0);
-    ck_assert_msg(checkpoint_open(&k, path, &err) == 0, "%s", err.msg);
+    ck_assert_msg(checkpoint_open(&k, path, NULL, &err) == 0, "%s", err.msg);
     ck_assert(k.tok.kind == TOK_NONE && k.tok.vocab == 0 && !*k.template && !*k.lineage);
     checkpoint_close(&k);
     block_free(block);
@@ -728,17 +728,17 @@ START_TEST(hostile_fields_are_refused) {
 
 START_TEST(what_is_no_checkpoint) {
     Checkpoint k;
-    ck_assert_int_eq(checkpoint_open(&k, "/nowhere", &err), -1);
+    ck_assert_int_eq(checkpoint_open(&k, "/nowhere", NULL, &err), -1);
     must_say("/nowhere: cannot open");
-    ck_assert_int_eq(checkpoint_open(&k, folder, &err), -1);
+    ck_assert_int_eq(checkpoint_open(&k, folder, NULL, &err), -1);
     must_say("is a folder");
-    ck_assert_int_eq(checkpoint_open(&k, "/dev/zero", &err), -1);
+    ck_assert_int_eq(checkpoint_open(&k, "/dev/zero", NULL, &err), -1);
     must_say("is a device");
     ck_assert_int_eq(mkfifo(path, 0600), 0);                               // must not wait for a writer
-    ck_assert_int_eq(checkpoint_open(&k, path, &err), -1);
+    ck_assert_int_eq(checkpoint_open(&k, path, NULL, &err), -1);
     must_say("pipe");
     write_text(other, "short");
-    ck_assert_int_eq(checkpoint_open(&k, other, &err), -1);
+    ck_assert_int_eq(checkpoint_open(&k, other, NULL, &err), -1);
     must_say("ends too early");
 } END_TEST
 
