@@ -295,54 +295,19 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e)
     return -1;
 }
 
-// The path of a file's folder, to be freed; NULL: no memory. What stands behind it in path, less its last dot, is the name.
-static char *folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    int n = slash ? (int)(slash - path) + 1 : 0;
-    char *folder = malloc((size_t)n + 2);
-    if (folder) sprintf(folder, "%.*s.", n, path);
-    return folder;
-}
-
-static bool same_inode(const char *a, const char *b) {
-    struct stat s, t;
-    return !stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
-}
-
-// Files that are not there yet are compared by folder and name.
 bool same_file(const char *a, const char *b) {
-    char *f = folder_of(a), *g = folder_of(b);
-    bool same = same_inode(a, b) || (f && g && same_inode(f, g) && !strcmp(a + strlen(f) - 1, b + strlen(g) - 1));
-    free(f), free(g);
-    return same;
+    struct stat s, t;
+    return !strcmp(a, b) || (!stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino);
 }
 
 // ---- files: writing ---------------------------------------------------------------------------------------
+enum { PATH_BYTES = 4096 };           // Linux's own limit
 struct Writer {
     FILE *file;
-    char *path, *temp;                // where the file shall be, and where it grows until it is complete
     int error;                        // errno of the first failure
+    char path[PATH_BYTES];            // where the file shall be,
+    char temp[PATH_BYTES + 48];       // and where it grows until it is complete
 };
-static void writer_free(Writer *w) {
-    if (w) free(w->path), free(w->temp);
-    free(w);
-}
-
-// Creates w->temp beside w->path, under a name that is free: a run that was killed may have left one behind.
-static int writer_temp(Writer *w, mode_t mode, Err *e) {
-    size_t room = strlen(w->path) + 48;
-    int fd = -1;
-    if (!(w->temp = malloc(room))) return err_memory(e, room);
-    for (int i = 0; fd < 0 && i < 100; i++) {
-        snprintf(w->temp, room, "%s.tmp%ld.%d", w->path, (long)getpid(), i);
-        fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL, mode);
-        if (fd < 0 && errno != EEXIST) break;
-    }
-    if (fd >= 0 && (w->file = fdopen(fd, "wb"))) return 0;
-    err_errno(e, w->temp, "create");
-    if (fd >= 0 && close(fd) == 0) unlink(w->temp);
-    return -1;
-}
 
 // A write beyond ulimit -f shall fail like any other, and not kill.
 static void size_signal_off(void) {
@@ -351,16 +316,32 @@ static void size_signal_off(void) {
 #endif
 }
 
+// Creates w->temp beside w->path, under a name that is free: a run that was killed may have left one behind.
+static FILE *writer_temp(Writer *w, mode_t mode) {
+    int fd = -1, i = 0;
+    do {
+        snprintf(w->temp, sizeof w->temp, "%s.tmp%ld.%d", w->path, (long)getpid(), i);
+        fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL, mode);
+    } while (fd < 0 && errno == EEXIST && ++i < 100);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (fd >= 0 && !f && close(fd) == 0) unlink(w->temp);
+    return f;
+}
+
 // A link is followed: its target is replaced, not the link. The successor has the rights that the file had.
 Writer *writer_open(const char *path, Err *e) {
     struct stat st;
     bool there = stat(path, &st) == 0;
     size_signal_off();
     if (there && !S_ISREG(st.st_mode)) { err_special(e, path, &st); return NULL; }
+    char *real = there ? realpath(path, NULL) : strdup(path);
     Writer *w = calloc(1, sizeof *w);
-    if (!w || !(w->path = there ? realpath(path, NULL) : strdup(path))) err_errno(e, path, "open");
-    else if (writer_temp(w, there ? st.st_mode & 0777 : 0666, e) == 0) return w;
-    writer_free(w);
+    if (!w || !real) err_memory(e, sizeof *w);
+    else if (snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES) err_set(e, "%.99s...: too long a path", path);
+    else if (!(w->file = writer_temp(w, there ? st.st_mode & 0777 : 0666))) err_errno(e, w->temp, "create");
+    free(real);
+    if (w && w->file) return w;
+    free(w);
     return NULL;
 }
 
@@ -370,18 +351,11 @@ int writer_put(Writer *w, const void *data, size_t n, Err *e) {
     return err_errno(e, w->path, "write");
 }
 
-// What comes next overwrites the file from its start.
-static int writer_rewind(Writer *w, Err *e) {
-    if (fseeko(w->file, 0, SEEK_SET) == 0) return 0;
-    w->error = errno;
-    return err_errno(e, w->path, "write");
-}
-
 // The new name is safe once the folder is on disk too. Not every file system can do that, so no error counts.
-static void folder_sync(const char *path) {
-    char *folder = folder_of(path);
-    int fd = folder ? open(folder, O_RDONLY) : -1;
-    free(folder);
+static void folder_sync(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash) *slash = 0;
+    int fd = open(!slash ? "." : slash == path ? "/" : path, O_RDONLY);
     if (fd < 0) return;
     fsync(fd);
     close(fd);
@@ -395,7 +369,7 @@ int writer_close(Writer *w, bool keep, Err *e) {
     int rc = keep && w->error ? err_set(e, "%s: cannot write: %s", w->path, strerror(w->error)) : 0;
     if (!keep || rc) unlink(w->temp);
     else folder_sync(w->path);
-    writer_free(w);
+    free(w);
     return rc;
 }
 
@@ -696,26 +670,16 @@ static int json_value(Parser *s, int depth) {
     return json_number(s);
 }
 
-// No text has more values: each but the first follows one of [ { , : or, in JSON Lines, the end of a line.
-static size_t json_count(const uint8_t *p, size_t n) {
-    size_t nodes = 1;
-    bool inside = false;              // a string
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] == '"') inside = !inside;
-        else if (inside && p[i] == '\\') i++;
-        else if (!inside && p[i] && strchr("[{,:\n", p[i])) nodes++;
-    }
-    return nodes;
-}
-
 // lines: any number of values, each begun on a new line; otherwise exactly one.
 static int json_read(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, bool lines,
                      Err *e) {
     Parser s = {j, where, data, data + n, data, line, NULL, e};
+    size_t nodes = 1;                 // there are no more: each but the first follows one of these characters
     int rc = 0;
     memset(j, 0, sizeof *j);
     if (want(where, "bytes of JSON", (int64_t)n, 0, INT32_MAX, e)) return -1;
-    j->node = calloc(json_count(data, n), sizeof *j->node);
+    for (size_t i = 0; i < n; i++) nodes += data[i] && strchr("[{,:\n", data[i]);
+    j->node = calloc(nodes, sizeof *j->node);
     j->text = s.text = malloc(n + 1); // decoding never lengthens: a 0 byte replaces a quote or a bracket
     if (!j->node || !j->text) rc = err_memory(e, n);
     if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
@@ -910,7 +874,8 @@ static int sets_save(const char *path, uint8_t *header, size_t n, size_t sums, s
     for (int i = 0; i < sets && rc == 0; i++) rc = params_move(&f, c, set[i], d, e);
     put64(header + sums, sum_end(&f.sum));
     put64(header + own, sum_own(header, n, own));
-    if (rc == 0) rc = writer_rewind(f.out, e) ? -1 : writer_put(f.out, header, n, e);
+    if (rc == 0 && fseeko(f.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
+    if (rc == 0) rc = writer_put(f.out, header, n, e);
     return writer_close(f.out, rc == 0, e) ? -1 : rc;
 }
 
