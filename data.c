@@ -220,8 +220,25 @@ static uint64_t get64(const uint8_t *p) { return get32(p) | (uint64_t)get32(p + 
 static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8); }
 static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
 static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
-static uint32_t float_bits(float f)    { uint32_t u; memcpy(&u, &f, sizeof u); return u; }
-static float    bits_float(uint32_t u) { float f;    memcpy(&f, &u, sizeof f); return f; }
+
+// Words of 4 bytes, then words of 8, from and to memory.
+static void words_put(uint8_t *p, const void *from, size_t fours, size_t eights) {
+    const uint8_t *at = from;
+    for (uint32_t v; fours > 0; fours--, p += 4, at += 4) {
+        memcpy(&v, at, sizeof v);
+        put32(p, v);
+    }
+    for (uint64_t v; eights > 0; eights--, p += 8, at += 8) {
+        memcpy(&v, at, sizeof v);
+        put64(p, v);
+    }
+}
+
+static void words_get(void *to, const uint8_t *p, size_t fours, size_t eights) {
+    uint8_t *at = to;
+    for (; fours > 0; fours--, p += 4, at += 4) memcpy(at, &(uint32_t){get32(p)}, 4);
+    for (; eights > 0; eights--, p += 8, at += 8) memcpy(at, &(uint64_t){get64(p)}, 8);
+}
 
 static bool all_zero(const uint8_t *p, size_t n) {
     while (n > 0 && p[n - 1] == 0) n--;
@@ -743,21 +760,6 @@ const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
 
 static uint64_t aligned(uint64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
 
-// Words of 4 bytes, then words of 8, from and to memory.
-static void words_put(uint8_t *p, const void *from, size_t fours, size_t eights) {
-    const uint8_t *at = from;
-    uint32_t four;
-    uint64_t eight;
-    for (; fours > 0; fours--, p += 4, at += 4) put32(p, *(uint32_t *)memcpy(&four, at, 4));
-    for (; eights > 0; eights--, p += 8, at += 8) put64(p, *(uint64_t *)memcpy(&eight, at, 8));
-}
-
-static void words_get(void *to, const uint8_t *p, size_t fours, size_t eights) {
-    uint8_t *at = to;
-    for (; fours > 0; fours--, p += 4, at += 4) memcpy(at, &(uint32_t){get32(p)}, 4);
-    for (; eights > 0; eights--, p += 8, at += 8) memcpy(at, &(uint64_t){get64(p)}, 8);
-}
-
 // A checksum against accidents. Lane i takes the words i, i+4, i+8, ... of 8 bytes. A step is a bijection of
 // the lane for a given word and of the word for a given lane: no change within one word goes unseen.
 enum { LANES = 4 };
@@ -792,7 +794,8 @@ static uint64_t sum_own(uint8_t *p, size_t n, size_t place) {
 
 // bfloat16 is the upper half of a float: to nearest, ties to even. NaN stays NaN though its upper bits be 0.
 static uint32_t bf16_round(float f) {
-    uint32_t u = float_bits(f);
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
     return (u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
 }
 
@@ -805,7 +808,7 @@ static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
 
 static void numbers_get(float *x, const uint8_t *p, size_t n, Dtype d) {
     if (d == DTYPE_F32) words_get(x, p, n, 0);
-    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) x[i] = bits_float(get16(p + 2 * i) << 16);
+    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) memcpy(&x[i], &(uint32_t){get16(p + 2 * i) << 16}, 4);
 }
 
 // Bytes of all tensors on disk, if this machine can address them in memory: model_tensor's sizes never wrap.
@@ -936,15 +939,18 @@ static int header_check(const Header *h, const uint8_t *head, uint64_t file_byte
         want(path, "add_space", h->add_space, 0, 1, e) ||
         tensors_bytes(&weights, &h->cfg, (Dtype)h->dtype, path, e))
         return -1;
-    int64_t least[WEIGHTS] = {(int64_t)tokenizer_fixed((uint64_t)h->vocab, (uint64_t)h->merges), 1, 1};
+    uint64_t least[WEIGHTS] = {tokenizer_fixed((uint64_t)h->vocab, (uint64_t)h->merges), 1, 1};
     for (int i = 0; i < WEIGHTS; i++)
-        if (want(path, SECTION_NAME[i], (int64_t)h->section[i].bytes, least[i], META_MAX, e)) return -1;
-    int64_t end = (int64_t)header_complete(&good, weights);
-    for (size_t i = 0; i < sizeof good; i += 4)
-        if (memcmp((const char *)h + i, (const char *)&good + i, 4))
-            return err_set(e, "%s: byte %zu of the header contradicts the sizes before it", path, MAGIC + i);
-    return want(path, "offset of the tensors", (int64_t)good.section[WEIGHTS].at, HEADER, META_MAX, e) ||
-           want(path, "bytes in the file", (int64_t)file_bytes, end, end, e) ? -1 : 0;
+        if (h->section[i].bytes < least[i] || h->section[i].bytes > META_MAX)
+            return err_set(e, "%s: the %s has %" PRIu64 " bytes, want %" PRIu64 "..%d", path, SECTION_NAME[i],
+                           h->section[i].bytes, least[i], META_MAX);
+    uint64_t end = header_complete(&good, weights);
+    for (size_t i = 0; i < sizeof good; i++)
+        if (((const uint8_t *)h)[i] != ((const uint8_t *)&good)[i])
+            return err_set(e, "%s: byte %zu does not follow from the sizes in the header", path, MAGIC + i);
+    if (want(path, "offset of the tensors", (int64_t)h->section[WEIGHTS].at, HEADER, META_MAX, e)) return -1;
+    return file_bytes == end ? 0 : err_set(e, "%s: %" PRIu64 " bytes in the file, want %" PRIu64
+                                           "\nhint: was it cut short?", path, file_bytes, end);
 }
 
 static uint64_t tokenizer_bytes(const Tokenizer *t) {
