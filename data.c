@@ -220,8 +220,25 @@ static uint64_t get64(const uint8_t *p) { return get32(p) | (uint64_t)get32(p + 
 static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8); }
 static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
 static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
-static uint32_t float_bits(float f)    { uint32_t u; memcpy(&u, &f, sizeof u); return u; }
-static float    bits_float(uint32_t u) { float f;    memcpy(&f, &u, sizeof f); return f; }
+
+// Words of 4 bytes, then words of 8, from and to memory.
+static void words_put(uint8_t *p, const void *from, size_t fours, size_t eights) {
+    const uint8_t *at = from;
+    for (uint32_t v; fours > 0; fours--, p += 4, at += 4) {
+        memcpy(&v, at, sizeof v);
+        put32(p, v);
+    }
+    for (uint64_t v; eights > 0; eights--, p += 8, at += 8) {
+        memcpy(&v, at, sizeof v);
+        put64(p, v);
+    }
+}
+
+static void words_get(void *to, const uint8_t *p, size_t fours, size_t eights) {
+    uint8_t *at = to;
+    for (; fours > 0; fours--, p += 4, at += 4) memcpy(at, &(uint32_t){get32(p)}, 4);
+    for (; eights > 0; eights--, p += 8, at += 8) memcpy(at, &(uint64_t){get64(p)}, 8);
+}
 
 static bool all_zero(const uint8_t *p, size_t n) {
     while (n > 0 && p[n - 1] == 0) n--;
@@ -295,54 +312,19 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e)
     return -1;
 }
 
-// The path of a file's folder, to be freed; NULL: no memory. What stands behind it in path, less its last dot, is the name.
-static char *folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    int n = slash ? (int)(slash - path) + 1 : 0;
-    char *folder = malloc((size_t)n + 2);
-    if (folder) sprintf(folder, "%.*s.", n, path);
-    return folder;
-}
-
-static bool same_inode(const char *a, const char *b) {
-    struct stat s, t;
-    return !stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
-}
-
-// Files that are not there yet are compared by folder and name.
 bool same_file(const char *a, const char *b) {
-    char *f = folder_of(a), *g = folder_of(b);
-    bool same = same_inode(a, b) || (f && g && same_inode(f, g) && !strcmp(a + strlen(f) - 1, b + strlen(g) - 1));
-    free(f), free(g);
-    return same;
+    struct stat s, t;
+    return !strcmp(a, b) || (!stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino);
 }
 
 // ---- files: writing ---------------------------------------------------------------------------------------
+enum { PATH_BYTES = 4096 };           // Linux's own limit
 struct Writer {
     FILE *file;
-    char *path, *temp;                // where the file shall be, and where it grows until it is complete
     int error;                        // errno of the first failure
+    char path[PATH_BYTES];            // where the file shall be,
+    char temp[PATH_BYTES + 48];       // and where it grows until it is complete
 };
-static void writer_free(Writer *w) {
-    if (w) free(w->path), free(w->temp);
-    free(w);
-}
-
-// Creates w->temp beside w->path, under a name that is free: a run that was killed may have left one behind.
-static int writer_temp(Writer *w, mode_t mode, Err *e) {
-    size_t room = strlen(w->path) + 48;
-    int fd = -1;
-    if (!(w->temp = malloc(room))) return err_memory(e, room);
-    for (int i = 0; fd < 0 && i < 100; i++) {
-        snprintf(w->temp, room, "%s.tmp%ld.%d", w->path, (long)getpid(), i);
-        fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL, mode);
-        if (fd < 0 && errno != EEXIST) break;
-    }
-    if (fd >= 0 && (w->file = fdopen(fd, "wb"))) return 0;
-    err_errno(e, w->temp, "create");
-    if (fd >= 0 && close(fd) == 0) unlink(w->temp);
-    return -1;
-}
 
 // A write beyond ulimit -f shall fail like any other, and not kill.
 static void size_signal_off(void) {
@@ -351,16 +333,32 @@ static void size_signal_off(void) {
 #endif
 }
 
+// Creates w->temp beside w->path, under a name that is free: a run that was killed may have left one behind.
+static FILE *writer_temp(Writer *w, mode_t mode) {
+    int fd = -1, i = 0;
+    do {
+        snprintf(w->temp, sizeof w->temp, "%s.tmp%ld.%d", w->path, (long)getpid(), i);
+        fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL, mode);
+    } while (fd < 0 && errno == EEXIST && ++i < 100);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
+    if (fd >= 0 && !f && close(fd) == 0) unlink(w->temp);
+    return f;
+}
+
 // A link is followed: its target is replaced, not the link. The successor has the rights that the file had.
 Writer *writer_open(const char *path, Err *e) {
     struct stat st;
     bool there = stat(path, &st) == 0;
     size_signal_off();
     if (there && !S_ISREG(st.st_mode)) { err_special(e, path, &st); return NULL; }
+    char *real = there ? realpath(path, NULL) : strdup(path);
     Writer *w = calloc(1, sizeof *w);
-    if (!w || !(w->path = there ? realpath(path, NULL) : strdup(path))) err_errno(e, path, "open");
-    else if (writer_temp(w, there ? st.st_mode & 0777 : 0666, e) == 0) return w;
-    writer_free(w);
+    if (!w || !real) err_memory(e, sizeof *w);
+    else if (snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES) err_set(e, "%.99s...: too long a path", path);
+    else if (!(w->file = writer_temp(w, there ? st.st_mode & 0777 : 0666))) err_errno(e, w->temp, "create");
+    free(real);
+    if (w && w->file) return w;
+    free(w);
     return NULL;
 }
 
@@ -370,18 +368,11 @@ int writer_put(Writer *w, const void *data, size_t n, Err *e) {
     return err_errno(e, w->path, "write");
 }
 
-// What comes next overwrites the file from its start.
-static int writer_rewind(Writer *w, Err *e) {
-    if (fseeko(w->file, 0, SEEK_SET) == 0) return 0;
-    w->error = errno;
-    return err_errno(e, w->path, "write");
-}
-
 // The new name is safe once the folder is on disk too. Not every file system can do that, so no error counts.
-static void folder_sync(const char *path) {
-    char *folder = folder_of(path);
-    int fd = folder ? open(folder, O_RDONLY) : -1;
-    free(folder);
+static void folder_sync(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash) *slash = 0;
+    int fd = open(!slash ? "." : slash == path ? "/" : path, O_RDONLY);
     if (fd < 0) return;
     fsync(fd);
     close(fd);
@@ -395,7 +386,7 @@ int writer_close(Writer *w, bool keep, Err *e) {
     int rc = keep && w->error ? err_set(e, "%s: cannot write: %s", w->path, strerror(w->error)) : 0;
     if (!keep || rc) unlink(w->temp);
     else folder_sync(w->path);
-    writer_free(w);
+    free(w);
     return rc;
 }
 
@@ -696,26 +687,16 @@ static int json_value(Parser *s, int depth) {
     return json_number(s);
 }
 
-// No text has more values: each but the first follows one of [ { , : or, in JSON Lines, the end of a line.
-static size_t json_count(const uint8_t *p, size_t n) {
-    size_t nodes = 1;
-    bool inside = false;              // a string
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] == '"') inside = !inside;
-        else if (inside && p[i] == '\\') i++;
-        else if (!inside && p[i] && strchr("[{,:\n", p[i])) nodes++;
-    }
-    return nodes;
-}
-
 // lines: any number of values, each begun on a new line; otherwise exactly one.
 static int json_read(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, bool lines,
                      Err *e) {
     Parser s = {j, where, data, data + n, data, line, NULL, e};
+    size_t nodes = 1;                 // there are no more: each but the first follows one of these characters
     int rc = 0;
     memset(j, 0, sizeof *j);
     if (want(where, "bytes of JSON", (int64_t)n, 0, INT32_MAX, e)) return -1;
-    j->node = calloc(json_count(data, n), sizeof *j->node);
+    for (size_t i = 0; i < n; i++) nodes += data[i] && strchr("[{,:\n", data[i]);
+    j->node = calloc(nodes, sizeof *j->node);
     j->text = s.text = malloc(n + 1); // decoding never lengthens: a 0 byte replaces a quote or a bracket
     if (!j->node || !j->text) rc = err_memory(e, n);
     if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
@@ -779,21 +760,6 @@ const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
 
 static uint64_t aligned(uint64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
 
-// Words of 4 bytes, then words of 8, from and to memory.
-static void words_put(uint8_t *p, const void *from, size_t fours, size_t eights) {
-    const uint8_t *at = from;
-    uint32_t four;
-    uint64_t eight;
-    for (; fours > 0; fours--, p += 4, at += 4) put32(p, *(uint32_t *)memcpy(&four, at, 4));
-    for (; eights > 0; eights--, p += 8, at += 8) put64(p, *(uint64_t *)memcpy(&eight, at, 8));
-}
-
-static void words_get(void *to, const uint8_t *p, size_t fours, size_t eights) {
-    uint8_t *at = to;
-    for (; fours > 0; fours--, p += 4, at += 4) memcpy(at, &(uint32_t){get32(p)}, 4);
-    for (; eights > 0; eights--, p += 8, at += 8) memcpy(at, &(uint64_t){get64(p)}, 8);
-}
-
 // A checksum against accidents. Lane i takes the words i, i+4, i+8, ... of 8 bytes. A step is a bijection of
 // the lane for a given word and of the word for a given lane: no change within one word goes unseen.
 enum { LANES = 4 };
@@ -828,7 +794,8 @@ static uint64_t sum_own(uint8_t *p, size_t n, size_t place) {
 
 // bfloat16 is the upper half of a float: to nearest, ties to even. NaN stays NaN though its upper bits be 0.
 static uint32_t bf16_round(float f) {
-    uint32_t u = float_bits(f);
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
     return (u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
 }
 
@@ -841,7 +808,7 @@ static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
 
 static void numbers_get(float *x, const uint8_t *p, size_t n, Dtype d) {
     if (d == DTYPE_F32) words_get(x, p, n, 0);
-    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) x[i] = bits_float(get16(p + 2 * i) << 16);
+    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) memcpy(&x[i], &(uint32_t){get16(p + 2 * i) << 16}, 4);
 }
 
 // Bytes of all tensors on disk, if this machine can address them in memory: model_tensor's sizes never wrap. With LoRA
@@ -919,7 +886,8 @@ static int sets_save(const char *path, uint8_t *header, size_t n, size_t sums, s
     for (int i = 0; i < sets && rc == 0; i++) rc = params_move(&f, c, set[i], NULL, d, e);
     put64(header + sums, sum_end(&f.sum));
     put64(header + own, sum_own(header, n, own));
-    if (rc == 0) rc = writer_rewind(f.out, e) ? -1 : writer_put(f.out, header, n, e);
+    if (rc == 0 && fseeko(f.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
+    if (rc == 0) rc = writer_put(f.out, header, n, e);
     return writer_close(f.out, rc == 0, e) ? -1 : rc;
 }
 
@@ -1000,15 +968,18 @@ static int header_check(const Header *h, Config *c, const uint8_t *head, uint64_
         want(path, "add_space", h->add_space, 0, 1, e) ||
         tensors_bytes(&weights, c, (Dtype)h->dtype, path, e))
         return -1;
-    int64_t least[WEIGHTS] = {(int64_t)tokenizer_fixed((uint64_t)h->vocab, (uint64_t)h->merges), 1, 1};
+    uint64_t least[WEIGHTS] = {tokenizer_fixed((uint64_t)h->vocab, (uint64_t)h->merges), 1, 1};
     for (int i = 0; i < WEIGHTS; i++)
-        if (want(path, SECTION_NAME[i], (int64_t)h->section[i].bytes, least[i], META_MAX, e)) return -1;
-    int64_t end = (int64_t)header_complete(&good, weights);
-    for (size_t i = 0; i < sizeof good; i += 4)
-        if (memcmp((const char *)h + i, (const char *)&good + i, 4))
-            return err_set(e, "%s: byte %zu of the header contradicts the sizes before it", path, MAGIC + i);
-    return want(path, "offset of the tensors", (int64_t)good.section[WEIGHTS].at, HEADER, META_MAX, e) ||
-           want(path, "bytes in the file", (int64_t)file_bytes, end, end, e) ? -1 : 0;
+        if (h->section[i].bytes < least[i] || h->section[i].bytes > META_MAX)
+            return err_set(e, "%s: the %s has %" PRIu64 " bytes, want %" PRIu64 "..%d", path, SECTION_NAME[i],
+                           h->section[i].bytes, least[i], META_MAX);
+    uint64_t end = header_complete(&good, weights);
+    for (size_t i = 0; i < sizeof good; i++)
+        if (((const uint8_t *)h)[i] != ((const uint8_t *)&good)[i])
+            return err_set(e, "%s: byte %zu does not follow from the sizes in the header", path, MAGIC + i);
+    if (want(path, "offset of the tensors", (int64_t)h->section[WEIGHTS].at, HEADER, META_MAX, e)) return -1;
+    return file_bytes == end ? 0 : err_set(e, "%s: %" PRIu64 " bytes in the file, want %" PRIu64
+                                           "\nhint: was it cut short?", path, file_bytes, end);
 }
 
 static uint64_t tokenizer_bytes(const Tokenizer *t) {

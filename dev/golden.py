@@ -76,10 +76,10 @@ CASES = [
          width=24, hidden=36, qkv_bias=1, tied=1, norm_eps=1e-6, rope_theta=1000000.0, **LLAMA),
     case("qwen3", [6, 18, 14], 18, vocab=97, context=20, layers=2, heads=3, kv_heads=1, head_size=16,
          width=24, hidden=32, qk_norm=1, tied=1, norm_eps=1e-3, rope_theta=1000000.0, **LLAMA),
-    case("gpt2_long", [131, 64, 129, 97], 131, vocab=37, context=140, layers=1, heads=2, kv_heads=2,
-         head_size=4, width=12, hidden=20, tied=1, **GPT2),
-    case("llama_long", [97, 160, 33, 128], 160, vocab=41, context=160, layers=1, heads=3, kv_heads=1,
-         head_size=6, width=12, hidden=16, qk_norm=1, norm_eps=1e-3, **LLAMA, **SCALED),
+    case("gpt2_long", [131, 64, 129, 97, 131, 128, 1, 130], 131, vocab=37, context=140, layers=1, heads=2,
+         kv_heads=2, head_size=4, width=12, hidden=20, tied=1, **GPT2),
+    case("llama_long", [97, 160, 33, 128, 160, 96, 159], 160, vocab=41, context=160, layers=1, heads=3,
+         kv_heads=1, head_size=6, width=12, hidden=16, qk_norm=1, norm_eps=1e-3, **LLAMA, **SCALED),
 ]
 
 

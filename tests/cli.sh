@@ -88,8 +88,8 @@ very=$(printf 'very %.0s' 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 
 { row red cat; row "$very red" dog; } > long_answer.jsonl
 refused "a missing data file"     "nope.jsonl: cannot open: No such file"          train $m $o --data nope.jsonl
 refused "a folder as data file"   "[.]: is a folder, want a file"                  train $m $o --data .
-refused "an empty data file"      "empty:.* (has no rows|want a value)"                train $m $o --data empty
-refused "a blank data file"       "blank:.* (has no rows|want a value)"                train $m $o --data blank
+refused "an empty data file"      "empty: has no rows"                             train $m $o --data empty
+refused "a blank data file"       "blank: has no rows"                             train $m $o --data blank
 refused "[] as data"              "none.json: has no rows"                         train $m $o --data none.json
 refused "an empty text"           "empty: has no text"                             train $m $o --text empty
 refused "a missing text"          "nope.txt: cannot open: No such file"            train $m $o --text text.txt nope.txt
@@ -154,6 +154,19 @@ if [ "$(id -u)" -ne 0 ]; then                     # root may write anywhere
     mkdir -p locked && chmod 555 locked
     refused "a read-only output folder" "locked/m.bin.*: cannot create: Permission" train $m $d --out locked/m.bin
 fi
+ln -s train.jsonl alias && ln base.bin twin
+refused "--out that is the data"  "train.jsonl: is this run's train.jsonl as well" train $m $d --out train.jsonl
+refused "--out that is the data by a link" "alias: is this run's train.jsonl as well" train $m $d --out alias
+refused "--out that is the model by a second name" "twin: is this run's base.bin as well" train $m $d --out twin
+refused "--out that is a text by another path" "./text.txt: is this run's text.txt as well, .* for --out" \
+        train $m --text val.jsonl text.txt --out ./text.txt
+refused "--log that is the data"  "alias: is this run's train.jsonl as well, .* for --log" train $m $d $o --log alias
+refused "--log that is --out"     "out/m.bin: is this run's out/m.bin as well"     train $m $d $o --log out/m.bin
+refused "--log that is the state" "out/m.bin.state: is this run's out/m.bin.state" train $m $d $o --log out/m.bin.state
+refused "eval --log that is the data" "./val.jsonl: is this run's val.jsonl as well" \
+        eval answers $m --data val.jsonl --log ./val.jsonl
+unchanged() { [ "$(wc -l < train.jsonl)" -gt 30 ] && [ -s val.jsonl ] && [ -s base.bin ] && [ -h alias ]; }
+check "no input was changed by that" unchanged && rm alias twin
 limit=8
 refused "a file larger than the system allows" ".*out/m.bin: cannot write: File too large" train $m $d $o --steps 2
 refused "a state larger than the system allows" "out/m.bin.state: cannot write: File too large" \
@@ -162,11 +175,30 @@ limit=
 found_early() { ! "$bin/train" $m $d --out nofolder/m.bin 2> stderr && ! grep '^step ' stderr; }
 check "that --out cannot be written is found before step 1" found_early
 full() { "$bin/$@" > /dev/full; [ $? -eq 1 ]; }
+lost_log() {
+    "$bin/eval" answers $m $h --log /dev/full > stdout 2> stderr
+    [ $? -eq 1 ] && one_message "eval: " "/dev/full: cannot write: No space left"
+}
+warned() {
+    "$bin/train" $m $d --steps 3 --out warned.bin --log /dev/full 2> stderr && [ -s warned.bin ] &&
+        [ "$(grep -c '^train: warning: /dev/full: cannot write' stderr)" = 1 ]
+}
+short_log() {                                     # the limit is met in the middle of the log
+    (ulimit -f 1; "$bin/eval" answers $m $h --log short.log > stdout 2> stderr)
+    [ $? -eq 1 ] && one_message "eval: " "short.log: cannot write: File too large"
+}
+few_rows() { (ulimit -v 500000; "$bin/eval" loss $m $h --batch 4096 --threads 1); }
+check "eval answers with --log beyond the system's limit fails" short_log
+if (ulimit -v 500000; "$bin/eval" --version) > /dev/null 2>&1; then
+    check "eval loss --batch 4096 takes no memory for rows that are not there" few_rows
+fi
 if [ -c /dev/full ]; then                         # a disk without room, as Linux has one
     check "train --plan on a full disk fails"     full train $m $d --plan
     check "train --help on a full disk fails"     full train --help
     check "eval loss on a full disk fails"        full eval loss $m $h
     check "eval answers on a full disk fails"     full eval answers $m $h
+    check "eval answers with --log on a full disk fails" lost_log
+    check "train with --log on a full disk warns once" warned
     check "chat on a full disk fails"             full chat $m --prompt hello
     check "convert --info on a full disk fails"   full convert --info base.bin
 fi
@@ -204,6 +236,8 @@ refused "--seq beyond the context" "--seq: 66, want 2..6[45]"                   
 refused "no model"                "want either --model FILE or --init SIZES"       train $d $o
 refused "no data"                 "want either --data FILE or --text FILE"         train $m $o
 refused "data and text"           "want either --data FILE or --text FILE"         train $m $o $d --text text.txt
+refused "an empty --out"          "--out: the name of a file is empty"             train $m $d --out=
+refused "steps and epochs"        "--steps and --epochs both say"                  train $m $d $o --steps 3 --epochs 2
 refused "no --out"                "want --out FILE"                                train $m $d
 t="--text text.txt"
 refused "--init layers=0"         "--init: layers = 0, want 1[.][.]"               train $o $t --init layers=0
@@ -216,6 +250,7 @@ refused "eval of an unknown kind" "'lost', want loss or answers first"          
 refused "eval without a model"    "want --model FILE"                              eval loss $h
 refused "eval loss without data"  "want either --data FILE or --text FILE"         eval loss $m
 refused "eval answers without data" "want --data FILE"                             eval answers $m
+refused "eval answers of a text"  "want --data FILE, .* and no --text"             eval answers $m $h --text text.txt
 refused "--shots without --examples" "--shots needs --examples FILE"               eval answers $m $h --shots 1
 refused "more --shots than rows"  "--shots: 10, want at most the 9 rows of val.jsonl" \
         eval answers $m $h --shots 10 --examples val.jsonl

@@ -111,6 +111,7 @@ START_TEST(options_are_refused) {
         {"--bacth 3", "unknown option --bacth\nhint: --batch"}, {"--xyzzyplugh", "hint: --help"},
         {"--batch", "--batch wants a value"}, {"--batch --flag", "--batch wants a value"},
         {"--batch x", "--batch: 'x' is not a whole number"}, {"--batch 3x", "'3x' is not a whole number"},
+        {"--out=", "--out: the name of a file is empty"},
         {"--batch 1.5", "'1.5' is not a whole number"}, {"--batch=", "'' is not a whole number"},
         {"--batch 0", "0 is out of range, want 1..4096"}, {"--batch 99999999999999999999", "is out of range"},
         {"--lr nan", "nan is out of range, want 0..1"}, {"--lr 1e999", "out of range"},
@@ -293,9 +294,27 @@ START_TEST(logs_are_appended_line_by_line) {
     file_is(path, "{\"step\": 1}\n\"a\\\"\\\\\\u000a\\ufffd\xc3\xa9\"\n");
     ck_assert_int_eq(log_open(&l, "/nowhere/log", false, &err), -1);
     must_say("/nowhere/log: cannot open");
+    ck_assert_int_eq(log_open(&l, "/dev/full", true, &err), 0);            // a line that is lost is not kept secret
+    log_line(l, "1");
+    log_line(l, "2");
+    ck_assert_int_eq(log_close(l, &err), -1);
+    must_say("/dev/full: cannot write: No space left");
     log_line(NULL, "swallowed");
     ck_assert_int_eq(log_close(NULL, &err), 0);
     free(q);
+} END_TEST
+
+START_TEST(a_file_is_known_by_other_names) {
+    char dotted[300];
+    snprintf(dotted, sizeof dotted, "%s/./file", folder);
+    ck_assert(same_file("nowhere", "nowhere") && !same_file("nowhere", "elsewhere") && !same_file(path, other));
+    write_text(path, "x");
+    ck_assert(same_file(path, dotted) && same_file(dotted, path) && !same_file(path, other));
+    ck_assert_int_eq(link(path, other), 0);
+    ck_assert(same_file(path, other));
+    unlink(other);
+    write_text(other, "x");
+    ck_assert(!same_file(path, other));
 } END_TEST
 
 START_TEST(sha256_vectors) {          // FIPS 180-4's examples, and the file read in pieces
@@ -656,24 +675,22 @@ START_TEST(hostile_fields_are_refused) {
         {12, 2, 4, "dtype = 2, want 0..1"},
         {16, 0, 4, "vocab = 0"}, {16, 0xffffffff, 4, "vocab = -1"}, {16, TOKENS - 1, 4, "tokenizer vocab"},
         {24, 3, 4, ""}, {24, 1 << 10, 4, ""},
-        {16, 1 << 20, 4, ""}, {44, 4, 4, "bytes of the tensors"}, {40, 1 << 16, 4, ""}, {28, 0, 4, "heads"},
-        {80, 0x7fc00000, 4, "norm_eps is not a finite number"},
-        {84, 0x7f800000, 4, "rope_theta is not a finite"},
-        {96, 0xff800000, 4, "rope_high is not a finite"}, {100, 3, 4, "kind"}, {100, 0xffffffff, 4, "kind"},
+        {16, 1 << 20, 4, ""}, {44, 4, 4, "byte 184 does not follow"}, {40, 1 << 16, 4, ""}, {28, 0, 4, "heads"},
+        {80, 0x7fc00000, 4, "norm_eps = -1, want 0..1"}, {100, 3, 4, "kind"}, {100, 0xffffffff, 4, "kind"},
         {100, 0, 4, ""},
         {104, TOKENS + 2, 4, "tokenizer vocab"}, {104, 0xffffffff, 4, "tokenizer vocab"},
         {104, TOKENS - 1, 4, ""}, {104, 0, 4, ""},
         {108, 0xffffffff, 4, "merges"}, {108, 0x7fffffff, 4, "merges"}, {108, 4, 4, ""}, {108, 2, 4, ""},
-        {108, 1000, 4, "bytes of the tokenizer"},
+        {108, 1000, 4, "the tokenizer has 1663 bytes, want 17315"},
         {112, TOKENS, 4, ""}, {112, 0xfffffffe, 4, ""}, {116, TOKENS, 4, ""}, {120, 2, 4, "add_space"},
-        {124, 1, 1, "a field of the header is not zero"},
-        {128, 257, 8, "tokenizer at byte 257"}, {128, 0, 8, "tokenizer at"}, {136, 1, 8, ""},
-        {136, UINT64_MAX, 8, "tokenizer at"}, {136, 0, 8, ""},
-        {144, 0, 8, "template at"}, {152, UINT64_MAX - 63, 8, "template at"}, {152, 0, 8, ""},
-        {152, 64, 8, ""}, {152, 5, 8, ""}, {152, 1000, 8, ""},
-        {168, 1, 8, ""}, {168, 40, 8, ""}, {176, 64, 8, "tensors at"}, {184, UINT64_MAX, 8, "tensors at"},
-        {184, 64, 8, ""},
-        {200, 1, 1, "a field of the header is not"}, {247, 128, 1, "a field of the header is not"},
+        {124, 1, 1, "byte 124 does not follow"},
+        {128, 257, 8, "byte 128 does not follow"}, {128, 0, 8, "byte 129 does not follow"},
+        {136, 1, 8, "the tokenizer has 1 bytes"}, {136, UINT64_MAX, 8, "the tokenizer has 18446744073709551615"},
+        {136, 0, 8, "the tokenizer has 0"}, {144, 0, 8, "does not follow"},
+        {152, UINT64_MAX - 63, 8, "the template has 18446744073709551552 bytes, want 1..268435456"},
+        {152, 0, 8, "the template has 0"}, {152, 64, 8, ""}, {152, 5, 8, ""}, {152, 1000, 8, ""},
+        {168, 1, 8, ""}, {168, 40, 8, ""}, {176, 64, 8, "does not follow"}, {184, UINT64_MAX, 8, "byte 184"},
+        {184, 64, 8, "does not follow"}, {200, 1, 1, "byte 200 does"}, {247, 128, 1, "byte 247 does"},
         {256, 2, 4, ""}, {256 + 4 * (TOKENS - 1), 0xffffffff, 4, "end of the last token"},
         {256 + 4 * TOKENS, 0xffffffff, 4, ""},
         {256 + 4 * TOKENS + 8, TOKENS, 4, ""}, {256 + 4 * TOKENS + 48, 9, 1, ""}};
@@ -724,6 +741,55 @@ START_TEST(hostile_fields_are_refused) {
     free(good);
     free(bad);
     block_free(block);
+} END_TEST
+
+START_TEST(models_are_loaded_or_nothing_is) {
+    Checkpoint k;
+    Model m;
+    void *loaded;
+    Shape s = {1, 8, 0, 8, false, 1};
+    size_t n;
+    make_model();
+    ck_assert_int_eq(save(path, DTYPE_F32), 0);
+    ck_assert_int_eq(checkpoint_open(&k, path, &err), 0);
+    ck_assert_msg(model_load(&m, &loaded, &k, &s, &err) == 0, "%s", err.msg);
+    float *want = first_weight(&model.w, &n);
+    ck_assert_mem_eq(m.w.wte, want, n * sizeof *want);
+    ck_assert(m.x.keys && m.shape.cached == 8);
+    block_free(loaded);
+    s.cached = 9;
+    ck_assert_int_eq(model_load(&m, &loaded, &k, &s, &err), -1);
+    must_say("/file: positions in the cache = 9, want 0..8");
+    ck_assert_ptr_null(loaded);
+    s.cached = 0;
+    k.tensor_sum++;
+    ck_assert_int_eq(model_load(&m, &loaded, &k, &s, &err), -1);
+    must_say("wrong checksum of the tensors");
+    ck_assert_ptr_null(loaded);
+    checkpoint_close(&k);
+    block_free(block);
+} END_TEST
+
+START_TEST(a_kept_tokenizer_stands_alone) {
+    static const char text_of[] = "hell\xff a<|im_end|>";
+    void *memory;
+    int32_t ids[2][32];
+    uint64_t scratch[1024];
+    ck_assert_uint_le(tokenizer_encode_size(sizeof text_of), sizeof scratch);
+    make_tokenizer();
+    Tokenizer kept = tok;
+    ck_assert_msg(tokenizer_keep(&kept, &memory, &err) == 0, "%s", err.msg);
+    size_t n = tokenizer_encode(&tok, (const uint8_t *)text_of, sizeof text_of - 1, true, ids[0], scratch);
+    memset(flags, 0, sizeof flags);                                        // what it was copied from goes
+    memset((void *)(uintptr_t)tok.bytes, 0, 400);
+    memset((void *)(uintptr_t)tok.start, 0, sizeof(uint32_t) * TOKENS);
+    memset((void *)(uintptr_t)tok.slot, 0, 64);
+    ck_assert_uint_eq(tokenizer_encode(&kept, (const uint8_t *)text_of, sizeof text_of - 1, true, ids[1], scratch), n);
+    ck_assert_mem_eq(ids[0], ids[1], n * sizeof **ids);
+    ck_assert_int_eq(ids[1][n - 1], END);
+    const uint8_t *bytes = tokenizer_decode(&kept, END, &n);
+    ck_assert(n == 10 && !memcmp(bytes, "<|im_end|>", n));
+    block_free(memory);
 } END_TEST
 
 START_TEST(what_is_no_checkpoint) {
@@ -869,7 +935,7 @@ START_TEST(rows_are_loaded) {
 
 START_TEST(rows_are_refused) {
     static const char *const bad[][2] = {
-        {"", ":1:1: found the end, want a value"}, {"[]", "has no rows"},
+        {"", "has no rows"}, {"\n \n", "has no rows"}, {"[]", "has no rows"},
         {"[1]", ":1: the row is not an object"}, {"null\n", ":1: the row is not an object"},
         {"[{\"input\":\"x\",\"output\":\"y\"},\n{\"input\":\"x\"}]", ":2: \"output\" is missing or empty"},
         {"{\"input\":\"x\",\"output\":\"\"}", ":1: \"output\" is missing or empty"},
@@ -1215,6 +1281,7 @@ Suite *data_suite(void) {
     tcase_add_test(t, devices_and_folders_are_not_replaced);
     tcase_add_test(t, a_full_disk_leaves_the_old_file);
     tcase_add_test(t, logs_are_appended_line_by_line);
+    tcase_add_test(t, a_file_is_known_by_other_names);
     tcase_add_test(t, sha256_vectors);
     tcase_add_test(t, blocks_are_aligned_and_zero);
     tcase_add_test(t, json_is_accepted);
@@ -1225,6 +1292,8 @@ Suite *data_suite(void) {
     tcase_add_test(t, bf16_rounds_to_nearest_even);
     tcase_add_test(t, every_truncation_and_flipped_bit_is_refused);
     tcase_add_test(t, hostile_fields_are_refused);
+    tcase_add_test(t, models_are_loaded_or_nothing_is);
+    tcase_add_test(t, a_kept_tokenizer_stands_alone);
     tcase_add_test(t, what_is_no_checkpoint);
     tcase_add_test(t, state_round_trip);
     tcase_add_test(t, damaged_states_are_refused);
