@@ -936,7 +936,9 @@ static void config_put(Header *h, const Config *c) {
     memcpy(h->cfg, c, sizeof h->cfg);
     h->lora[0] = (uint64_t)c->lora_rank;
     h->lora[1] = c->lora_on;
-    h->lora[2] = float_bits(c->lora_alpha);
+    uint32_t alpha;
+    memcpy(&alpha, &c->lora_alpha, sizeof alpha);
+    h->lora[2] = alpha;
 }
 
 static int config_get(Config *c, const Header *h, const char *path, Err *e) {
@@ -946,7 +948,7 @@ static int config_get(Config *c, const Header *h, const char *path, Err *e) {
     memcpy(c, h->cfg, sizeof h->cfg);
     c->lora_rank = (int32_t)h->lora[0];
     c->lora_on = (uint32_t)h->lora[1];
-    c->lora_alpha = bits_float((uint32_t)h->lora[2]);
+    memcpy(&c->lora_alpha, &(uint32_t){(uint32_t)h->lora[2]}, sizeof c->lora_alpha);
     return model_check(c, &f) ? err_fault(e, path, &f) : 0;
 }
 

@@ -669,6 +669,57 @@ static uint64_t peek64(const uint8_t *p) {
 }
 
 // Fields that lie, with both checksums made right again: only the check of the field itself can find them.
+// An adapter's file has LoRA's matrices alone, and is of use with its own base only.
+START_TEST(adapters_know_their_base) {
+    Shape s = {.rows = 1, .seq = 8, .step_tokens = 8, .train = true, .threads = 1};
+    Config c = CONFIG;
+    Checkpoint base, k;
+    Plan plan;
+    Fault f;
+    Model lora, again;
+    void *loaded;
+    size_t n;
+    make_model();
+    ck_assert_int_eq(save(path, DTYPE_BF16), 0);
+    ck_assert_int_eq(checkpoint_open(&base, path, NULL, &err), 0);
+    c.lora_rank = 2, c.lora_on = LORA_QKV | LORA_FC2, c.lora_alpha = 3;
+    ck_assert_int_eq(model_plan(&plan, &c, &s, &f), 0);
+    void *memory = block_alloc(plan.bytes, &err);
+    model_bind(&lora, &plan, memory);
+    model_init(&lora, 9);
+    for (int i = 0; i < 2 * CONFIG.layers; i++) lora.w.fc2_up[i] = (float)i;
+    ck_assert_int_eq(adapter_save(other, &base, &c, "{input}{target}{output}{eot}", "lineage", &lora.w, &err), 0);
+    free(slurp(other, &n));
+    ck_assert_uint_lt(n, 4 * model_params(&CONFIG));
+    ck_assert_int_eq(checkpoint_open(&k, other, NULL, &err), -1);
+    must_say("is an adapter");
+    ck_assert_int_eq(checkpoint_open(&k, other, other, &err), -1);
+    must_say("want its own base");
+    ck_assert_msg(checkpoint_open(&k, other, path, &err) == 0, "%s", err.msg);
+    ck_assert(k.cfg.lora_rank == 2 && k.tok.vocab == TOKENS && k.tok.eot == EOT);
+    ck_assert_str_eq(k.lineage, "lineage");
+    ck_assert_int_eq(model_load(&again, &loaded, &k, &s, &err), 0);
+    ck_assert(again.h.wte && !again.w.wte && again.w.lnfw);       // the base is bf16, and stays so
+    const size_t field[] = {offsetof(Params, qkv_down), offsetof(Params, fc2_up)};
+    for (int i = 0; i < 2; i++) {
+        Tensor t = model_tensor(&c, (int)(field[i] / sizeof(float *)));
+        ck_assert(t.size > 0 && !memcmp(tensor_data(&again.w, &t), tensor_data(&lora.w, &t), 4 * t.size));
+    }
+    uint32_t bits;
+    memcpy(&bits, &model.w.wte[1], sizeof bits);
+    ck_assert_uint_le((uint32_t)abs((int)again.h.wte[1] - (int)(bits >> 16)), 1);    // rounded
+    checkpoint_close(&k);
+    checkpoint_close(&base);
+    block_free(loaded);
+
+    ((float *)model.w.wte)[3] += 1;                                // another base of the same shape
+    ck_assert_int_eq(save(path, DTYPE_BF16), 0);
+    ck_assert_int_eq(checkpoint_open(&k, other, path, &err), -1);
+    must_say("was not trained on");
+    block_free(memory);
+}
+END_TEST
+
 START_TEST(hostile_fields_are_refused) {
     static const struct { size_t at; uint64_t v; int bytes; const char *says; } lie[] = {
         {0, 'x', 1, "is no checkpoint"}, {8, 2, 4, "version = 2, want 1..1"},
@@ -690,7 +741,8 @@ START_TEST(hostile_fields_are_refused) {
         {152, UINT64_MAX - 63, 8, "the template has 18446744073709551552 bytes, want 1..268435456"},
         {152, 0, 8, "the template has 0"}, {152, 64, 8, ""}, {152, 5, 8, ""}, {152, 1000, 8, ""},
         {168, 1, 8, ""}, {168, 40, 8, ""}, {176, 64, 8, "does not follow"}, {184, UINT64_MAX, 8, "byte 184"},
-        {184, 64, 8, "does not follow"}, {200, 1, 1, "byte 200 does"}, {247, 128, 1, "byte 247 does"},
+        {184, 64, 8, "does not follow"}, {200, 1, 1, "lora_on = 0"}, {200, UINT64_MAX, 8, "more than 32 bits"}, {200, 0x80000000u, 8, "32 bits"},
+        {208, 1ull << 32, 8, "more than 32 bits"}, {232, 1, 8, "byte 232 does"}, {247, 128, 1, "byte 247 does"},
         {256, 2, 4, ""}, {256 + 4 * (TOKENS - 1), 0xffffffff, 4, "end of the last token"},
         {256 + 4 * TOKENS, 0xffffffff, 4, ""},
         {256 + 4 * TOKENS + 8, TOKENS, 4, ""}, {256 + 4 * TOKENS + 48, 9, 1, ""}};
@@ -747,11 +799,11 @@ START_TEST(models_are_loaded_or_nothing_is) {
     Checkpoint k;
     Model m;
     void *loaded;
-    Shape s = {1, 8, 0, 8, false, 1};
+    Shape s = {.rows = 1, .seq = 8, .cached = 8, .threads = 1};
     size_t n;
     make_model();
     ck_assert_int_eq(save(path, DTYPE_F32), 0);
-    ck_assert_int_eq(checkpoint_open(&k, path, &err), 0);
+    ck_assert_int_eq(checkpoint_open(&k, path, NULL, &err), 0);
     ck_assert_msg(model_load(&m, &loaded, &k, &s, &err) == 0, "%s", err.msg);
     float *want = first_weight(&model.w, &n);
     ck_assert_mem_eq(m.w.wte, want, n * sizeof *want);
@@ -1291,6 +1343,7 @@ Suite *data_suite(void) {
     tcase_add_test(t, a_model_without_tokenizer);
     tcase_add_test(t, bf16_rounds_to_nearest_even);
     tcase_add_test(t, every_truncation_and_flipped_bit_is_refused);
+    tcase_add_test(t, adapters_know_their_base);
     tcase_add_test(t, hostile_fields_are_refused);
     tcase_add_test(t, models_are_loaded_or_nothing_is);
     tcase_add_test(t, a_kept_tokenizer_stands_alone);
