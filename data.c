@@ -29,6 +29,7 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+
 // ---- errors -----------------------------------------------------------------------------------------------
 // Bytes of hostile files end up in messages: the terminal that shows them must not be controlled by them.
 int err_set(Err *e, const char *format, ...) {
@@ -45,6 +46,7 @@ int err_fault(Err *e, const char *where, const Fault *f) {
     return err_set(e, "%s: %s = %" PRId64 ", want %" PRId64 "..%" PRId64, where, f->what, f->value, f->lo,
                    f->hi);
 }
+
 static int want(const char *where, const char *what, int64_t value, int64_t lo, int64_t hi, Err *e) {
     Fault f = {what, value, lo, hi};
     return value >= lo && value <= hi ? 0 : err_fault(e, where, &f);
@@ -53,37 +55,27 @@ static int want(const char *where, const char *what, int64_t value, int64_t lo, 
 static int err_errno(Err *e, const char *path, const char *doing) {
     return err_set(e, "%s: cannot %s: %s", path, doing, strerror(errno));
 }
+
 static int err_memory(Err *e, size_t bytes) {
     return err_set(e, "cannot get %.1f MiB of memory", (double)bytes / (1 << 20));
 }
 
 // ---- options ----------------------------------------------------------------------------------------------
-enum { OPTION_NAME = 32, HELP_AT = 28, HELP_WIDTH = 80 };
+enum { HELP_AT = 28, HELP_WIDTH = 80 };
 
-// Letters to insert, delete or replace to turn a (n) into b: Levenshtein's table, of which one row is kept.
-static size_t edits(const char *a, size_t n, const char *b) {
-    size_t row[OPTION_NAME + 1], m = strlen(b);
-    assert(m <= OPTION_NAME);
-    for (size_t j = 0; j <= m; j++) row[j] = j;
-    for (size_t i = 0; i < n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 1; j <= m; j++) {
-            size_t least = diagonal + (a[i] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < least) least = row[j] + 1;
-            if (row[j - 1] + 1 < least) least = row[j - 1] + 1;
-            row[j] = least;
-        }
-    }
-    return row[m];
+// How many letters of the longer name lie between the first and the last in which they differ: 1 for most slips.
+static size_t apart(const char *a, size_t n, const char *b) {
+    size_t m = strlen(b), least = n < m ? n : m, head = 0, tail = 0;
+    while (head < least && a[head] == b[head]) head++;
+    while (head + tail < least && a[n - 1 - tail] == b[m - 1 - tail]) tail++;
+    return n + m - least - head - tail;
 }
 
 static int option_unknown(const Option *o, int n, const char *name, size_t length, Err *e) {
     const char *nearest = "--help";
     size_t least = 4, d;              // farther than that it is no slip of the finger
     for (int i = 0; i < n; i++)
-        if (o[i].name && (d = edits(name, length, o[i].name)) < least) least = d, nearest = o[i].name;
+        if (o[i].name && (d = apart(name, length, o[i].name)) < least) least = d, nearest = o[i].name;
     return err_set(e, "unknown option %.*s\nhint: %s", (int)(length < 64 ? length : 64), name, nearest);
 }
 
@@ -185,6 +177,7 @@ int cores(void) {
     return 1;                         // nothing else would use more
 #endif
 }
+
 bool is_terminal(int descriptor) { return isatty(descriptor) == 1; }
 
 // Zeroing touches every page now: a system that promises more memory than it has fails before the first step.
@@ -195,6 +188,7 @@ void *block_alloc(size_t bytes, Err *e) {
     err_memory(e, bytes);
     return NULL;
 }
+
 void block_free(void *block) { free(block); }
 
 // Makes room for `need` elements of `size` bytes in the array whose pointer, of any type, is at `where`. The
@@ -306,10 +300,9 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e)
     if (rc == 0 && *n > limit) rc = err_set(e, "%s: more than %zu bytes, which is the limit", path, limit);
     if (rc == 0 && ferror(f)) rc = err_errno(e, path, "read");
     fclose(f);
-    if (rc == 0) return (*data)[*n] = 0;
-    free(*data);
-    *data = NULL;
-    return -1;
+    if (rc == 0) (*data)[*n] = 0;
+    else free(*data), *data = NULL;
+    return rc;
 }
 
 bool same_file(const char *a, const char *b) {
@@ -353,9 +346,11 @@ Writer *writer_open(const char *path, Err *e) {
     if (there && !S_ISREG(st.st_mode)) { err_special(e, path, &st); return NULL; }
     char *real = there ? realpath(path, NULL) : strdup(path);
     Writer *w = calloc(1, sizeof *w);
-    if (!w || !real) err_memory(e, sizeof *w);
-    else if (snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES) err_set(e, "%.99s...: too long a path", path);
-    else if (!(w->file = writer_temp(w, there ? st.st_mode & 0777 : 0666))) err_errno(e, w->temp, "create");
+    if (!w || !real) err_errno(e, path, "open");
+    else if (snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES)
+        err_set(e, "%.99s...: more than %d bytes of path", path, PATH_BYTES - 1);
+    else if (!(w->file = writer_temp(w, there ? st.st_mode & 0777 : 0666)))
+        err_errno(e, w->temp, "create");
     free(real);
     if (w && w->file) return w;
     free(w);
@@ -401,18 +396,22 @@ int log_open(Log **l, const char *path, bool append, Err *e) {
     *l = NULL;
     if (!path) return 0;
     size_signal_off();
-    Log log = {fopen(path, append ? "ab" : "wb"), path, 0};
-    if (!log.file) return err_errno(e, path, "open");
-    if ((*l = malloc(sizeof log))) return **l = log, 0;
-    fclose(log.file);
-    return err_memory(e, sizeof log);
+    FILE *file = fopen(path, append ? "ab" : "wb");
+    if (!file || !(*l = malloc(sizeof **l))) {
+        err_errno(e, path, "open");
+        if (file) fclose(file);
+        return -1;
+    }
+    **l = (Log){file, path, 0};
+    return 0;
 }
 
 void log_line(Log *l, const char *format, ...) {
     va_list list;
     if (!l || l->error) return;
     va_start(list, format);
-    if (vfprintf(l->file, format, list) < 0 || putc('\n', l->file) == EOF || fflush(l->file)) l->error = errno;
+    if (vfprintf(l->file, format, list) < 0 || putc('\n', l->file) == EOF || fflush(l->file))
+        l->error = errno;
     va_end(list);
 }
 
@@ -752,6 +751,7 @@ char *json_quote(const char *text, size_t n) {
     *q = 0;
     return out;
 }
+
 // ---- tensors on disk --------------------------------------------------------------------------------------
 // Tensor after tensor in the order of the table, each at a multiple of 64 bytes, the gap to the next is zero.
 
@@ -837,10 +837,10 @@ typedef struct {
     FILE *in;
     Writer *out;
     Sum sum;
-} Stream;
+} Transfer;
 
 // x: its floats; or, if NULL, halves: its bf16s, which only a bf16 file is read to.
-static int tensor_move(Stream *f, float *x, uint16_t *halves, const Tensor *t, Dtype d, Err *e) {
+static int tensor_move(Transfer *f, float *x, uint16_t *halves, const Tensor *t, Dtype d, Err *e) {
     uint8_t piece[PIECE];
     size_t size = dtype_size(d);
     for (size_t at = 0, n; at < t->size; at += n) {
@@ -862,7 +862,7 @@ static int tensor_move(Stream *f, float *x, uint16_t *halves, const Tensor *t, D
 }
 
 // halves may be NULL if w has all that the file has.
-static int params_move(Stream *f, const Config *c, const Params *w, const Halves *halves, Dtype d, Err *e) {
+static int params_move(Transfer *f, const Config *c, const Params *w, const Halves *halves, Dtype d, Err *e) {
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(c, i);
         if (t.size == 0 || !t.trained) continue;
@@ -875,16 +875,15 @@ static int params_move(Stream *f, const Config *c, const Params *w, const Halves
     return 0;
 }
 
-// A file of n bytes of header (and what belongs to it), then sets of tensors. The sum over the tensors and the
-// sum over the header, which includes the former, stand in the header at the byte `sums` and at the byte `own`:
-// so it is written a second time, when both are known.
-static int sets_save(const char *path, uint8_t *header, size_t n, size_t sums, size_t own, const Config *c,
+// A file of a header (n bytes), then sets of tensors. The sum of these stands in the header at byte `sum`, that
+// of the header at byte `own`; so the header is written a second time, when both are known.
+static int sets_save(const char *path, uint8_t *header, size_t n, size_t sum, size_t own, const Config *c,
                      const Params *const *set, int sets, Dtype d, Err *e) {
-    Stream f = {path, NULL, writer_open(path, e), SUM_START};
+    Transfer f = {path, NULL, writer_open(path, e), SUM_START};
     if (!f.out) return -1;
     int rc = writer_put(f.out, header, n, e);
     for (int i = 0; i < sets && rc == 0; i++) rc = params_move(&f, c, set[i], NULL, d, e);
-    put64(header + sums, sum_end(&f.sum));
+    put64(header + sum, sum_end(&f.sum));
     put64(header + own, sum_own(header, n, own));
     if (rc == 0 && fseeko(f.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
     if (rc == 0) rc = writer_put(f.out, header, n, e);
@@ -1080,7 +1079,7 @@ int checkpoint_open(Checkpoint *k, const char *path, const char *base, Err *e) {
 }
 
 int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e) {
-    Stream f = {k->path, k->file, NULL, SUM_START};
+    Transfer f = {k->path, k->file, NULL, SUM_START};
     if (k->base && checkpoint_read(k->base, w, halves, e)) return -1;
     if (fseeko(k->file, (off_t)k->tensors_at, SEEK_SET)) return err_errno(e, k->path, "seek in");
     if (params_move(&f, &k->cfg, w, halves, k->dtype, e)) return -1;
@@ -1203,7 +1202,7 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
     uint8_t head[STATE_HEADER];
     struct stat st;
     StateHeader h;
-    Stream f = {path, file_open(path, true, &st, e), NULL, SUM_START};
+    Transfer f = {path, file_open(path, true, &st, e), NULL, SUM_START};
     if (!f.in) return -1;
     int rc = read_exactly(f.in, head, sizeof head, path, e);
     if (rc == 0) words_get(&h, head + MAGIC, 0, STATE_EIGHTS);

@@ -6,10 +6,10 @@
 //     activation -> rotary positions -> attention -> embedding -> head and loss -> model_forward and
 //     model_backward, which call them all -> AdamW -> random numbers -> sampling
 //
-// Invariants. Forward overwrites (=), backward accumulates into weight gradients (+=), so these are zeroed once
-// per step. Every sum has one written order, which depends on nothing but the shapes: not on threads, not on how
-// many rows are computed at once, not on the compiler. dev/NUMERICS.md lists them all. Fused multiply-adds happen
-// where fmaf is written and nowhere else (-ffp-contract=off).
+// Invariants. Forward overwrites (=), backward accumulates into weight gradients (+=), so these are zeroed
+// once per step. Every sum has one written order, which depends on nothing but the shapes: not on threads,
+// not on how many rows are computed at once, not on the compiler. dev/NUMERICS.md lists them all. Fused
+// multiply-adds happen where fmaf is written and nowhere else (-ffp-contract=off).
 //
 // Each OpenMP loop says who writes what; no loop has a reduction, so thread counts change no bit.
 #include "model.h"
@@ -22,7 +22,7 @@
 // libm's exp, log, sin and cos differ from system to system in the last bit, so these are the project's own.
 // Square roots and fmaf are exact by IEEE 754 and are the compiler's, or the emulation below.
 #if defined(__FAST_MATH__) || (FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16)
-#error "float arithmetic must be IEEE 754's: compile without -ffast-math, and on 32-bit x86 with -msse2 -mfpmath=sse"
+#error "float must be IEEE 754's: compile without -ffast-math, and on 32-bit x86 with -msse2 -mfpmath=sse"
 #endif
 
 static uint64_t bits_of(double x)     { uint64_t u; memcpy(&u, &x, sizeof u); return u; }
@@ -37,9 +37,9 @@ static double exp_own(double x) { return exp(x); }
 #else
 
 #if !defined(FP_FAST_FMAF) && !defined(__FMA__) && !defined(__ARM_FEATURE_FMA)
-// No fused multiply-add in the target: a*b is exact in double (24 + 24 <= 53 bits). The sum is rounded to odd,
-// that is, where it is inexact its last bit is set; rounding that to float then gives the correctly rounded
-// result (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums").
+// No fused multiply-add in the target: a*b is exact in double (24 + 24 <= 53 bits). The sum is rounded to
+// odd, that is, where it is inexact its last bit is set; rounding that to float then gives the correctly
+// rounded result (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums").
 static inline float fmaf_exact(float a, float b, float c) {
     double p = (double)a * (double)b, q = (double)c, s = p + q;
     double t = s - p, e = (p - (s - t)) + (q - t);              // s + e = p + q exactly (Knuth's two-sum)
@@ -50,9 +50,9 @@ static inline float fmaf_exact(float a, float b, float c) {
 #define fmaf fmaf_exact
 #endif
 
-// exp(x) for a float; error below 1.1 units in the last place (tested over the whole range). x = n ln 2 + r with
-// |r| <= ln 2 / 2, exp(x) = 2^n exp(r), exp(r) = 1 + r + r^2 p(r), p near that of Moshier's Cephes. Below -87 the
-// result is 0, above 88 it stays at exp(88): it is never infinite, and NaN stays NaN.
+// exp(x) for a float; error below 1.1 units in the last place (tested over the whole range). x = n ln 2 + r
+// with |r| <= ln 2 / 2, exp(x) = 2^n exp(r), exp(r) = 1 + r + r^2 p(r), p near that of Moshier's Cephes.
+// Below -87 the result is 0, above 88 it stays at exp(88): it is never infinite, and NaN stays NaN.
 static inline float exp_own(float x) {
     float y = x > 88.0f ? 88.0f : x;
     y = y < -87.0f ? -87.0f : y;
@@ -173,7 +173,7 @@ static int fault(Fault *f, const char *what, int64_t value, int64_t lo, int64_t 
     return -1;
 }
 
-// The same for a float: shown as the nearest whole number, and as one out of range if that lies inside or is none.
+// The same for a float: shown as a whole number near it, or out of range if that lies inside or is none.
 static int fault_real(Fault *f, const char *what, float value, int64_t lo, int64_t hi) {
     bool shown = value >= -1e9f && value <= 1e9f && ((int64_t)value < lo || (int64_t)value > hi);
     return fault(f, what, shown ? (int64_t)value : lo - 1, lo, hi);
@@ -315,9 +315,9 @@ size_t model_params(const Config *c) {
 
 // ---- memory plan ------------------------------------------------------------------------------------------
 
-// The matrix product's tile of MR x NR outputs lives in registers: 12 x 32 takes 24 of AVX-512's 32 registers of
-// 16 floats, 4 x 24 takes 12 of AVX2's 16 registers of 8. KC rows of a panel of b, and MC rows of a, are packed at
-// a time: they stay in the second cache. The choice changes the speed and no bit.
+// The matrix product's tile of MR x NR outputs lives in registers: 12 x 32 takes 24 of AVX-512's 32 registers
+// of 16 floats, 4 x 24 takes 12 of AVX2's 16 registers of 8. KC rows of a panel of b, and MC rows of a, are
+// packed at a time: they stay in the second cache. The choice changes the speed and no bit.
 #if defined(__AVX512F__)
 enum { MR = 12, NR = 32 };
 #else
@@ -468,7 +468,7 @@ void model_bind(Model *m, const Plan *p, void *block) {
 }
 
 // ---- matrix product ---------------------------------------------------------------------------------------
-// Every layer, forward and backward, is this one product. A Mat is a view: to transpose is to swap two strides.
+// Every layer, forward and backward, is this one product. A Mat is a view: swapped strides transpose it.
 //     forward   out (N,OC)  = inp (N,C) W (C,OC) + bias,   that is, out_o = sum_c inp_c W_co + bias_o, so
 //     backward  dinp (N,C)  = dout (N,OC) W^T              dL/dinp_c = sum_o dL/dout_o W_co
 //               dW (C,OC)  += inp^T (C,N) dout (N,OC)      dL/dW_co  = sum_n inp_nc dL/dout_no
@@ -478,7 +478,7 @@ typedef struct {
     const uint16_t *h;                // or, if p is NULL, bf16
     size_t row, col;                  // element (i,j) is p[i*row + j*col]
 } Mat;
-typedef enum { FROM_ZERO, FROM_OUT } From;        // where sums start: at 0 (or the bias), or at what out holds
+typedef enum { FROM_ZERO, FROM_OUT } From;        // sums start at 0 (or the bias), or at what out holds
 
 static Mat mat(const float *p, size_t columns)        { return (Mat){p, NULL, columns, 1}; }
 static Mat transposed(const float *p, size_t columns) { return (Mat){p, NULL, 1, columns}; }
@@ -502,7 +502,7 @@ static int workers(const Model *m, size_t work) { return work < 1 << 14 ? 1 : m-
 
 #ifdef REFERENCE
 // The definition. Slow, obviously right, and the order of its sums is the order of every product's sums: k
-// ascending, one chain of fused multiply-adds from the start value. If you port one function, port this one first.
+// ascending, one chain of fused multiply-adds from the start value. Port this function first.
 static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
                         size_t M, size_t K, size_t N, float *scratch) {
     (void)scratch;
@@ -516,8 +516,8 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias,
 }
 #else
 
-// out (MR,NR) = start (MR,NR) + a (kc,MR)^T b (kc,NR), a and b packed. The inner loops have constant length, so
-// that the compiler keeps acc in registers; start's row stride 0 repeats one row, a bias or zeros.
+// out (MR,NR) = start (MR,NR) + a (kc,MR)^T b (kc,NR), a and b packed. The inner loops have constant length,
+// so that the compiler keeps acc in registers; start's row stride 0 repeats one row, a bias or zeros.
 static void tile(float *out, size_t ldo, const float *start, size_t ldstart,
                  const float *a, const float *b, size_t kc) {
     float acc[MR][NR];
@@ -530,7 +530,7 @@ static void tile(float *out, size_t ldo, const float *start, size_t ldstart,
         for (size_t j = 0; j < NR; j++) out[i * ldo + j] = acc[i][j];
 }
 
-// The same where fewer rows or columns remain: through a full tile on the side. Packed panels are zero-padded.
+// The same where fewer rows or columns remain: through a full tile on the side, as panels are zero-padded.
 static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart,
                       const float *a, const float *b, size_t kc, size_t rows, size_t cols) {
     float side[MR * NR] = {0};
@@ -610,8 +610,8 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias,
 #endif
 
 // The same over all threads: a grid of gm x gn workers; each owns a rectangle of out and packs for itself.
-// Of all grids, that whose largest rectangle costs least: its area, and its packing, of which an element costs about
-// as much as 32 products.
+// Of all grids, that whose largest rectangle costs least: its area, and its packing, of which an element
+// costs about as much as 32 products.
 static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
                    size_t M, size_t K, size_t N) {
     size_t tm = (M + MR - 1) / MR, tn = (N + NR - 1) / NR, best = SIZE_MAX;
@@ -710,7 +710,7 @@ static float row_square(const float *x, float mean, size_t n) {     // sum of (x
     return lanes_sum(lane);
 }
 
-// out (n,C) from x; stat (n,2) receives mean and r. Row i is made of row[i] of x, or of i itself if row is NULL.
+// out (n,C) from x; stat (n,2) receives mean and r. Row i is made of row[i] of x, or of i if row is NULL.
 static void norm_forward(const Model *m, float *out, float *stat, const float *x, const int32_t *row,
                          const Norm *y, size_t n) {
     size_t C = (size_t)m->cfg.width;
@@ -747,7 +747,7 @@ static void norm_row_backward(float *dx, const float *g, const float *x, const f
     for (size_t i = 0; i < C; i++) dx[i] = fmaf(r, fmaf(-(x[i] - mean) * r, mhn, g[i] * w[i] - mh), dx[i]);
 }
 
-// Adds to dx (its rows as x's in forward), dw and db: dw_c = sum_i g_ic n_ic and db_c = sum_i g_ic, i ascending.
+// Adds to dx (its rows as x's in forward), dw and db: dw_c = sum_i g_ic n_ic, db_c = sum_i g_ic, i ascending.
 static void norm_backward(const Model *m, float *dx, const float *g, const float *stat, const float *x,
                           const int32_t *row, const Norm *y, size_t n) {
     size_t C = (size_t)m->cfg.width;
@@ -795,7 +795,8 @@ static Layer layer_of(const Model *m, size_t l) {
                                slice(g->name##_down, l, (in) * d.R), slice(g->name##_up, l, d.R * (out)), in, out}
 #define NORM(name) {slice(w->name##w, l, C), slice(w->name##b, l, C), slice(g->name##w, l, C), slice(g->name##b, l, C)}
     Layer y = {
-        l, NORM(ln1), NORM(ln2), LINEAR(qkv, C, d.Q), LINEAR(proj, d.A, C), LINEAR(fc1, C, d.F1), LINEAR(fc2, d.F, C),
+        l, NORM(ln1), NORM(ln2),
+        LINEAR(qkv, C, d.Q), LINEAR(proj, d.A, C), LINEAR(fc1, C, d.F1), LINEAR(fc2, d.F, C),
         slice(w->qnw, l, d.HS), slice(w->knw, l, d.HS), slice(g->qnw, l, d.HS), slice(g->knw, l, d.HS),
         x->res + (m->shape.train ? l : 0) * N * C, x->ln1stat + k * N * 2, x->qkv + k * N * d.Q,
         slice(x->qkraw, k, N * (d.A + d.KV)), slice(x->qkstat, k, N * (d.NH + d.NKV)),
@@ -809,8 +810,8 @@ static Layer layer_of(const Model *m, size_t l) {
 
 // ---- norm of q and k --------------------------------------------------------------------------------------
 
-// Qwen3: an RMSNorm over each head of q and k, before the rotation. In place in heads (N,Q); raw (N,A+KV) keeps
-// what was there.
+// Qwen3: an RMSNorm over each head of q and k, before the rotation. In place in heads (N,Q); raw (N,A+KV)
+// keeps what was there.
 static void qknorm_forward(const Model *m, const Layer *y) {
     Dims d = dims_of(&m->cfg);
     size_t heads = d.NH + d.NKV, QK = d.A + d.KV;
@@ -828,8 +829,8 @@ static void qknorm_forward(const Model *m, const Layer *y) {
     }
 }
 
-// dqkv (N,Q) in place, from the gradient after the norm to that before it; dqnw, dknw (HS) are added to, token by
-// token, head by head.
+// dqkv (N,Q) in place, from the gradient after the norm to that before it; dqnw, dknw (HS) are added to,
+// token by token, head by head.
 static void qknorm_backward(const Model *m, float *dqkv, const Layer *y) {
     Dims d = dims_of(&m->cfg);
     size_t heads = d.NH + d.NKV, QK = d.A + d.KV;
@@ -906,8 +907,8 @@ static void act_backward(const Model *m, float *dfc1, const float *dact, const f
 // f_i = theta^(-2i/HS). TRAP: these are Hugging Face's pairs; llama2.c pairs neighbours (2i, 2i+1), and its
 // weights are permuted on import.
 
-// Llama 3.1's scaling: wavelengths longer than context/low are slowed by factor, those shorter than context/high
-// are left alone, and those between are blended.
+// Llama 3.1's scaling: wavelengths longer than context/low are slowed by factor, those shorter than
+// context/high are left alone, and those between are blended.
 static double rope_scaled(const Config *c, double f) {
     double turns = (double)c->rope_context * f / 0x1.921fb54442d18p+2;    // context / wavelength = 2 pi / f
     double low = (double)c->rope_low, high = (double)c->rope_high, slow = f / (double)c->rope_factor;
@@ -974,7 +975,8 @@ static Head head_of(const Model *m, const Batch *b, const Layer *y, size_t row, 
     const float *q = y->heads + first * d.Q;
     Head a = {
         .q = q + h * d.HS, .k = q + d.A + group * d.HS, .v = q + d.A + d.KV + group * d.HS,
-        .ldq = d.Q, .ldk = d.Q, .n = (size_t)b->len[row], .past = b->past ? (size_t)b->past[row] : 0, .HS = d.HS,
+        .ldq = d.Q, .ldk = d.Q, .HS = d.HS,
+        .n = (size_t)b->len[row], .past = b->past ? (size_t)b->past[row] : 0,
         .out = y->atty + first * d.A + h * d.HS, .stat = y->attstat + (first * d.NH + h) * 2,
         .ldo = d.A, .ldstat = 2 * d.NH, .scale = 1.0f / sqrtf((float)d.HS),
     };
@@ -1006,10 +1008,10 @@ static void softmax_row_backward(float *p, float *dp, size_t visible, size_t wid
     memset(dp + visible, 0, (width - visible) * sizeof *dp);
 }
 
-// Both passes take STRIP queries with all the keys that they see, so that scores and sums are matrix products.
-// Keys after a query's own position get e = 0: they add nothing to any sum. Order of the sums: s over HS
-// ascending; max exact; sum(e) in lanes from key 0; out before its division by sum(e), and dq, over keys
-// ascending; dk and dv over the heads of a group, then queries ascending.
+// Both passes take STRIP queries with all the keys that they see, so that scores and sums are matrix
+// products. Keys after a query's own position get e = 0: they add nothing to any sum. Order of the sums: s
+// over HS ascending; max exact; sum(e) in lanes from key 0; out before its division by sum(e), and dq, over
+// keys ascending; dk and dv over the heads of a group, then queries ascending.
 static void attention_head_forward(const Head *a, float *scratch) {
     float *s = scratch + MC * KC + KC * NR;
     for (size_t i0 = 0; i0 < a->n; i0 += STRIP) {
@@ -1027,12 +1029,12 @@ static void attention_head_forward(const Head *a, float *scratch) {
                     rows, keys, a->HS, scratch);
         for (size_t i = 0; i < rows; i++) {
             float *o = a->out + (i0 + i) * a->ldo, inverse = 1.0f / a->stat[(i0 + i) * a->ldstat + 1];
-            for (size_t c = 0; c < a->HS; c++) o[c] = (o[c] + 0.0f) * inverse;    // + 0: no -0, however many keys
+            for (size_t c = 0; c < a->HS; c++) o[c] = (o[c] + 0.0f) * inverse;    // + 0: never -0
         }
     }
 }
 
-// dq (stride ldq) is overwritten, dk and dv (stride ldq) are added to. From out = sum_j p_j v_j and s_j = q . k_j:
+// dq (stride ldq) is overwritten, dk and dv (stride ldq) added to. From out = sum_j p_j v_j and s_j = q . k_j:
 //     dv_j += p_j dout,   dq = sum_j ds_j k_j,   dk_j += ds_j q
 static void attention_head_backward(const Head *a, float *dq, float *dk, float *dv, const float *dout,
                                     float *scratch) {
@@ -1120,9 +1122,9 @@ static void embed_forward(Model *m, float *res) {
     }
 }
 
-// The lookup's gradient: each token's row of dres goes to that token's row of wte. It is collected in a slot for
-// each distinct token of the step, apart from the tied head's gradient, and joined once at the end: so the order
-// of the sum is that of the step's tokens, however many of its rows are computed at once.
+// The lookup's gradient: each token's row of dres goes to that token's row of wte. It is collected in a slot
+// for each distinct token of the step, apart from the tied head's gradient, and joined once at the end: so
+// the order of the sum is that of the step's tokens, however many of its rows are computed at once.
 static void embed_backward(Model *m, const float *dres) {
     size_t C = (size_t)m->cfg.width;
     for (size_t n = 0; n < m->N; n++) {
@@ -1185,8 +1187,8 @@ const float *model_logits(Model *m, const int32_t *rows, size_t n) {
 // Cross-entropy of one row of logits z (V) with target y: -log p_y, p = softmax(z). In place z becomes the
 // gradient of scale * loss, if scale > 0: dloss/dz_i = p_i - [i==y].
 // Not -log(p_y): p_y underflows to 0 once z_y is 87 below the largest, and the loss would be infinite. With
-// e_i = exp(z_i - max z), one e is exactly 1 and none is above: 1 <= sum(e) <= V, so the loss is finite and >= 0,
-// unless a logit is NaN or infinite; then the loss is NaN, and the caller must look for it.
+// e_i = exp(z_i - max z), one e is exactly 1 and none is above: 1 <= sum(e) <= V, so the loss is finite and
+// >= 0, unless a logit is NaN or infinite; then the loss is NaN, and the caller must look for it.
 static double cross_entropy(float *z, int32_t y, float scale, size_t V) {
     float max = row_max(z, V), zy = z[y];
     for (size_t i = 0; i < V; i++) z[i] = exp_own(z[i] - max);
@@ -1200,8 +1202,8 @@ static double cross_entropy(float *z, int32_t y, float scale, size_t V) {
     return log_own((double)sum) + ((double)max - (double)zy);
 }
 
-// Backward through logits = headin head^T and the last norm, for the n rows at hand: dhead += dlogits^T headin,
-// rows ascending, so chunks of any size give the same bits; dheadin = dlogits head.
+// Backward through logits = headin head^T and the last norm, for the n rows at hand: dhead += dlogits^T
+// headin, rows ascending, so chunks of any size give the same bits; dheadin = dlogits head.
 static void head_backward(Model *m, const int32_t *rows, size_t n) {
     size_t C = (size_t)m->cfg.width, V = (size_t)m->cfg.vocab;
     float *dhead = m->g.head ? m->g.head : m->g.wte;
@@ -1349,7 +1351,7 @@ void model_zero_grad(Model *m) {
     m->slots = 0;
 }
 
-// Squares are added in double: CHUNK elements in 16 lanes, the lanes in ascending order, the chunks in table order.
+// Squares are added in double: CHUNK elements in 16 lanes, the lanes ascending, the chunks in table order.
 static double chunk_square(const float *x, size_t n) {
     double lane[LANES] = {0}, sum = 0.0;
     for (size_t i = 0; i < n; i += LANES)
@@ -1481,8 +1483,8 @@ static void sift_down(const float *z, int32_t *heap, size_t n, size_t i) {
     }
 }
 
-// Repeat penalty (Keskar et al. 2019), then temperature, top-k (Fan et al. 2018), top-p (Holtzman et al. 2019):
-// candidates are taken from the likeliest down until there are k of them or their probabilities reach p.
+// Repeat penalty (Keskar et al. 2019), then temperature, top-k (Fan et al. 2018), top-p (Holtzman et al.
+// 2019): candidates are taken from the likeliest down until there are k or their probabilities reach p.
 int32_t model_sample(float *z, size_t V, const Sampling *s, const int32_t *recent, size_t n, int32_t *order,
                      Rng *r) {
     for (size_t i = 0; i < n; i++) order[recent[i]] = 0;

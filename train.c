@@ -161,13 +161,12 @@ static int report_not_finite(Run *r, int64_t step, Err *e) {
         const float *g = tensor_data(&r->m.g, &t);
         for (size_t j = 0; j < t.size; j++)
             if (!isfinite(g[j]))
-                return err_set(e,
-                               "step %" PRId64
-                               ": the gradient of %s[%zu] is %g, want a finite number; the step was not taken\nhint: a lower --lr, or --clip 1",
+                return err_set(e, "step %" PRId64 ": the gradient of %s[%zu] is %g, want a finite number; the "
+                               "step was not taken\nhint: a lower --lr, or --clip 1",
                                step, t.name, j, (double)g[j]);
     }
-    return err_set(
-        e, "step %" PRId64 ": the gradient's norm overflows; the step was not taken\nhint: a lower --lr", step);
+    return err_set(e, "step %" PRId64 ": the gradient's norm overflows; the step was not taken\n"
+                   "hint: a lower --lr", step);
 }
 
 typedef struct { double loss, norm, lr; size_t tokens; } StepResult;
@@ -233,7 +232,8 @@ static int validate(Run *r, int64_t step, double *best, int64_t *best_step, Err 
     double loss = 0.0;
     if (!r->val.n) return 0;
     if (measure(r, &r->val, &loss, e)) return -1;
-    if (!isfinite(loss)) return err_set(e, "step %" PRId64 ": the validation loss is %g, want a number", step, loss);
+    if (!isfinite(loss))
+        return err_set(e, "step %" PRId64 ": the validation loss is %g, want a number", step, loss);
     fprintf(stderr, "%sstep %" PRId64 ": validation loss %.4f on %zu rows\n", is_terminal(2) ? "\r" : "",
             step, loss, r->val.n);
     if (r->log) log_line(r->log, "{\"step\": %" PRId64 ", \"val_loss\": %.9g}", step, loss);
@@ -280,7 +280,8 @@ static int train(Run *r, Err *e) {
     }
     if (step < r->steps) {
         if (save_state(r, step, best, best_step, e)) return -1;
-        return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\nhint: the same command with --resume goes on", step, r->steps, r->state_path);
+        return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\n"
+                       "hint: the same command with --resume goes on", step, r->steps, r->state_path);
     }
     if (opt.lora ? adapter_save(opt.out, &r->base, &r->m.cfg, r->template, r->lineage, &r->m.w, e)
                  : checkpoint_save(opt.out, &r->m.cfg, &r->base.tok, r->template, r->lineage, r->dtype, &r->m.w, e))
@@ -288,7 +289,8 @@ static int train(Run *r, Err *e) {
     remove(r->state_path);
     char took[32];
     print_duration(took, sizeof took, seconds() - start);
-    fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, r->steps, took, busy > 0 ? tokens / busy : 0);
+    fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, r->steps, took,
+            busy > 0 ? tokens / busy : 0);
     if (best_step < r->steps && r->val.n)
         fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ": %.4f", best_step, best);
     fprintf(stderr, "\n");
@@ -357,8 +359,8 @@ static int learn_tokenizer(Run *r, Err *e) {
             (double)total / 1e6);
     if (tokenizer_train(t, all, total, vocab, memory, &f)) err_fault(e, "--init", &f);
     else if (t->vocab < vocab)
-        err_set(e, "--init: vocab = %" PRIu32 ", but the text has pairs for only %" PRIu32 "\nhint: vocab=%" PRIu32,
-                vocab, t->vocab, t->vocab);
+        err_set(e, "--init: vocab = %" PRIu32 ", but the text has pairs for only %" PRIu32
+                "\nhint: vocab=%" PRIu32, vocab, t->vocab, t->vocab);
     else rc = tokenizer_keep(t, &r->tokenizer, e);
 out:
     block_free(memory);
@@ -521,7 +523,7 @@ static int check_options(Run *r, Err *e) {
     return 0;
 }
 
-// What is written must not be what is read, or written otherwise: a slip of the keyboard would cost the user's data.
+// What is written is not read, and not written twice: a slip of the keyboard would cost the user's data.
 static int check_outputs(const Run *r, Err *e) {
     const char *path[] = {opt.data, opt.val, opt.model, opt.out, opt.out ? r->state_path : NULL, opt.log};
     for (int w = 3; w < 6; w++)                   // the last three are written
@@ -556,7 +558,7 @@ static int setup(Run *r, Err *e) {
     r->warmup = (int64_t)(opt.warmup * (double)r->steps);
     if (plan_memory(r, e)) return -1;
     if (opt.plan) return 0;
-    Writer *probe = writer_open(opt.out, e);      // that --out cannot be written is found now, not after training
+    Writer *probe = writer_open(opt.out, e);      // if --out cannot be written, that is found before training
     if (!probe || writer_close(probe, false, e) || describe(r, e)) return -1;
     r->block = block_alloc(r->plan.bytes, e);
     r->pick = malloc((size_t)opt.batch * sizeof *r->pick);
