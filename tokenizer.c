@@ -186,28 +186,70 @@ static int class_of(const uint8_t *s, size_t n, size_t *len) {
 // GPT-2 cuts text with the regular expression
 //     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 // that is: contractions; runs of letters, of numbers, of others, each with one space before it, if any; and
-// runs of white space, which leave their last character to what follows unless it is their only one.
+// runs of white space, which leave their last character to what follows unless it is their only one. SmolLM
+// first cuts every number character off as a piece of its own. What came later is cl100k_base's
+//     (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*
+//     |\s*[\r\n]+|\s+(?!\S)|\s+
+// which lets any other character before letters, few numbers together, and lines end with their line feeds;
+// Qwen2's has \p{N} in place of \p{N}{1,3}.
 
-// Length of the contraction at s (n > 0 bytes), 0: none.
-static size_t contraction(const uint8_t *s, size_t n) {
+// Length of the contraction at s (n > 0 bytes), 0: none. Of letters beyond ASCII only the long s, U+017F, is
+// another letter's case.
+static size_t contraction(const uint8_t *s, size_t n, bool any_case) {
     if (s[0] != '\'' || n < 2) return 0;
-    if (s[1] == 's' || s[1] == 't' || s[1] == 'm' || s[1] == 'd') return 2;
-    if (n < 3) return 0;
-    return !memcmp(s, "'re", 3) || !memcmp(s, "'ve", 3) || !memcmp(s, "'ll", 3) ? 3 : 0;
+    uint8_t fold = any_case ? 0x20 : 0, a = s[1] | fold, b = n > 2 ? s[2] | fold : 0;
+    if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
+    if (any_case && n > 2 && s[1] == 0xC5 && s[2] == 0xBF) return 3;
+    return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
 }
 
-// Length of the pre-token at s (n > 0 bytes).
-static size_t pretoken(const uint8_t *s, size_t n) {
-    size_t len = contraction(s, n);
-    if (len) return len;
-    size_t i = s[0] == ' ' && n > 1 ? 1 : 0;
-    int class = class_of(s + i, n - i, &len);
-    size_t last = i;                              // where the last character of the run begins
-    while (i < n && class_of(s + i, n - i, &len) == class) {
+// Bytes of the characters of a class that s begins with, of at most `most` of them.
+static size_t run(const uint8_t *s, size_t n, int class, size_t most) {
+    size_t i = 0, len;
+    for (; i < n && most > 0 && class_of(s + i, n - i, &len) == class; most--) i += len;
+    return i;
+}
+
+// White space at s (n bytes): with `lines`, up to the last line feed of the run, if it has one. Otherwise all
+// of it but the last character if something follows; before SmolLM's numbers all of it.
+static size_t spaces(TokKind kind, const uint8_t *s, size_t n) {
+    size_t i = 0, last = 0, line = 0, len;
+    int class = SPACE;
+    while (i < n && (class = class_of(s + i, n - i, &len)) == SPACE) {
         last = i;
         i += len;
+        if (s[last] == '\r' || s[last] == '\n') line = i;
     }
-    return class == SPACE && i < n && last > 0 ? last : i;
+    if (line > 0 && (kind == TOK_CL100K || kind == TOK_QWEN2)) return line;
+    return i < n && last > 0 && !(kind == TOK_SMOLLM && class == NUMBER) ? last : i;
+}
+
+// Length of the pre-token at s (n > 0 bytes): GPT-2's and SmolLM's.
+static size_t pretoken_gpt2(TokKind kind, const uint8_t *s, size_t n) {
+    size_t len = contraction(s, n, false), i = s[0] == ' ' && n > 1;
+    if (len) return len;
+    int class = class_of(s + i, n - i, &len);
+    if (class == SPACE) return spaces(kind, s, n);
+    if (class == NUMBER && kind == TOK_SMOLLM) return i ? i : len;
+    return i + run(s + i, n - i, class, n);
+}
+
+// The same for cl100k_base and Qwen2.
+static size_t pretoken_cl100k(TokKind kind, const uint8_t *s, size_t n) {
+    size_t len = contraction(s, n, true), first, i, end;
+    if (len) return len;
+    int class = class_of(s, n, &first);
+    if (class == NUMBER) return run(s, n, NUMBER, kind == TOK_CL100K ? 3 : 1);
+    i = class == LETTER || s[0] == '\r' || s[0] == '\n' ? 0 : first;
+    if ((end = run(s + i, n - i, LETTER, n)) > 0) return i + end;
+    i = s[0] == ' ';
+    if ((end = run(s + i, n - i, OTHER, n)) == 0) return spaces(kind, s, n);
+    for (i += end; i < n && (s[i] == '\r' || s[i] == '\n'); i++) continue;
+    return i;
+}
+
+static size_t pretoken(TokKind kind, const uint8_t *s, size_t n) {
+    return kind == TOK_CL100K || kind == TOK_QWEN2 ? pretoken_cl100k(kind, s, n) : pretoken_gpt2(kind, s, n);
 }
 
 // ---- tables -----------------------------------------------------------------------------------------------
@@ -336,7 +378,15 @@ static void look_up(Merging *w, uint32_t i) {
     heap_push(w, (uint64_t)w->t->merge[s->merge].rank << 32 | i);
 }
 
-// Merges n > 0 symbols, of which only the ids are set; writes those that remain to out and returns how many.
+// Byte-level: the symbols that n bytes begin as. Bytes that are no tokens are left out.
+static uint32_t byte_symbols(const Tokenizer *t, const uint8_t *s, size_t n, Symbol *symbol) {
+    uint32_t count = 0;
+    for (size_t k = 0; k < n; k++)
+        if (t->first[s[k]] != NONE) symbol[count++].id = (int32_t)t->first[s[k]];
+    return count;
+}
+
+// Merges n symbols, of which only the ids are set; writes those that remain to out and returns how many.
 // Scratch: the symbols, and the heap (2n).
 static size_t merge(const Tokenizer *t, Symbol *symbol, uint32_t n, uint64_t *heap, int32_t *out) {
     Merging w = {t, symbol, heap, 0};
@@ -359,7 +409,7 @@ static size_t merge(const Tokenizer *t, Symbol *symbol, uint32_t n, uint64_t *he
         if (left->prev != NONE) look_up(&w, left->prev);
     }
     size_t count = 0;
-    for (uint32_t i = 0; i != NONE; i = symbol[i].next) out[count++] = symbol[i].id;
+    for (uint32_t i = n > 0 ? 0 : NONE; i != NONE; i = symbol[i].next) out[count++] = symbol[i].id;
     return count;
 }
 
@@ -410,7 +460,7 @@ size_t tokenizer_index_size(uint32_t vocab, uint32_t merges) {
 static int check_tokens(const Tokenizer *t, Fault *f) {
     bool none = t->kind == TOK_NONE;
     int64_t vocab = t->vocab;
-    if (check(f, "tokenizer: kind", (int64_t)t->kind, TOK_NONE, TOK_SCORED) ||
+    if (check(f, "tokenizer: kind", (int64_t)t->kind, TOK_NONE, TOK_KINDS - 1) ||
         check(f, "tokenizer: tokens", vocab, none ? 0 : 256, none ? 0 : VOCAB_MAX) ||
         check(f, "tokenizer: merges", t->merges, 0, none ? 0 : MERGES_MAX) ||
         check(f, "tokenizer: end-of-text id", t->eot, -1, vocab - 1) ||
@@ -453,21 +503,23 @@ static int index_merges(const Tokenizer *t, uint32_t *slot, Fault *f) {
     return 0;
 }
 
-// t->first[0..255]: the single bytes.
-static int index_bytes(const Tokenizer *t, uint32_t *first, Fault *f) {
-    int64_t found = 0;
-    int flag = t->kind == TOK_GPT2 ? TOKEN_NORMAL : TOKEN_BYTE;
+// t->first[0..255]: the single bytes. Byte-level vocabularies may lack some, which t->missing counts.
+static int index_bytes(Tokenizer *t, uint32_t *first, Fault *f) {
+    uint32_t found = 0;
+    int flag = t->kind == TOK_SCORED ? TOKEN_BYTE : TOKEN_NORMAL;
     for (uint32_t i = t->vocab; i-- > 0;) {       // downwards: of equal tokens the smallest id remains
         uint32_t at = t->start[i];
         if (t->flag[i] != flag || t->start[i + 1] - at != 1) continue;
         found += first[t->bytes[at]] == NONE;
         first[t->bytes[at]] = i;
     }
-    return check(f, "tokenizer: single bytes that are tokens", found, 256, 256);
+    t->missing = 256 - found;
+    return check(f, "tokenizer: single bytes that are tokens", found, t->kind == TOK_SCORED ? 256 : 1, 256);
 }
 
 // Can token i be told from its bytes alone? TOK_SCORED: if they are one character, which then begins as it.
-// TOK_GPT2: if they merge to it; so a common pre-token costs one search instead of several for each byte.
+// TOK_CL100K: always. Else if they merge to it; so a common pre-token costs one search instead of several for
+// each byte.
 static bool is_word(const Tokenizer *t, int32_t i) {
     Symbol symbol[WORD_BYTES];
     uint64_t heap[2 * WORD_BYTES];
@@ -475,10 +527,10 @@ static bool is_word(const Tokenizer *t, int32_t i) {
     uint32_t code;
     size_t n;
     const uint8_t *s = tokenizer_decode(t, i, &n);
-    if (t->flag[i] != TOKEN_NORMAL || n > WORD_BYTES) return false;
+    if (t->flag[i] != TOKEN_NORMAL) return false;
+    if (t->kind == TOK_CL100K) return true;
     if (t->kind == TOK_SCORED) return utf8(s, n, &code) == n && code != NONE;
-    for (size_t k = 0; k < n; k++) symbol[k].id = (int32_t)t->first[s[k]];
-    return merge(t, symbol, (uint32_t)n, heap, out) == 1 && out[0] == i;
+    return n <= WORD_BYTES && merge(t, symbol, byte_symbols(t, s, n, symbol), heap, out) == 1 && out[0] == i;
 }
 
 // t->first[256..]: the tokens that can be told from their bytes; of equal ones the smallest id.
@@ -534,23 +586,25 @@ int tokenizer_index(Tokenizer *t, void *memory, Fault *f) {
 
 // ---- encode -----------------------------------------------------------------------------------------------
 
-// Scratch for the worst case, a text that is one pre-token; what short ones do not need is not touched.
-size_t tokenizer_encode_size(size_t n) {
-    return n > TEXT_MAX ? SIZE_MAX : to_size(((uint64_t)n + 1) * (sizeof(Symbol) + 2 * sizeof(uint64_t)));
+// An id for each byte and one for add_space. The longest that form NFC makes of a text is three times as long.
+size_t tokenizer_most(const Tokenizer *t, size_t n) {
+    return n > TEXT_MAX ? SIZE_MAX : to_size((t->kind == TOK_QWEN2 ? 3 : 1) * (uint64_t)n + 1);
 }
 
-// TOK_GPT2: each pre-token by itself, most of them found whole.
+// Scratch for the worst case, a text that is one pre-token; what short ones do not need is not touched.
+size_t tokenizer_encode_size(const Tokenizer *t, size_t n) {
+    uint64_t most = tokenizer_most(t, n);
+    return most > NONE ? SIZE_MAX : to_size(most * (sizeof(Symbol) + 2 * sizeof(uint64_t)));
+}
+
+// Byte-level: each pre-token by itself, most of them found whole.
 static size_t encode_words(const Tokenizer *t, const uint8_t *s, size_t n, int32_t *out, Symbol *symbol) {
     size_t count = 0, len;
     for (size_t i = 0; i < n; i += len) {
-        len = pretoken(s + i, n - i);
-        int32_t id = len <= WORD_BYTES ? find_word(t, s + i, len) : -1;
-        if (id >= 0) {
-            out[count++] = id;
-            continue;
-        }
-        for (size_t k = 0; k < len; k++) symbol[k].id = (int32_t)t->first[s[i + k]];
-        count += merge(t, symbol, (uint32_t)len, (uint64_t *)(symbol + len), out + count);
+        len = pretoken(t->kind, s + i, n - i);
+        int32_t id = len <= WORD_BYTES || t->kind == TOK_CL100K ? find_word(t, s + i, len) : -1;
+        if (id >= 0) out[count++] = id;
+        else count += merge(t, symbol, byte_symbols(t, s + i, len, symbol), (uint64_t *)(symbol + len), out + count);
     }
     return count;
 }
@@ -568,7 +622,7 @@ static uint32_t characters(const Tokenizer *t, const uint8_t *s, size_t n, Symbo
     return count;
 }
 
-// n <= TEXT_MAX bytes of text; out (n+1); scratch: tokenizer_encode_size(n) bytes, 8-byte aligned; all of it
+// n <= TEXT_MAX bytes of text; out (tokenizer_most); scratch: tokenizer_encode_size, 8-byte aligned; all of it
 // the caller's. add_space puts its space before the first text that is not a special token.
 size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out,
                         void *scratch) {
@@ -581,7 +635,7 @@ size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool 
         int32_t id = -1;
         for (stop = i; stop < n; stop++)
             if (begins[text[stop]] && (id = special_at(t, text + stop, n - stop)) >= 0) break;
-        if (stop > i && t->kind == TOK_GPT2)
+        if (stop > i && t->kind != TOK_SCORED && t->kind != TOK_NONE)
             count += encode_words(t, text + i, stop - i, out + count, symbol);
         if (stop > i && t->kind == TOK_SCORED) {
             uint32_t m = space ? characters(t, (const uint8_t *)" ", 1, symbol) : 0;
@@ -694,7 +748,7 @@ static void add_text(Training *w, const uint8_t *s, size_t n) {
         for (stop = i; stop < n; stop++)
             if (n - stop >= end && !memcmp(s + stop, END_OF_TEXT, end)) break;
         for (; i < stop; i += len) {
-            len = pretoken(s + i, stop - i);
+            len = pretoken(TOK_GPT2, s + i, stop - i);
             add_word(w, s + i, len);
         }
     }

@@ -543,7 +543,7 @@ START_TEST(checkpoint_round_trip) {
         ck_assert_uint_eq(k.tensors_at % 64, 0);
         int32_t ids[16];
         uint64_t scratch[512];
-        ck_assert_uint_le(tokenizer_encode_size(8), sizeof scratch);
+        ck_assert_uint_le(tokenizer_encode_size(&k.tok, 8), sizeof scratch);
         ck_assert_uint_eq(tokenizer_encode(&k.tok, (const uint8_t *)"hell\xff a", 7, false, ids, scratch), 4);
         ck_assert(ids[0] == HE && ids[1] == LL && ids[2] == 255 && ids[3] == SPACE_A);
         ck_assert_int_eq(checkpoint_read(&k, &model.m1, &err), 0);
@@ -659,7 +659,7 @@ START_TEST(hostile_fields_are_refused) {
         {16, 1 << 20, 4, ""}, {44, 4, 4, "bytes of the tensors"}, {40, 1 << 16, 4, ""}, {28, 0, 4, "heads"},
         {80, 0x7fc00000, 4, "norm_eps is not a finite number"},
         {84, 0x7f800000, 4, "rope_theta is not a finite"},
-        {96, 0xff800000, 4, "rope_high is not a finite"}, {100, 3, 4, "kind"}, {100, 0xffffffff, 4, "kind"},
+        {96, 0xff800000, 4, "rope_high is not a finite"}, {100, TOK_KINDS, 4, "kind"}, {100, 0xffffffff, 4, "kind"},
         {100, 0, 4, ""},
         {104, TOKENS + 2, 4, "tokenizer vocab"}, {104, 0xffffffff, 4, "tokenizer vocab"},
         {104, TOKENS - 1, 4, ""}, {104, 0, 4, ""},
