@@ -246,6 +246,7 @@ typedef struct {
     uint32_t specials;
     const uint32_t *first;            // ids of the 256 bytes, then a table over short tokens' bytes -> id + 1
     uint32_t firstmask;
+    const struct Unicode *unicode;    // byte-level: classes of characters and what form NFC needs
     uint32_t missing;                 // byte-level: bytes without a token, which are left out of what is encoded
 } Tokenizer;
 

@@ -462,7 +462,7 @@ static uint8_t flags[TOKENS];
 
 static void make_tokenizer(void) {
     static uint8_t bytes[400];
-    static uint32_t start[TOKENS + 1], index[4096];
+    static uint32_t start[TOKENS + 1], index[1 << 17];
     static const Merge merge[] = {{'h', 'e', HE, 0}, {'l', 'l', LL, 1}, {' ', 'a', SPACE_A, 2}};
     static const char *const rest[] = {"he", "ll", " a", "<|endoftext|>", "<|im_start|>", "<|im_end|>",
                                        "<s>"};
@@ -659,8 +659,8 @@ START_TEST(hostile_fields_are_refused) {
         {16, 1 << 20, 4, ""}, {44, 4, 4, "bytes of the tensors"}, {40, 1 << 16, 4, ""}, {28, 0, 4, "heads"},
         {80, 0x7fc00000, 4, "norm_eps is not a finite number"},
         {84, 0x7f800000, 4, "rope_theta is not a finite"},
-        {96, 0xff800000, 4, "rope_high is not a finite"}, {100, TOK_KINDS, 4, "kind"}, {100, 0xffffffff, 4, "kind"},
-        {100, 0, 4, ""},
+        {96, 0xff800000, 4, "rope_high is not a finite"}, {100, TOK_KINDS, 4, "kind"},
+        {100, 0xffffffff, 4, "kind"}, {100, 0, 4, ""},
         {104, TOKENS + 2, 4, "tokenizer vocab"}, {104, 0xffffffff, 4, "tokenizer vocab"},
         {104, TOKENS - 1, 4, ""}, {104, 0, 4, ""},
         {108, 0xffffffff, 4, "merges"}, {108, 0x7fffffff, 4, "merges"}, {108, 4, 4, ""}, {108, 2, 4, ""},
@@ -1095,7 +1095,7 @@ START_TEST(text_is_cut_into_windows_that_share_a_token) {
 
 START_TEST(a_row_has_one_added_space) {
     Fault f;
-    static uint32_t index[4096];
+    static uint32_t index[1 << 17];
     make_tokenizer();
     memset(flags, TOKEN_BYTE, 256);
     tok.kind = TOK_SCORED;
