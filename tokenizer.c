@@ -154,11 +154,11 @@ typedef struct {
     uint32_t code, first, second;                 // code is the same as first, second; second 0: as first alone
 } Split;
 
-enum { JOINS = 4096 };                            // places of a hash table with some 900 entries
+enum { PLACES = 8192 };
 typedef struct Unicode {
     uint8_t byte[CODES];                          // class and rank of each character
-    Split split[SPLITS];                          // in the order of their codes
-    uint16_t join[JOINS];                         // (first, second) -> number of the split + 1, 0: a free place
+    Split split[SPLITS];
+    uint16_t place[PLACES];                       // hash table of splits, see split_place
 } Unicode;
 
 typedef struct {
@@ -443,28 +443,28 @@ static size_t merge(const Tokenizer *t, Symbol *symbol, uint32_t n, uint64_t *he
 // ---- form NFC ---------------------------------------------------------------------------------------------
 // What looks alike and means the same may be written in several ways: e with an acute accent is one character or
 // two. Form NFC (Unicode Standard Annex 15) is one way for each: all is split as far as the tables say, marks
-// after a character are put in the order of their ranks, and then joined with it, as far as nothing stands
-// between: of the marks that stay, none of the same rank. Here this is done only where it can change something:
-// at ACTIVE characters and marks, together with the character before them. All others stay as they are.
+// after a character are put in the order of their ranks, and then joined with it as far as nothing stands
+// between: of the marks that stay, none of the same rank. Only at marks and ACTIVE characters can this change
+// something; so only they are taken, each run together with the character before it.
 
-static const Split *split_of(const Unicode *u, uint32_t code) {
-    size_t lo = 0, hi = SPLITS;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (u->split[mid].code < code) lo = mid + 1;
-        else hi = mid;
-    }
-    return lo < SPLITS && u->split[lo].code == code ? &u->split[lo] : NULL;
+static uint32_t rank_of(const Unicode *u, uint32_t code) {
+    return code < CODES ? u->byte[code] >> RANK_SHIFT : 0;
 }
 
-// The place of two characters in u->join, or the free one where they belong.
-static uint16_t *join_place(Unicode *u, uint32_t first, uint32_t second) {
-    uint32_t h = hash_pair((int32_t)first, (int32_t)second) % JOINS;
-    for (; u->join[h]; h = (h + 1) % JOINS) {
-        const Split *p = &u->split[u->join[h] - 1];
-        if (p->first == first && p->second == second) break;
+// The place in u->place of the split of `first`, when second is NONE: an entry is the split's number + 1. Or that
+// of the split into first and second, if these are ever joined: SPLITS more. Or the free one where it belongs.
+static uint16_t *split_place(Unicode *u, uint32_t first, uint32_t second) {
+    uint32_t h = hash_pair((int32_t)first, (int32_t)second) % PLACES, i;
+    for (; (i = u->place[h]) != 0; h = (h + 1) % PLACES) {
+        const Split *p = &u->split[(i - 1) % SPLITS];
+        if (i <= SPLITS ? second == NONE && p->code == first : p->first == first && p->second == second) break;
     }
-    return &u->join[h];
+    return &u->place[h];
+}
+
+static const Split *split_of(const Unicode *u, uint32_t first, uint32_t second) {
+    uint32_t i = *split_place((Unicode *)u, first, second);
+    return i > 0 ? &u->split[(i - 1) % SPLITS] : NULL;
 }
 
 // The character that two become, NONE: they stay two. Hangul's syllables are counted: 28 for each pair of
@@ -473,98 +473,82 @@ static uint32_t joined(const Unicode *u, uint32_t first, uint32_t second) {
     uint32_t lead = first - 0x1100, vowel = second - 0x1161, syllable = first - 0xAC00, trail = second - 0x11A7;
     if (lead < 19 && vowel < 21) return 0xAC00 + (lead * 21 + vowel) * 28;
     if (syllable < 11172 && syllable % 28 == 0 && trail > 0 && trail < 28) return first + trail;
-    uint16_t split = *join_place((Unicode *)u, first, second);
-    return split ? u->split[split - 1].code : NONE;
+    const Split *split = split_of(u, first, second);
+    return split ? split->code : NONE;
 }
 
-static int rank_of(const Unicode *u, uint32_t code) {
-    return code < CODES ? u->byte[code] >> RANK_SHIFT : 0;
-}
-
-// u: cleared memory.
+// From PACKED into cleared memory.
 static void unpack_unicode(Unicode *u) {
     Packed p = {PACKED, PACKED[0]};
     uint32_t key[SECONDS], code = 0, first = 0;
     unpack_runs(&p, u->byte, 0);
     unpack_runs(&p, u->byte, RANK_SHIFT);
     for (int i = 0; i < SECONDS; i++) key[i] = unpack(&p);
-    for (int i = 0; i < SPLITS; i++, code++) {
+    for (uint16_t i = 0; i < SPLITS; i++, code++) {
         uint32_t v = unpack(&p), step = unpack(&p), second = key[v % SECONDS] / 2;
         bool never = key[v % SECONDS] % 2;        // these two are not joined
         code += v / SECONDS;
         first += step % 2 ? 0 - (step + 1) / 2 : step / 2;
-        Split split = {code, first, second};
-        u->split[i] = split;
+        u->split[i].code = code;
+        u->split[i].first = first;
+        u->split[i].second = second;
+        *split_place(u, code, NONE) = (uint16_t)(i + 1);
+        if (!never) *split_place(u, first, second) = (uint16_t)(SPLITS + i + 1);
         uint8_t *byte = &u->byte[never ? code : second];
         if (*byte >> RANK_SHIFT == 0) *byte |= ACTIVE << RANK_SHIFT;
-        if (!never) *join_place(u, first, second) = (uint16_t)(i + 1);
     }
     for (code = 0x1161; code < 0x1176; code++) u->byte[code] |= ACTIVE << RANK_SHIFT;    // Hangul's vowels
-    for (code = 0x11A8; code < 0x11C3; code++) u->byte[code] |= ACTIVE << RANK_SHIFT;    // and trailing consonants
+    for (code = 0x11A8; code < 0x11C3; code++) u->byte[code] |= ACTIVE << RANK_SHIFT;    // trailing consonants
 }
 
 typedef struct {
     const Unicode *u;
-    uint8_t *out;                                 // (3n) text in form NFC, of which
-    size_t bytes;                                 // so much is there; behind it come
-    uint32_t base;                                // the last character that is no mark, NONE: none yet
-    uint32_t *mark;                               // (2n) marks after it that have their order, and stay
+    uint8_t *out;                                 // text in form NFC, and how many bytes so far; behind it come
+    size_t bytes;
+    uint32_t base;                                // the last character that is no mark, NONE: none
+    uint32_t *mark;                               // marks after it that are in order, and stay
     size_t marks, pushed;
-    Merging heap;                                 // (2n) others: rank, position, code, so that the least is next
+    Merging heap;                                 // other marks; the lowest bits are the code
 } Normal;
 
 static void put(Normal *w, uint32_t code) {
-    uint8_t *s = w->out + w->bytes;
-    int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
     static const uint8_t LEAD[] = {0, 0xC0, 0xE0, 0xF0};
-    *s++ = (uint8_t)(LEAD[more] | code >> 6 * more);
-    for (int i = more; i-- > 0;) *s++ = (uint8_t)(0x80 | (code >> 6 * i & 0x3F));
-    w->bytes += (size_t)more + 1;
+    int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    w->out[w->bytes++] = (uint8_t)(LEAD[more] | code >> 6 * more);
+    while (more-- > 0) w->out[w->bytes++] = (uint8_t)(0x80 | (code >> 6 * more & 0x3F));
 }
 
-// Takes the marks in their order, and joins those that can be.
-static void settle(Normal *w) {
-    uint32_t rank = 0;                            // of the last mark that stays
-    while (w->heap.keys > 0) {
-        uint64_t key = heap_pop(&w->heap);
-        uint32_t code = key & 0x1FFFFF, next = (uint32_t)(key >> 53);
-        uint32_t both = next > rank ? joined(w->u, w->base, code) : NONE;
-        if (both != NONE) w->base = both;
-        else w->mark[w->marks++] = code, rank = next;
-    }
-}
-
-static void flush(Normal *w, uint32_t base) {
-    if (w->base != NONE) put(w, w->base);
-    for (size_t i = 0; i < w->marks; i++) put(w, w->mark[i]);
-    w->marks = 0;
-    w->base = base;
-}
-
-// Adds a character that is not split any further.
+// Adds a character that is not split any further; NONE: the end. One that is no mark settles those before it.
 static void add_part(Normal *w, uint32_t code) {
-    uint64_t rank = (uint64_t)rank_of(w->u, code);
+    uint64_t rank = rank_of(w->u, code), last = 0;
     if (rank > 0 && rank < ACTIVE) {
         heap_push(&w->heap, rank << 53 | (uint64_t)w->pushed++ << 21 | code);
         return;
     }
-    settle(w);
-    uint32_t both = w->marks == 0 ? joined(w->u, w->base, code) : NONE;
-    if (both != NONE) w->base = both;
-    else flush(w, code);
+    while (w->heap.keys > 0) {
+        uint64_t key = heap_pop(&w->heap);
+        uint32_t mark = key & 0x1FFFFF, both = key >> 53 > last ? joined(w->u, w->base, mark) : NONE;
+        if (both != NONE) w->base = both;
+        else w->mark[w->marks++] = mark, last = key >> 53;
+    }
+    uint32_t both = w->marks == 0 && code != NONE ? joined(w->u, w->base, code) : NONE;
+    if (both == NONE && w->base != NONE) put(w, w->base);
+    for (size_t i = 0; i < w->marks; i++) put(w, w->mark[i]);
+    w->marks = 0;
+    w->base = both != NONE ? both : code;
 }
 
 // No character is more than four, and only the first of two is split again: dev/unicode.py checks that.
 static void add_character(Normal *w, uint32_t code) {
     uint32_t part[3];
     int parts = 0;
-    for (const Split *p; (p = split_of(w->u, code)) != NULL; code = p->first)
+    for (const Split *p; (p = split_of(w->u, code, NONE)) != NULL; code = p->first)
         if (p->second) part[parts++] = p->second;
     add_part(w, code);
     while (parts > 0) add_part(w, part[--parts]);
 }
 
-// n bytes in form NFC, and their number: s itself if nothing was to be done, else out (3n). What is no UTF-8
+// *n bytes in form NFC, and their number: s itself if nothing is to be done, else out (3n). What is no UTF-8
 // stays as it is. heap: scratch (3n).
 static const uint8_t *normal_form(const Unicode *u, const uint8_t *s, size_t *n, uint8_t *out, uint64_t *heap) {
     Normal w = {u, out, 0, NONE, (uint32_t *)(heap + 2 * *n), 0, 0, {NULL, NULL, heap, 0}};
@@ -586,8 +570,7 @@ static const uint8_t *normal_form(const Unicode *u, const uint8_t *s, size_t *n,
             if (i > start && rank_of(u, code) == 0) break;
             add_character(&w, code);
         }
-        settle(&w);
-        flush(&w, NONE);
+        add_part(&w, NONE);
         done = start = i;
         len = 0;
     }
@@ -804,13 +787,14 @@ static size_t encode_words(const Tokenizer *t, const uint8_t *s, size_t n, int32
     return count;
 }
 
-// TOK_SCORED: the symbols that n bytes begin as: each character's token or, if there is none, its bytes'.
+// TOK_SCORED: the symbols that n bytes begin as: each character's token or, if there is none, its bytes'. U+2581
+// is a space, which such vocabularies have it stand for.
 static uint32_t characters(const Tokenizer *t, const uint8_t *s, size_t n, Symbol *symbol) {
     uint32_t count = 0, code;
     size_t len;
     for (size_t i = 0; i < n; i += len) {
         len = utf8(s + i, n - i, &code);
-        int32_t id = find_word(t, s + i, len);
+        int32_t id = code == 0x2581 ? find_word(t, (const uint8_t *)" ", 1) : find_word(t, s + i, len);
         if (id >= 0) symbol[count++].id = id;
         else for (size_t k = 0; k < len; k++) symbol[count++].id = (int32_t)t->first[s[i + k]];
     }
