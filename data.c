@@ -1398,8 +1398,8 @@ static int encode_id(Encoder *c, int32_t id, Err *e) {
 
 static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
     if (n == 0) return 0;
-    if (grow(&c->id, &c->id_room, c->ids + n + 1, sizeof *c->id, e) ||
-        grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(n), 1, e)) return -1;
+    if (grow(&c->id, &c->id_room, c->ids + tokenizer_most(&c->tok, n), sizeof *c->id, e) ||
+        grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(&c->tok, n), 1, e)) return -1;
     c->ids += tokenizer_encode(&c->tok, text, n, false, c->id + c->ids, c->scratch);
     c->tok.add_space = false;
     return 0;

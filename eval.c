@@ -182,10 +182,10 @@ typedef struct {
 typedef struct { int32_t *tok; size_t n; } Prompt;
 
 static int prompt_make(Prompt *p, const Example *row, const Examples *shots, const Tokenizer *t, Err *e) {
-    int32_t blank[4];
+    int32_t blank[8];
     uint64_t scratch[64];
     size_t blanks = 0, n = row->prompt;
-    if (shots->n && tokenizer_encode_size(2) <= sizeof scratch)
+    if (shots->n && tokenizer_encode_size(t, 2) <= sizeof scratch)
         blanks = tokenizer_encode(t, (const uint8_t *)"\n\n", 2, false, blank, scratch);
     for (size_t i = 0; i < shots->n; i++) n += shots->ex[i].len - 1 + blanks;
     p->n = 0;

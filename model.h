@@ -272,14 +272,17 @@ typedef struct {
     uint32_t specials;
     const uint32_t *first;            // ids of the 256 bytes, then a table over short tokens' bytes -> id + 1
     uint32_t firstmask;
+    const struct Unicode *unicode;    // byte-level: classes of characters and what form NFC needs
+    uint32_t missing;                 // byte-level: bytes without a token, which are left out of what is encoded
 } Tokenizer;
 
 // Bytes of memory (4-byte aligned) that the index needs.
 size_t tokenizer_index_size(uint32_t vocab, uint32_t merges);
 // Checks every number of the tokenizer and makes its index; the memory must live as long as the tokenizer.
 int    tokenizer_index(Tokenizer *t, void *memory, Fault *f);
-size_t tokenizer_encode_size(size_t n);          // bytes of scratch (8-byte aligned) to encode n bytes of text
-// Ids of n bytes of text into out, which has room for n + 1; returns how many. Special tokens are recognised in the
+size_t tokenizer_most(const Tokenizer *t, size_t n);           // the most ids that n bytes of text can become
+size_t tokenizer_encode_size(const Tokenizer *t, size_t n);    // bytes of scratch (8-byte aligned) for it
+// Ids of n bytes of text into out, which has room for tokenizer_most; returns how many. Special tokens are recognised in the
 // text only if special is true. O(n log n) on any input; decode gives back the same bytes (TOK_SCORED: with add_space's space).
 size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out, void *scratch);
 const uint8_t *tokenizer_decode(const Tokenizer *t, int32_t id, size_t *n);   // the bytes of one token

@@ -41,113 +41,147 @@ static size_t to_size(uint64_t bytes) {
 }
 
 // ---- characters -------------------------------------------------------------------------------------------
-// A character is of one of four classes, named by letters so that the tables can be read. ASCII has a table
-// to itself, which holds 0 for bytes above it. RUN lists all other letters, numbers and spaces in ascending
-// order: L(C0,23) says that 23 letters begin at code C0.
-enum { OTHER = 'O', LETTER = 'L', NUMBER = 'N', SPACE = 'S' };
-typedef struct {
-    uint32_t from;
-    uint16_t count;
-    uint8_t class;
-} Run;
-#define L(from, count) {0x##from, count, LETTER},
-#define N(from, count) {0x##from, count, NUMBER},
-#define S(from, count) {0x##from, count, SPACE},
+// PACKED tells what Unicode says of characters, as whole numbers, which `unpack` reads one by one:
+//     runs of letters, numbers, spaces;  runs of marks, by the rank of their combining class;  splits, those of
+//     the canonical decompositions that are in the tables (Hangul's are arithmetic)
+// dev/unicode.py wrote it and tells the order of the numbers. The tokenizer's index has it unpacked: a byte for
+// each code point up to CODES, beyond which there is nothing but OTHER.
+enum { OTHER, LETTER, NUMBER, SPACE };            // the class of a character: the lower two bits of its byte
+enum { RANK_SHIFT = 2, ACTIVE = 63 };             // the upper six: 0 for most, a mark's rank, or ACTIVE; see below
 // ---- begin of what dev/unicode.py wrote: do not edit by hand
 // Unicode 15.0.0: letters are the categories L*, numbers N*, spaces the property White_Space.
-static const char ASCII_CLASS[256] =
-    "OOOOOOOOOSSSSSOOOOOOOOOOOOOOOOOOSOOOOOOOOOOOOOOONNNNNNNNNNOOOOOO"
-    "OLLLLLLLLLLLLLLLLLLLLLLLLLLOOOOOOLLLLLLLLLLLLLLLLLLLLLLLLLLOOOOO";
-static const Run RUN[] = {
-    S(85,1) S(A0,1) L(AA,1) N(B2,2) L(B5,1) N(B9,1) L(BA,1) N(BC,3) L(C0,23) L(D8,31) L(F8,458) L(2C6,12)
-    L(2E0,5) L(2EC,1) L(2EE,1) L(370,5) L(376,2) L(37A,4) L(37F,1) L(386,1) L(388,3) L(38C,1) L(38E,20)
-    L(3A3,83) L(3F7,139) L(48A,166) L(531,38) L(559,1) L(560,41) L(5D0,27) L(5EF,4) L(620,43) N(660,10)
-    L(66E,2) L(671,99) L(6D5,1) L(6E5,2) L(6EE,2) N(6F0,10) L(6FA,3) L(6FF,1) L(710,1) L(712,30) L(74D,89)
-    L(7B1,1) N(7C0,10) L(7CA,33) L(7F4,2) L(7FA,1) L(800,22) L(81A,1) L(824,1) L(828,1) L(840,25) L(860,11)
-    L(870,24) L(889,6) L(8A0,42) L(904,54) L(93D,1) L(950,1) L(958,10) N(966,10) L(971,16) L(985,8) L(98F,2)
-    L(993,22) L(9AA,7) L(9B2,1) L(9B6,4) L(9BD,1) L(9CE,1) L(9DC,2) L(9DF,3) N(9E6,10) L(9F0,2) N(9F4,6)
-    L(9FC,1) L(A05,6) L(A0F,2) L(A13,22) L(A2A,7) L(A32,2) L(A35,2) L(A38,2) L(A59,4) L(A5E,1) N(A66,10)
-    L(A72,3) L(A85,9) L(A8F,3) L(A93,22) L(AAA,7) L(AB2,2) L(AB5,5) L(ABD,1) L(AD0,1) L(AE0,2) N(AE6,10)
-    L(AF9,1) L(B05,8) L(B0F,2) L(B13,22) L(B2A,7) L(B32,2) L(B35,5) L(B3D,1) L(B5C,2) L(B5F,3) N(B66,10)
-    L(B71,1) N(B72,6) L(B83,1) L(B85,6) L(B8E,3) L(B92,4) L(B99,2) L(B9C,1) L(B9E,2) L(BA3,2) L(BA8,3)
-    L(BAE,12) L(BD0,1) N(BE6,13) L(C05,8) L(C0E,3) L(C12,23) L(C2A,16) L(C3D,1) L(C58,3) L(C5D,1) L(C60,2)
-    N(C66,10) N(C78,7) L(C80,1) L(C85,8) L(C8E,3) L(C92,23) L(CAA,10) L(CB5,5) L(CBD,1) L(CDD,2) L(CE0,2)
-    N(CE6,10) L(CF1,2) L(D04,9) L(D0E,3) L(D12,41) L(D3D,1) L(D4E,1) L(D54,3) N(D58,7) L(D5F,3) N(D66,19)
-    L(D7A,6) L(D85,18) L(D9A,24) L(DB3,9) L(DBD,1) L(DC0,7) N(DE6,10) L(E01,48) L(E32,2) L(E40,7) N(E50,10)
-    L(E81,2) L(E84,1) L(E86,5) L(E8C,24) L(EA5,1) L(EA7,10) L(EB2,2) L(EBD,1) L(EC0,5) L(EC6,1) N(ED0,10)
-    L(EDC,4) L(F00,1) N(F20,20) L(F40,8) L(F49,36) L(F88,5) L(1000,43) L(103F,1) N(1040,10) L(1050,6)
-    L(105A,4) L(1061,1) L(1065,2) L(106E,3) L(1075,13) L(108E,1) N(1090,10) L(10A0,38) L(10C7,1) L(10CD,1)
-    L(10D0,43) L(10FC,333) L(124A,4) L(1250,7) L(1258,1) L(125A,4) L(1260,41) L(128A,4) L(1290,33) L(12B2,4)
-    L(12B8,7) L(12C0,1) L(12C2,4) L(12C8,15) L(12D8,57) L(1312,4) L(1318,67) N(1369,20) L(1380,16) L(13A0,86)
-    L(13F8,6) L(1401,620) L(166F,17) S(1680,1) L(1681,26) L(16A0,75) N(16EE,3) L(16F1,8) L(1700,18) L(171F,19)
-    L(1740,18) L(1760,13) L(176E,3) L(1780,52) L(17D7,1) L(17DC,1) N(17E0,10) N(17F0,10) N(1810,10) L(1820,89)
-    L(1880,5) L(1887,34) L(18AA,1) L(18B0,70) L(1900,31) N(1946,10) L(1950,30) L(1970,5) L(1980,44) L(19B0,26)
-    N(19D0,11) L(1A00,23) L(1A20,53) N(1A80,10) N(1A90,10) L(1AA7,1) L(1B05,47) L(1B45,8) N(1B50,10)
-    L(1B83,30) L(1BAE,2) N(1BB0,10) L(1BBA,44) L(1C00,36) N(1C40,10) L(1C4D,3) N(1C50,10) L(1C5A,36) L(1C80,9)
-    L(1C90,43) L(1CBD,3) L(1CE9,4) L(1CEE,6) L(1CF5,2) L(1CFA,1) L(1D00,192) L(1E00,278) L(1F18,6) L(1F20,38)
-    L(1F48,6) L(1F50,8) L(1F59,1) L(1F5B,1) L(1F5D,1) L(1F5F,31) L(1F80,53) L(1FB6,7) L(1FBE,1) L(1FC2,3)
-    L(1FC6,7) L(1FD0,4) L(1FD6,6) L(1FE0,13) L(1FF2,3) L(1FF6,7) S(2000,11) S(2028,2) S(202F,1) S(205F,1)
-    N(2070,1) L(2071,1) N(2074,6) L(207F,1) N(2080,10) L(2090,13) L(2102,1) L(2107,1) L(210A,10) L(2115,1)
-    L(2119,5) L(2124,1) L(2126,1) L(2128,1) L(212A,4) L(212F,11) L(213C,4) L(2145,5) L(214E,1) N(2150,51)
-    L(2183,2) N(2185,5) N(2460,60) N(24EA,22) N(2776,30) L(2C00,229) L(2CEB,4) L(2CF2,2) N(2CFD,1) L(2D00,38)
-    L(2D27,1) L(2D2D,1) L(2D30,56) L(2D6F,1) L(2D80,23) L(2DA0,7) L(2DA8,7) L(2DB0,7) L(2DB8,7) L(2DC0,7)
-    L(2DC8,7) L(2DD0,7) L(2DD8,7) L(2E2F,1) S(3000,1) L(3005,2) N(3007,1) N(3021,9) L(3031,5) N(3038,3)
-    L(303B,2) L(3041,86) L(309D,3) L(30A1,90) L(30FC,4) L(3105,43) L(3131,94) N(3192,4) L(31A0,32) L(31F0,16)
-    N(3220,10) N(3248,8) N(3251,15) N(3280,10) N(32B1,15) L(3400,6592) L(4E00,22157) L(A4D0,46) L(A500,269)
-    L(A610,16) N(A620,10) L(A62A,2) L(A640,47) L(A67F,31) L(A6A0,70) N(A6E6,10) L(A717,9) L(A722,103)
-    L(A78B,64) L(A7D0,2) L(A7D3,1) L(A7D5,5) L(A7F2,16) L(A803,3) L(A807,4) L(A80C,23) N(A830,6) L(A840,52)
-    L(A882,50) N(A8D0,10) L(A8F2,6) L(A8FB,1) L(A8FD,2) N(A900,10) L(A90A,28) L(A930,23) L(A960,29) L(A984,47)
-    L(A9CF,1) N(A9D0,10) L(A9E0,5) L(A9E6,10) N(A9F0,10) L(A9FA,5) L(AA00,41) L(AA40,3) L(AA44,8) N(AA50,10)
-    L(AA60,23) L(AA7A,1) L(AA7E,50) L(AAB1,1) L(AAB5,2) L(AAB9,5) L(AAC0,1) L(AAC2,1) L(AADB,3) L(AAE0,11)
-    L(AAF2,3) L(AB01,6) L(AB09,6) L(AB11,6) L(AB20,7) L(AB28,7) L(AB30,43) L(AB5C,14) L(AB70,115) N(ABF0,10)
-    L(AC00,11172) L(D7B0,23) L(D7CB,49) L(F900,366) L(FA70,106) L(FB00,7) L(FB13,5) L(FB1D,1) L(FB1F,10)
-    L(FB2A,13) L(FB38,5) L(FB3E,1) L(FB40,2) L(FB43,2) L(FB46,108) L(FBD3,363) L(FD50,64) L(FD92,54)
-    L(FDF0,12) L(FE70,5) L(FE76,135) N(FF10,10) L(FF21,26) L(FF41,26) L(FF66,89) L(FFC2,6) L(FFCA,6) L(FFD2,6)
-    L(FFDA,3) L(10000,12) L(1000D,26) L(10028,19) L(1003C,2) L(1003F,15) L(10050,14) L(10080,123) N(10107,45)
-    N(10140,57) N(1018A,2) L(10280,29) L(102A0,49) N(102E1,27) L(10300,32) N(10320,4) L(1032D,20) N(10341,1)
-    L(10342,8) N(1034A,1) L(10350,38) L(10380,30) L(103A0,36) L(103C8,8) N(103D1,5) L(10400,158) N(104A0,10)
-    L(104B0,36) L(104D8,36) L(10500,40) L(10530,52) L(10570,11) L(1057C,15) L(1058C,7) L(10594,2) L(10597,11)
-    L(105A3,15) L(105B3,7) L(105BB,2) L(10600,311) L(10740,22) L(10760,8) L(10780,6) L(10787,42) L(107B2,9)
-    L(10800,6) L(10808,1) L(1080A,44) L(10837,2) L(1083C,1) L(1083F,23) N(10858,8) L(10860,23) N(10879,7)
-    L(10880,31) N(108A7,9) L(108E0,19) L(108F4,2) N(108FB,5) L(10900,22) N(10916,6) L(10920,26) L(10980,56)
-    N(109BC,2) L(109BE,2) N(109C0,16) N(109D2,46) L(10A00,1) L(10A10,4) L(10A15,3) L(10A19,29) N(10A40,9)
-    L(10A60,29) N(10A7D,2) L(10A80,29) N(10A9D,3) L(10AC0,8) L(10AC9,28) N(10AEB,5) L(10B00,54) L(10B40,22)
-    N(10B58,8) L(10B60,19) N(10B78,8) L(10B80,18) N(10BA9,7) L(10C00,73) L(10C80,51) L(10CC0,51) N(10CFA,6)
-    L(10D00,36) N(10D30,10) N(10E60,31) L(10E80,42) L(10EB0,2) L(10F00,29) N(10F1D,10) L(10F27,1) L(10F30,22)
-    N(10F51,4) L(10F70,18) L(10FB0,21) N(10FC5,7) L(10FE0,23) L(11003,53) N(11052,30) L(11071,2) L(11075,1)
-    L(11083,45) L(110D0,25) N(110F0,10) L(11103,36) N(11136,10) L(11144,1) L(11147,1) L(11150,35) L(11176,1)
-    L(11183,48) L(111C1,4) N(111D0,10) L(111DA,1) L(111DC,1) N(111E1,20) L(11200,18) L(11213,25) L(1123F,2)
-    L(11280,7) L(11288,1) L(1128A,4) L(1128F,15) L(1129F,10) L(112B0,47) N(112F0,10) L(11305,8) L(1130F,2)
-    L(11313,22) L(1132A,7) L(11332,2) L(11335,5) L(1133D,1) L(11350,1) L(1135D,5) L(11400,53) L(11447,4)
-    N(11450,10) L(1145F,3) L(11480,48) L(114C4,2) L(114C7,1) N(114D0,10) L(11580,47) L(115D8,4) L(11600,48)
-    L(11644,1) N(11650,10) L(11680,43) L(116B8,1) N(116C0,10) L(11700,27) N(11730,12) L(11740,7) L(11800,44)
-    L(118A0,64) N(118E0,19) L(118FF,8) L(11909,1) L(1190C,8) L(11915,2) L(11918,24) L(1193F,1) L(11941,1)
-    N(11950,10) L(119A0,8) L(119AA,39) L(119E1,1) L(119E3,1) L(11A00,1) L(11A0B,40) L(11A3A,1) L(11A50,1)
-    L(11A5C,46) L(11A9D,1) L(11AB0,73) L(11C00,9) L(11C0A,37) L(11C40,1) N(11C50,29) L(11C72,30) L(11D00,7)
-    L(11D08,2) L(11D0B,38) L(11D46,1) N(11D50,10) L(11D60,6) L(11D67,2) L(11D6A,32) L(11D98,1) N(11DA0,10)
-    L(11EE0,19) L(11F02,1) L(11F04,13) L(11F12,34) N(11F50,10) L(11FB0,1) N(11FC0,21) L(12000,922)
-    N(12400,111) L(12480,196) L(12F90,97) L(13000,1072) L(13441,6) L(14400,583) L(16800,569) L(16A40,31)
-    N(16A60,10) L(16A70,79) N(16AC0,10) L(16AD0,30) L(16B00,48) L(16B40,4) N(16B50,10) N(16B5B,7) L(16B63,21)
-    L(16B7D,19) L(16E40,64) N(16E80,23) L(16F00,75) L(16F50,1) L(16F93,13) L(16FE0,2) L(16FE3,1) L(17000,6136)
-    L(18800,1238) L(18D00,9) L(1AFF0,4) L(1AFF5,7) L(1AFFD,2) L(1B000,291) L(1B132,1) L(1B150,3) L(1B155,1)
-    L(1B164,4) L(1B170,396) L(1BC00,107) L(1BC70,13) L(1BC80,9) L(1BC90,10) N(1D2C0,20) N(1D2E0,20)
-    N(1D360,25) L(1D400,85) L(1D456,71) L(1D49E,2) L(1D4A2,1) L(1D4A5,2) L(1D4A9,4) L(1D4AE,12) L(1D4BB,1)
-    L(1D4BD,7) L(1D4C5,65) L(1D507,4) L(1D50D,8) L(1D516,7) L(1D51E,28) L(1D53B,4) L(1D540,5) L(1D546,1)
-    L(1D54A,7) L(1D552,340) L(1D6A8,25) L(1D6C2,25) L(1D6DC,31) L(1D6FC,25) L(1D716,31) L(1D736,25)
-    L(1D750,31) L(1D770,25) L(1D78A,31) L(1D7AA,25) L(1D7C4,8) N(1D7CE,50) L(1DF00,31) L(1DF25,6) L(1E030,62)
-    L(1E100,45) L(1E137,7) N(1E140,10) L(1E14E,1) L(1E290,30) L(1E2C0,44) N(1E2F0,10) L(1E4D0,28) N(1E4F0,10)
-    L(1E7E0,7) L(1E7E8,4) L(1E7ED,2) L(1E7F0,15) L(1E800,197) N(1E8C7,9) L(1E900,68) L(1E94B,1) N(1E950,10)
-    N(1EC71,59) N(1ECAD,3) N(1ECB1,4) N(1ED01,45) N(1ED2F,15) L(1EE00,4) L(1EE05,27) L(1EE21,2) L(1EE24,1)
-    L(1EE27,1) L(1EE29,10) L(1EE34,4) L(1EE39,1) L(1EE3B,1) L(1EE42,1) L(1EE47,1) L(1EE49,1) L(1EE4B,1)
-    L(1EE4D,3) L(1EE51,2) L(1EE54,1) L(1EE57,1) L(1EE59,1) L(1EE5B,1) L(1EE5D,1) L(1EE5F,1) L(1EE61,2)
-    L(1EE64,1) L(1EE67,4) L(1EE6C,7) L(1EE74,4) L(1EE79,4) L(1EE7E,1) L(1EE80,10) L(1EE8B,17) L(1EEA1,3)
-    L(1EEA5,5) L(1EEAB,17) N(1F100,13) N(1FBF0,10) L(20000,42720) L(2A700,4154) L(2B740,222) L(2B820,5762)
-    L(2CEB0,7473) L(2F800,542) L(30000,4939) L(31350,4192)
+enum { CODES = 0x33000, SECONDS = 89, SPLITS = 2061 };
+static const char *const PACKED[] = {
+    ".rC]Dx@nIUYRY`@#Q@[@VAC@J@@@DBCVC^C)PLKjDU@C@(IDCAFCC@R@CBC@CSC#SC$LX$gCeF@Rh%XZLC$Ij#AILAC#cC@mAUAAI@B",
+    "F@p@C]#X#Ya@kI@`[AL@OUL@[@I@#FXUJOWCEsi$puI@v@UIMICOLGFAFUCFC@ICI@p@gACBMI@AGEF@XELAFUCFCACACA#^CC@VIFB",
+    "pHCBCUCFCACDI@v@mAMI[@aGFAFUCFCACDI@#[ACBMIC@AEa@CEIBCCIAC@CAIAIBIK#C@#ALvGCBCVCOI@#OBF@FAMIYFC@LGCBCVC",
+    "ICDI@#^ACAMICAsHCBChF@p@OBDF@BMRCEOQIWCHC@FF#_IsoCAdF\\I#vAC@CDCWC@CICA[@FDC@\\IFC#a@#_SdGCc#RD'^j|@AIR",
+    "ELCI@IAUBLLd@DIReC@O@FjC'QCCFFC@CCFhCCF`CCFFC@CCFNCxCCF#CkSIOp#VFEI+tFPB@@YO#KJB@GUQgRjQjLCBms#j@L@JISI",
+    "#DIR#YUDFaC@O#F^^#wI@]FDakLYSJ#pV[t$DISIg@&[nsGJI#|]gAAI@k#Oc#VIIBAI@cFHUjFB#|CCECAI@O%B%C&YFEFeFEFGC@C",
+    "@C@C^FtCFC@IBCFICFELLOBCFKJ#ZAQ@$Q@q@@@GEO@AIRL&s@L@FIC@IDR@C@C@CCCJFCODL@Dr@AAD#(e{%nU#$A]#;y%gRCIA\\@",
+    "FeC@O@FwU@pV[FCFCFCFCFCFCFCF%s@8H@LAA@#MHUDGB@AL#VRBC#ZCCOjC#^JC^_$RO#bI#\\GDN#bI#wN1O%6g%C.1k%LmF&PIOA",
+    "I@A|np^F#FAI#vHF#gF#@OAC@CD#IOCBCCCVhE^sjq#VI#IEI@CADI@[^V#L\\Un#U@AIRDCIAI@DCh#FBCGMIRVI@IqC@IAFDF@C@",
+    "#IBFJUBdEFEFE[FCFCjCMR#shIR(+TdVLp0,^'rF#j#sFdDO@CICLCDC@CACAC#l#d'ov#@Fu#yK'aDC$HzIUYRYa#YIEFEFEFB#jKC",
+    "YCRCACNFM#g#{elextA-g\\IpqZL_AC[SA@@GA@Oe^]FcLGDD$@$_GIRcLcLgXsdJCNCFCACJCNCFCA%L&z[U^G#IECiCH%REF@CkCA",
+    "I@FVGG@VGF@^YH$RRCAPD@UAELY%UwMA@AAOGm@@mCCBC\\_H#F\\AAC\\AB#aGC[SDpu^UGG@RPG@Q#GF%s#I$grgrVE@ceI0A^CiR",
+    "A%m\\AI@@XUbC#RQ$LTAF|Vdt#P]CAF@gl#aXVI[cnIL@F@XbI@dojCbI@@C@MSaQCXyA%@FC@CCCNCIUntIaGFAFUCFCACDI@v@dD",
+    ")atvCPIOB#[o|AC@YI)yn#|C#mo|@bI#sjg@VI$dZ#AKLF*sk'a#@ARdGF@FGCACWm@C@kI%UGFfp@C@#U@^gU@#@@amy@v#I.aHCds",
+    "@n\\O]'UFCACe#@@\\IRECAC_j@VI0pRm@CLCa#VI&F@nT$C0g&w#os%F&/a#am3@sE(9j+O05F+AU^DIR#ODIR]vopCeIDFCTOR#&p",
+    "#@AV'@#KO@%IL%CAC@#U%/XX5h$@H1'^CCFCAC&fm@#XBF@jCX(Q%;y#kOLIHUI+4ASeS'JX([#UC#GCAF@FAFCCKC@CFC#ACCFGCFC",
+    "[CCCDC@IFC'XFXCXC^CXC^CXC^CXC^CXCGGq%#U^RE.[}(|l^FGIL@1R]vkMI8X[MI#)UFCCCACNC%GGH$R#DU@MI#+kzDBDC%hlDN",
+    "+OCCZCAC@F@CICCC@C@R@L@C@C@CBCAC@F@C@C@C@C@CAC@FCCFCCCCC@CICPOBCDCP=hL&6nI#7C:(E#a$+zR%`F%)\\j&(f')p*e",
+    "$1m$8XO$,a(Jw9=QTs@mCs@k@mDiAmCiAmJ@DmCrGv@r@mBrBmA#jBmCr@s@mAr@t@uAt@uAt@rL*2wD**D@rCm@rBn@m@rEmErAm@r",
+    "An@q@r@E@F@G@H@I@J@K@L@M@NAO@P@Q@#J@#K@T@#j@m@#E@$)iGY@Z@[@#0P@W@X@Y@Z@[@\\@]@rAmArDm@rAm@0\\@%&}F$bCm@",
+    "r@$bA#e@rAm@#%C@<~@m@rAm@rAmBr@mAr@m@rBm@r@m@r@m@r@m@rA&>^Fm@r@*d@7oC#jH#jB#jD#,PB#;K@mBrC#+]DmDrM#e@rA",
+    "m@rAm@rBmBV@W@X@rBm@rAmArD#:Z@0B@%Z@m@rA%'|@0B@#0l@#;R@0B@%.D@0B@%.D@0B@%<{@%.D@0B@(g@a@%&M@0B@%-NA0B@",
+    "%:T@%-lAD@-yC%,vAD@-{C$-DA:R@#e@#c@#6g@g@#`@&~C$W@#jAD@#jA#<u@%/s@{A$2S@8._B##1kA<P@&;H@+a@(,@@&/d@r@m@",
+    "(9~@m@$(C@4PG$]@#0lDmErAm@#eArAmArDm@rC%&M@/J@#'}@m@rF#5MA#8j@+jA$$a@&7_Bw@mDrAmCr@wF&M@(B@%ZA('iAm@rFm",
+    "@rAu@j@m@i@rds@qAm@l@r@t@m@r@m@8/WA@ArC@BrA&R@$gAr@m@r@@AmCr@%-6|B&-J@$>f_3*V@q@s@n@oA%)mA#'20\\@&RI>nA",
+    "$0hA*3A@#&W@&5x@:WQ#8^B#&W@$<}@,b@)/\\@#jAm@$bA'JA#j@#3]@)4t@82$G@9>IFmFrA#$,J@)$A@&4wD#:/H@#j@#)m@@@m@",
+    "%c@'&u@m@3;BC.$iA$0cB$'tArBm@r@mC#1d@m@r@m@'=k@#)v@.R@#7t@B@$'BB#/}A#<J@$,Z@)x@%*f@B@'1[@D@$/wA0B@7oF%Z",
+    "D(-B@$i@6w@%$_@B@)9L@B@%<D@%5E@B@%2]@*,y@B@*#SA%a@&:P@$2a@1q@$0q@/%f@*#Q@{A$0q@/)FA71>{D#:SF#+5_A79=c@",
+    "';9XA@B%X@kD)lG$bDmA<~C&4@B%;3\\F#jP$bF#jA#jD%&F@&>^F-6K@#<CC1:SAm@r@#$<oF%-|EB@A:Z:X<d:h0$|:f:`<J;_:p",
+    ":\\:d<^:^:j;g#4g;{;A:v:~:z;s);G;i&1n0$~$5D:l:n;y#9[$=L;O;e&9$Q#4m$5C$9H%6R&/~$9&\\&9$c&9$e;a;c;u#4]#4q",
+    "#4s%)T%-[%.N%9g%>D&1j$9)y$:2n:[<K#4W#4_#4a#9Y#9]$9K$9}%)W%*H%*J%2P%5k%6T%:Z%>N%>n&/b&/f&5_$9:x$9;k$:*h",
+    "$:*|$:+C$;3M&9$g&9$i&9$k+5Q$DA@K@N@D@]@#jDBDA@K@D@BHA@K@D@#hJBBA@K@N@D@$vLA@K@D@AH$vPA@K@N@D@]@#jDBDA@K",
+    "@D@BHA@K@D@#hJBBA@K@N@D@$vLA@K@D@AH#^@G#pG#AL#@L#AY#@Y#AA{A#AK#@K#AF#@F#AJ#@J#AJ}J#A${}G#AL#@L#AF#@F#AY",
+    "#@Y#AJ#@J#AK{K#AL#@L#AF#@F#AP#@P#AK}K#A%C}N#AG#@G#AL#@L#AY#@Y#AF#@&ZBK#AP}P#A#[}A#AP#@P#AJ#@J#A'j{A#AP",
+    "#@P#AJ#@J#A&V}G#AL#@L#A^#@^#A$uyA#AP#@P#AJ#@J#AA}A#AK#@K#AP#@P#AJ#@J#AP}P#AJ#@J#A%C}N#AG#@G#AL#@L#A]#@]",
+    "#A^#@^#AY#@Y#AK{K#AK{K#AD#@ABA#AF#@F#AJ#@J#A#5J#Vb#A4ysb#A#-m#hJ#AJoJ#AJsJ#AJsJ#AG%QG#AA#@A#AJ#@J#AB#@B",
+    "#A#a#pG#AG,NGBG-LG#A$~'BJ#AJwJ#AYwY#AG.BGBJ#hJ(|J3`&P#FA#A$vqB#AA$pA#AA}A#AA[A#AT'rT#AV#@V#ATwT#AV#@V#A",
+    "TwT#AV#@V#ATsT#AV#@V#ATyT#AV#@V#ATyT#AV#@V#Ac#Dc#Ac}c#A$~#XJ#A*d#NF#APwP#AG%eG#AG#BG#AF'PF#AG0LGBG0yG#A",
+    "/0f6b@B#Zd{U$,Y$_.m6O*_%]A9i@9JA9SADAD#[L#[LAHA#C#)X#bDXAXAHADADAd#)XcDXAKALAH'jRD@$&q$HD@#[C&SY'jhBCLV",
+    "0TU#1~#A#%GED@#[C&S#G'jwBCLV#&s#cTB%5T%@L#A4c#LL#AD#@D#A%AuL#A$x'KDBD(KD#AD}D#A${}G#AD#@D#ADsD#A$x'YDBD",
+    "'|D#AG#TG#AD#@D#A^#@^#ADwD#A$xwD#A0=K1G`@`#C#B#B`#G)6i&Z#zg9Gb#$%~4~,_P%[F#7x{\\B\\B\\J\\J\\B\\R\\H'.M",
+    "&t#D@7s#LgB$BZ&'q&J%VL#6c#DaBaJ%V^-8P+A%y@#G@8@#LsB$7H%c$5l#itBuA((x&D'>o%u+GN#J@$c@hH(,v%{vB#KA)&D&j$f",
+    "@wF#ME3=U-]/HT(DJ(DJ(DJ3uu/{#c$i@i$D$DB-|$E:[#C/HT(DJ(DJ(DJ3uu'/t&n&>-z%&X#rD#rD#rD#rD&gH#>x#S#rD%MDXB",
+    "#rF#)+g)9\\n#AF}F#AI#@I#AR#@R#AA%MA#AF'JF#AI#@I#AR#@R#AP#@P#AW#@W#AB'aBBAAABW(aW#A_#@_#AL0TLBF1TF#AG}G",
+    "#AF}F#AI#@I#AD#@D#AP#@P#Ao#@o#A_}_#AA%OA#AA'LA#AI#@I#AR#@R#AI}I#AG*4FGBR*5HR#AW#@W#AA}A#AF#@F#AI#@I#AF}",
+    "F#AI#@I#AR#@R#AW#@W#AA%QA#AD#@D#AB$pBBAAABA*AA#AF#@F#AF{F#AI#@I#AG*5CGBR*6ER#AF}F#AI#@I#AF)UFBFJFBF*-mF",
+    "BF*6QF#AI#@I#AR#@R#AW#@W#Am}m#A_#@_#AW#@W#AA)mABDBDBN*qN#AI#@I#AB}B#AA#@A#AD#@D#AF#@F#AI#@I#AF}F#AD#@D",
+    "#AF}F#AK}K#AI#@I#AR#@R#ARcDX]F]D#`*T'r,EI#AO#@O#AA%EA#AB#@B#AO#@O#AN#@N#AK*3mKBA*2mABBABBOAOBNANBL*2jLB",
+    "I*8mI#AO#@O#AN#@N#AA%MA#AB#@B#AO#@O#AN#@N#AK*4NKBO*9VO#AI#@I#AIsI#AO#@O#AA%MA#AB#@B#AO#@O#AN#@N#AK*4bKB",
+    "A*/FABBABBOAOBNANBIAIBI,aI#AO#@O#AA+}ABBABBOAOBNANBIAIBB,wB#AI#@I#AO#@O#AN#@N#A*s<JS@B);{BBAAABMAMBU)<}",
+    "S@B)=MBBAAABMAMBU)<ES@B)<TBBAAAB%J)=VS@B)=eBBAAAB%J)<aS@B)<pBBAAABMAMBU)=rS@B)>BBBAAABMAMBU)<}S@B)=MBBA",
+    "AABMAMBU)>OS@B)>^BBAAABMAMBU)=RS@B)=aBBAAAB%J)>cS@B)>rBBAAAB%J)=fS@B)=uBBAAABMAMB#m)>w#\\*#I#[@#g@U)=~S",
+    "@B)>NBBAAABMAMBU*#PS@B*#_BBAAABMAMBB*#P@IBR@OBT@QBV@SB`@ZBM@PBG@J$w);ACBCBCBCBCBCBCBCBCBCBCBCBCBCBCBCbC",
+    "BCBCBCBCBCBCBCBCBCBCBCBCBCBCBC#cCBCBCBCBCBCBCBCBCBCBCBCBCBCBCBL*#\\G@C*#_C*#^CI#gJC*%mL*&mG@B@@UCV#Z#Q",
+    "%B:yC*<RC*#ZCQ#gRC*&BB*'F@YB^@[C\\B*&tA@M@L*%nG@Bb@#t%B#SMbL#bG@B@@]#\\*)OA@M@L*'VG@BL@uUbS@MHMLL#LG@B@",
+    "@mSfB:I@9Q@;b$w*>tC*#FCJ#gIC*&~B*(S@eBz@sCt@:A$t+$Z@B06`*(Y&O=V@%w'1a+0`HD;cD#0`#yHHHC$3e#c'qJ$|F#&gp#b",
+    "D#*vn$|N$|D#bF#%M+:i#b+;]0PgH+:uHDH+;aHB$|ZHB$|FHB*fFHB$|NHB$|FHB#6JvHLHBHD$-{#^HBHhHB*f#AHBHBHB$=V%:R@",
+    "B%1,c#0A$0'I#2H#_D#_D#_D#_D#_D#_D#_D#_D#_D#_D#_D$yF#_D#_D*cN[@#_F[@#_F[@#_F[@#_F[@#%J#j.r$p4\\\\#_D#_D",
+    "#_D#_D#_D#_D#_D#_D#_D#_D#_D$yF#_D#_D*cN[@#_F[@#_F[@#_F[@#_F[@#%J#j$y$TEBEBEB&TV%*))d</{@,9V@-1o@2S@*5`@",
+    "+/F@#4T@7=U@@@6-P@2-K@3/|@#$`@$0b@'<L@$4B@#<j@.B@,F@$'k@-'R@;K@#$Z@:b@&7C@%9E@$/S@7;B@#.N@(9]@$#g@'9G@",
+    "(<d@48i@'-M@(+u@##K@-'n@*>Z@#9A@-=x@$-]@#9Y@#3Q@*4V@4<a@3s@+W@'']@#7O@$$t@#-U@$3}@#6z@$n@$'c@$5Q@#(\\@",
+    "6j@,:K@)m@#'c@#8D@&-q@%+S@'5p@00C@#7{@*0f@#']@&$i@#:D@'8R@$<|@3>u@>p@%=Q@#$l@+s@&$r@*X@(=k@52U@/)e@/1X@",
+    "_@-5g@##a@#8X@',^@%'B@-8k@$$`@+2D@33v@%=K@#'w@'4H@1a@+=H@,={@-=F@&3U@'%F@*;w@$%b@(:T@->M@#+[@*:~@%9{@",
+    "#9u@*=Z@,.P@,'l@$7`@+)Q@+$G@'&Z@-(g@8L@%C@(2h@';q@#2|@$.J@#>r@4(q@,d@#0L@#2^@#=i@$=E@$4b@*)m@#,`@#'{@#o",
+    "@8%P@'9y@#,H@,-y@0'h@;Q@%c@7I@%#g@3]@<Z@#0l@#'u@6J@&)e@$=B@%)E@;g@4;v@&\\@3E@*%y@(<v@1_@.6e@+a@>h@$,h@",
+    "&8f@$1X@,3J@$+k@#.D@0t@5W@'5K@'s@%(|@']@''m@#,j@$f@(f@7#f@.(\\@(=O@#.p@13b@'+J@4z@%(B@$d@$6@@#)u@$)W@",
+    "#*L@&)k@%+]@&,\\@21X@/9O@53n@($N@%s@#1G@-A@#2F@,j@:|@#+o@);y@62a@&:J@1&|@6-T@%7E@&:j@+4N@/9@@0@@#=]@%*|",
+    "@,&Z@59d@1[@$-o@$8j@,@@,~@#(\\@$#{@1G@$7{@$5w@d@$2^@#/U@53j@)=U@)6Q@*3W@8f@'#Q@&9Y@#4V@4b@1=N@#8Z@'9]@",
+    "$#r@$l@-o@$9r@3^@)7W@32[@1(V@0(E@#f@%4d@#'{@)1Y@+4o@'%A@#:G@-7W@#>U@&#s@%5j@.-J@%<S@#*d$t7I#Z&$f$t'=R@",
+    "+4f@##]@5w@#E@N@#U@*4@@)6G@:V#Z#9]#Z#-s$t#0j@(P&O$*d@Z@#Y@#*|@%6S@#5a@63R@+{@%O@.D@v@%]@4j@%U@%G@0~@%S@",
+    "#$V@T@#'m@(n@#M@%K@=U@&j@'c@1w@#.L@'K@*X@4j@(@@1}@#*B@'_@V@A@P@L@N@#a@B@'i@$D@,H@3y@j@#q@+k@&j@1_@&\\@@",
+    "@1K@#,X@&P@-a@#q@/A@#k@7q@&H@#<L@+A@#y@2'P@&>#C@&4)j$t1$I@>z@$[@1^@0X@#w@,X@#g@7[@$Q@$J@$T@6D@$t@&f@`@",
+    "*d@(R@##q@N@&d@$J@+_@%o@$M@&P@#\\@&h@$F@.l@$r@#m@*P@+E@'K@H@#w@#'g@$D@.Z@/A@_@$p@*@@,j@#8d@#2O@%w@%y@,X",
+    "@&n@#k@)K@D@'[@b@r@$n@S@.d@1Y@*f@'{@)G@&v@,^@(T@<t@&~@>p@0^@$L@`@+[@#s@#Z@#m@E@a@$Z@$d@.H@3q@+}@+W@)A@",
+    "#&l@%Q@%i@&N@#I@X@#a@9E@#*x@&#=S@K@%,@@'(+p@#*Z@#C@'/9s@%#c@+:Z@&='X@$X%-g#23J$Kr0yQr@q$1(Jr@p$1({~@Q@Q",
+    "BQBQBQBQBQB#kDQBQBQBQB#kD#kDQB#kDQB#kDQBQBQBQB#@ieGeTeR+9#R$7-a$ED6\\T(2c&\\yB=(m2z#R@40W-o#S@$o@.5`*Fz",
+    "B#3#^>T$><.e#;.\\dBkNl@#W@#X@#Y@&,D$vdBkBkBlAlB&960U%>/J@I@R@&0(P@&/;H@$^@Z@$P@%s@~@$^@o@*'F@&9&@@&08w@",
+    "N@`@f@&0.^@&88C@*+E@#M@&0/Q@&0.{@Z@9F@9W@R@'=(^@'=&[@\\@*.s@*0f@V@#Y@J@*0q@*3U@D@v@l@V@B@b@#e@P@R@r@T@D",
+    "@@@@@&1+G@&(;x@**s@j@&11{@&11b@L@j@&t@%N@`@#A@#u@$j@t@$H@`@#C@@@j@d@P@^@,r@*g@*j@(Q@#G@#)|@#>F@+H@#M@r@",
+    "&G@'S@A@%y@&2<J@&29z@J@^@h@P@$B@&3(n@$F@&3&[@#_@X@$_@&`@,*O@\\@,.|@#m@@@&33A@&3.q@j@^@X@&37{@&37b@N@<t@",
+    ";z@,3j@,5i@\\@$f@#f@&4-q@&4'~@&4(D@&4&k@E@b@%M@B@,<W@,=O@#W@j@#Y@-#B@'#=I@'#<S@-$^@F@F@h@'>2@@'>0U@&5)A",
+    "@@@&+$]@,%X@@@-%l@'(9q@/5C@'++D@R@-'H@-(h@#g@T@#E@&T@--L@{@-.p@&59k@&58C@&F@H@D@C@#]@h@#I@[@V@#_@h@H@t@",
+    "V@$F@$j@#G@%{@&6)o@&6*U@$C@%[@v@%E@&6,T@&6*U@${@w@.#F@.)M@j@~@#L@.'j@..b@z@&7%K@&6=X@*r@'b@.0}@.3Q@.3r@",
+    "#H@(2T@F@((D@%J@)1u@34U@,(Z@H@L@#{@U@&73}@'(-v@.=M@%l@(`@#g@&7/i@&7/V@%`@)q@/'^@/(|@%E@$P@(B@&70P@&7.g@",
+    "/2A@/4P@&7<r@&7;J@/4I@/5G@#[@v@B@&8+U@*1r@*5Q@&8*G@&88Z@&84s@\\@%N@'c@#Q@#s@#l@#Q@^@Z@&81i@&84M@)}@$@@",
+    "0*E@0-C@G@&85O@&8;p@-u@&84Z@#a@&83H@%i@u@E@04c@06D@#g@K@#m@&'-G@&'(Q@&8>@@&8;N@&9)i@&9%L@Z@v@&97I@&95f@",
+    "j@&9>`@)E@&9>S@b@1+j@1,`@1,G@@@11Q@j@j@h@$L@12Q@15I@&:6X@&:5b@&:8^@&:6w@&.)u@&.$o@&;.j@n@&\\@'/+T@X@1<V",
+    "@&;2J@A@#O@t@&;2u@B@@@#W@1=`@2#e@2#J@$b@'0)m@&<$w@#}@$B@2(W@'07s@&<-B@&<0n@#W@&<0Q@$z@2/D@21q@T@J@&=$P@",
+    "+_@@@&=(k@20e@'2#c@&=*E@F@26W@'2)I@&=(U@2:{@2;i@I@z@&>#]@&=<S@2<]@3#i@#w@$H@3&A@'32d@~@'32W@'37A@&>*U@",
+    "&>-c@&>,k@%M@V@&>6N@$T@&>5h@&>9w@&>9V@&0(l@'%9N@34h@$d@35^@37W@-'J@'.,N@\\@1%j@R@&/9x@F@%<b@79H@4#E@K@d",
+    "@/;X@/<B@D@T@#S@'#6l@'#6m@#q@$N@$V@&W@&x@#U@%c@*O@%q@D@`@'#6t@+s@&o@'6%V@40R@D@#G@'%2\\@'%/|@'$&\\@'66q",
+    "@H@'6:x@+K@'7'n@49Y@X@V@D@$B@#B@&P@#X@&r@$c@$H@v@5#r@5&l@#A@5&g@5)i@F@'%,v@'%)J@N@5+n@5,h@:.i@'>+O@'u@",
+    "'9*k@R@55Y@$\\@&~@(\\@'&#g@'%<w@l@$v@$z@'&.|@#(2]@%;7r@]@#i@%;=c@%;6S@%K@'':h@v@''0[@$|@#A@''6j@''6U@+C",
+    "@'C@B@$y@.F@x@'()I@''9P@8#T@8$n@'('}@'>(G@8*j@21p@24t@'(;U@(p@(#-^@P@8/I@')/u@(#;D@($#a@')2y@@@|@');G@",
+    "')5N@81T@83e@&@@v@#y@85Z@(%4J@'*3|@+e@(@@9)h@~@9,B@'+2j@(&<U@(&>F@*Z@&J@'+6K@93^@95]@J@N@T@N@#K@',2B",
 };
 // ---- end of what dev/unicode.py wrote
-#undef L
-#undef N
-#undef S
+
+typedef struct {
+    uint32_t code, first, second;                 // code is the same as first, second; second 0: as first alone
+} Split;
+
+enum { PLACES = 8192 };
+typedef struct Unicode {
+    uint8_t byte[CODES];                          // class and rank of each character
+    Split split[SPLITS];
+    uint16_t place[PLACES];                       // hash table of splits, see split_place
+} Unicode;
+
+typedef struct {
+    const char *const *line;
+    const char *at;
+} Packed;
+
+// The next number: its last digit is one of 63 from '@' on, those before it are of 28 from '#' on.
+static uint32_t unpack(Packed *p) {
+    uint32_t v = 0;
+    if (!*p->at) p->at = *++p->line;
+    for (; *p->at < '@'; p->at++) v = 28 * v + (uint32_t)(*p->at - '#') + 1;
+    return 63 * v + (uint32_t)(*p->at++ - '@');
+}
+
+// Runs of characters with a value of 1..kinds. A number holds the gap before the run and the value.
+static void unpack_runs(Packed *p, uint8_t *byte, int shift) {
+    uint32_t runs = unpack(p), kinds = unpack(p), at = 0;
+    for (; runs > 0; runs--) {
+        uint32_t v = unpack(p), end = at + v / kinds + 1 + unpack(p);
+        for (at += v / kinds; at < end; at++) byte[at] = (uint8_t)((v % kinds + 1) << shift);
+    }
+}
 
 // Length of the character at s (n > 0 bytes), and its code. A byte that begins no valid UTF-8 (RFC 3629) is a
 // character by itself, of the code NONE: so any bytes at all are a string of characters.
@@ -168,46 +202,81 @@ static size_t utf8(const uint8_t *s, size_t n, uint32_t *code) {
 }
 
 // Class of the character at s (n > 0 bytes), and its length.
-static int class_of(const uint8_t *s, size_t n, size_t *len) {
-    *len = 1;
-    if (ASCII_CLASS[s[0]]) return ASCII_CLASS[s[0]];
+static int class_of(const Unicode *u, const uint8_t *s, size_t n, size_t *len) {
     uint32_t code;
     *len = utf8(s, n, &code);
-    size_t lo = 0, hi = sizeof RUN / sizeof RUN[0];    // run lo-1 begins at code or before, run hi behind
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (RUN[mid].from <= code) lo = mid + 1;
-        else hi = mid;
-    }
-    return lo > 0 && code - RUN[lo - 1].from < RUN[lo - 1].count ? RUN[lo - 1].class : OTHER;
+    return code < CODES ? u->byte[code] & 3 : OTHER;
 }
 
 // ---- pre-tokens -------------------------------------------------------------------------------------------
 // GPT-2 cuts text with the regular expression
 //     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 // that is: contractions; runs of letters, of numbers, of others, each with one space before it, if any; and
-// runs of white space, which leave their last character to what follows unless it is their only one.
+// runs of white space, which leave their last character to what follows unless it is their only one. SmolLM
+// first cuts every number character off as a piece of its own. What came later is cl100k_base's
+//     (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*
+//     |\s*[\r\n]+|\s+(?!\S)|\s+
+// which lets any other character before letters, few numbers together, and lines end with their line feeds;
+// Qwen2's has \p{N} in place of \p{N}{1,3}.
 
-// Length of the contraction at s (n > 0 bytes), 0: none.
-static size_t contraction(const uint8_t *s, size_t n) {
+// Length of the contraction at s (n > 0 bytes), 0: none. Of letters beyond ASCII only the long s, U+017F, is
+// another letter's case.
+static size_t contraction(const uint8_t *s, size_t n, bool any_case) {
     if (s[0] != '\'' || n < 2) return 0;
-    if (s[1] == 's' || s[1] == 't' || s[1] == 'm' || s[1] == 'd') return 2;
-    if (n < 3) return 0;
-    return !memcmp(s, "'re", 3) || !memcmp(s, "'ve", 3) || !memcmp(s, "'ll", 3) ? 3 : 0;
+    uint8_t fold = any_case ? 0x20 : 0, a = s[1] | fold, b = n > 2 ? s[2] | fold : 0;
+    if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
+    if (any_case && n > 2 && s[1] == 0xC5 && s[2] == 0xBF) return 3;
+    return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
 }
 
-// Length of the pre-token at s (n > 0 bytes).
-static size_t pretoken(const uint8_t *s, size_t n) {
-    size_t len = contraction(s, n);
-    if (len) return len;
-    size_t i = s[0] == ' ' && n > 1 ? 1 : 0;
-    int class = class_of(s + i, n - i, &len);
-    size_t last = i;                              // where the last character of the run begins
-    while (i < n && class_of(s + i, n - i, &len) == class) {
+// Bytes of the characters of a class that s begins with, of at most `most` of them.
+static size_t run(const Unicode *u, const uint8_t *s, size_t n, int class, size_t most) {
+    size_t i = 0, len;
+    for (; i < n && most > 0 && class_of(u, s + i, n - i, &len) == class; most--) i += len;
+    return i;
+}
+
+// White space at s (n bytes): with `lines`, up to the last line feed of the run, if it has one. Otherwise all
+// of it but the last character if something follows; before SmolLM's numbers all of it.
+static size_t spaces(const Tokenizer *t, const uint8_t *s, size_t n) {
+    size_t i = 0, last = 0, line = 0, len;
+    int class = SPACE;
+    while (i < n && (class = class_of(t->unicode, s + i, n - i, &len)) == SPACE) {
         last = i;
         i += len;
+        if (s[last] == '\r' || s[last] == '\n') line = i;
     }
-    return class == SPACE && i < n && last > 0 ? last : i;
+    if (line > 0 && (t->kind == TOK_CL100K || t->kind == TOK_QWEN2)) return line;
+    return i < n && last > 0 && !(t->kind == TOK_SMOLLM && class == NUMBER) ? last : i;
+}
+
+// Length of the pre-token at s (n > 0 bytes): GPT-2's and SmolLM's.
+static size_t pretoken_gpt2(const Tokenizer *t, const uint8_t *s, size_t n) {
+    size_t len = contraction(s, n, false), i = s[0] == ' ' && n > 1;
+    if (len) return len;
+    int class = class_of(t->unicode, s + i, n - i, &len);
+    if (class == SPACE) return spaces(t, s, n);
+    if (class == NUMBER && t->kind == TOK_SMOLLM) return i ? i : len;
+    return i + run(t->unicode, s + i, n - i, class, n);
+}
+
+// The same for cl100k_base and Qwen2.
+static size_t pretoken_cl100k(const Tokenizer *t, const uint8_t *s, size_t n) {
+    size_t len = contraction(s, n, true), first, i, end;
+    if (len) return len;
+    int class = class_of(t->unicode, s, n, &first);
+    if (class == NUMBER) return run(t->unicode, s, n, NUMBER, t->kind == TOK_CL100K ? 3 : 1);
+    i = class == LETTER || s[0] == '\r' || s[0] == '\n' ? 0 : first;
+    if ((end = run(t->unicode, s + i, n - i, LETTER, n)) > 0) return i + end;
+    i = s[0] == ' ';
+    if ((end = run(t->unicode, s + i, n - i, OTHER, n)) == 0) return spaces(t, s, n);
+    for (i += end; i < n && (s[i] == '\r' || s[i] == '\n'); i++) continue;
+    return i;
+}
+
+static size_t pretoken(const Tokenizer *t, const uint8_t *s, size_t n) {
+    bool later = t->kind == TOK_CL100K || t->kind == TOK_QWEN2;
+    return later ? pretoken_cl100k(t, s, n) : pretoken_gpt2(t, s, n);
 }
 
 // ---- tables -----------------------------------------------------------------------------------------------
@@ -336,7 +405,15 @@ static void look_up(Merging *w, uint32_t i) {
     heap_push(w, (uint64_t)w->t->merge[s->merge].rank << 32 | i);
 }
 
-// Merges n > 0 symbols, of which only the ids are set; writes those that remain to out and returns how many.
+// Byte-level: the symbols that n bytes begin as. Bytes that are no tokens are left out.
+static uint32_t byte_symbols(const Tokenizer *t, const uint8_t *s, size_t n, Symbol *symbol) {
+    uint32_t count = 0;
+    for (size_t k = 0; k < n; k++)
+        if (t->first[s[k]] != NONE) symbol[count++].id = (int32_t)t->first[s[k]];
+    return count;
+}
+
+// Merges n symbols, of which only the ids are set; writes those that remain to out and returns how many.
 // Scratch: the symbols, and the heap (2n).
 static size_t merge(const Tokenizer *t, Symbol *symbol, uint32_t n, uint64_t *heap, int32_t *out) {
     Merging w = {t, symbol, heap, 0};
@@ -359,8 +436,148 @@ static size_t merge(const Tokenizer *t, Symbol *symbol, uint32_t n, uint64_t *he
         if (left->prev != NONE) look_up(&w, left->prev);
     }
     size_t count = 0;
-    for (uint32_t i = 0; i != NONE; i = symbol[i].next) out[count++] = symbol[i].id;
+    for (uint32_t i = n > 0 ? 0 : NONE; i != NONE; i = symbol[i].next) out[count++] = symbol[i].id;
     return count;
+}
+
+// ---- form NFC ---------------------------------------------------------------------------------------------
+// What looks alike and means the same may be written in several ways: e with an acute accent is one character or
+// two. Form NFC (Unicode Standard Annex 15) is one way for each: all is split as far as the tables say, marks
+// after a character are put in the order of their ranks, and then joined with it as far as nothing stands
+// between: of the marks that stay, none of the same rank. Only at marks and ACTIVE characters can this change
+// something; so only they are taken, each run together with the character before it.
+
+static uint32_t rank_of(const Unicode *u, uint32_t code) {
+    return code < CODES ? u->byte[code] >> RANK_SHIFT : 0;
+}
+
+// The place in u->place of the split of `first`, when second is NONE: an entry is the split's number + 1. Or that
+// of the split into first and second, if these are ever joined: SPLITS more. Or the free one where it belongs.
+static uint16_t *split_place(Unicode *u, uint32_t first, uint32_t second) {
+    uint32_t h = hash_pair((int32_t)first, (int32_t)second) % PLACES, i;
+    for (; (i = u->place[h]) != 0; h = (h + 1) % PLACES) {
+        const Split *p = &u->split[(i - 1) % SPLITS];
+        if (i <= SPLITS ? second == NONE && p->code == first : p->first == first && p->second == second) break;
+    }
+    return &u->place[h];
+}
+
+static const Split *split_of(const Unicode *u, uint32_t first, uint32_t second) {
+    uint32_t i = *split_place((Unicode *)u, first, second);
+    return i > 0 ? &u->split[(i - 1) % SPLITS] : NULL;
+}
+
+// The character that two become, NONE: they stay two. Hangul's syllables are counted: 28 for each pair of
+// leading consonant and vowel, the first of them without a trailing consonant.
+static uint32_t joined(const Unicode *u, uint32_t first, uint32_t second) {
+    uint32_t lead = first - 0x1100, vowel = second - 0x1161, syllable = first - 0xAC00, trail = second - 0x11A7;
+    if (lead < 19 && vowel < 21) return 0xAC00 + (lead * 21 + vowel) * 28;
+    if (syllable < 11172 && syllable % 28 == 0 && trail > 0 && trail < 28) return first + trail;
+    const Split *split = split_of(u, first, second);
+    return split ? split->code : NONE;
+}
+
+// From PACKED into cleared memory.
+static void unpack_unicode(Unicode *u) {
+    Packed p = {PACKED, PACKED[0]};
+    uint32_t key[SECONDS], code = 0, first = 0;
+    unpack_runs(&p, u->byte, 0);
+    unpack_runs(&p, u->byte, RANK_SHIFT);
+    for (int i = 0; i < SECONDS; i++) key[i] = unpack(&p);
+    for (uint16_t i = 0; i < SPLITS; i++, code++) {
+        uint32_t v = unpack(&p), step = unpack(&p), second = key[v % SECONDS] / 2;
+        bool never = key[v % SECONDS] % 2;        // these two are not joined
+        code += v / SECONDS;
+        first += step % 2 ? 0 - (step + 1) / 2 : step / 2;
+        u->split[i].code = code;
+        u->split[i].first = first;
+        u->split[i].second = second;
+        *split_place(u, code, NONE) = (uint16_t)(i + 1);
+        if (!never) *split_place(u, first, second) = (uint16_t)(SPLITS + i + 1);
+        uint8_t *byte = &u->byte[never ? code : second];
+        if (*byte >> RANK_SHIFT == 0) *byte |= ACTIVE << RANK_SHIFT;
+    }
+    for (code = 0x1161; code < 0x1176; code++) u->byte[code] |= ACTIVE << RANK_SHIFT;    // Hangul's vowels
+    for (code = 0x11A8; code < 0x11C3; code++) u->byte[code] |= ACTIVE << RANK_SHIFT;    // trailing consonants
+}
+
+typedef struct {
+    const Unicode *u;
+    uint8_t *out;                                 // text in form NFC, and how many bytes so far; behind it come
+    size_t bytes;
+    uint32_t base;                                // the last character that is no mark, NONE: none
+    uint32_t *mark;                               // marks after it that are in order, and stay
+    size_t marks, pushed;
+    Merging heap;                                 // other marks; the lowest bits are the code
+} Normal;
+
+static void put(Normal *w, uint32_t code) {
+    static const uint8_t LEAD[] = {0, 0xC0, 0xE0, 0xF0};
+    int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    w->out[w->bytes++] = (uint8_t)(LEAD[more] | code >> 6 * more);
+    while (more-- > 0) w->out[w->bytes++] = (uint8_t)(0x80 | (code >> 6 * more & 0x3F));
+}
+
+// Adds a character that is not split any further; NONE: the end. One that is no mark settles those before it.
+static void add_part(Normal *w, uint32_t code) {
+    uint64_t rank = rank_of(w->u, code), last = 0;
+    if (rank > 0 && rank < ACTIVE) {
+        heap_push(&w->heap, rank << 53 | (uint64_t)w->pushed++ << 21 | code);
+        return;
+    }
+    while (w->heap.keys > 0) {
+        uint64_t key = heap_pop(&w->heap);
+        uint32_t mark = key & 0x1FFFFF, both = key >> 53 > last ? joined(w->u, w->base, mark) : NONE;
+        if (both != NONE) w->base = both;
+        else w->mark[w->marks++] = mark, last = key >> 53;
+    }
+    uint32_t both = w->marks == 0 && code != NONE ? joined(w->u, w->base, code) : NONE;
+    if (both == NONE && w->base != NONE) put(w, w->base);
+    for (size_t i = 0; i < w->marks; i++) put(w, w->mark[i]);
+    w->marks = 0;
+    w->base = both != NONE ? both : code;
+}
+
+// No character is more than four, and only the first of two is split again: dev/unicode.py checks that.
+static void add_character(Normal *w, uint32_t code) {
+    uint32_t part[3];
+    int parts = 0;
+    for (const Split *p; (p = split_of(w->u, code, NONE)) != NULL; code = p->first)
+        if (p->second) part[parts++] = p->second;
+    add_part(w, code);
+    while (parts > 0) add_part(w, part[--parts]);
+}
+
+// *n bytes in form NFC, and their number: s itself if nothing is to be done, else out (3n). What is no UTF-8
+// stays as it is. heap: scratch (3n).
+static const uint8_t *normal_form(const Unicode *u, const uint8_t *s, size_t *n, uint8_t *out, uint64_t *heap) {
+    Normal w = {u, out, 0, NONE, (uint32_t *)(heap + 2 * *n), 0, 0, {NULL, NULL, heap, 0}};
+    size_t done = 0, start = 0, len;              // s[0..done) is in out; at start the last character begins
+    uint32_t code;
+    uint8_t top = 0;
+    for (size_t i = 0; i < *n; i++) if (s[i] > top) top = s[i];
+    if (top < 0xCC) return s;                     // active characters begin at U+0300, which is CC 80
+    for (size_t i = 0; i < *n; i += len) {
+        len = utf8(s + i, *n - i, &code);
+        if (rank_of(u, code) == 0) {
+            start = code == NONE ? i + len : i;
+            continue;
+        }
+        memcpy(out + w.bytes, s + done, start - done);
+        w.bytes += start - done;
+        for (i = start; i < *n; i += len) {
+            len = utf8(s + i, *n - i, &code);
+            if (i > start && rank_of(u, code) == 0) break;
+            add_character(&w, code);
+        }
+        add_part(&w, NONE);
+        done = start = i;
+        len = 0;
+    }
+    if (done == 0) return s;
+    memcpy(out + w.bytes, s + done, *n - done);
+    *n = w.bytes + *n - done;
+    return out;
 }
 
 // ---- special tokens ---------------------------------------------------------------------------------------
@@ -401,16 +618,16 @@ int32_t tokenizer_find(const Tokenizer *t, const char *special) {
 
 // ---- index ------------------------------------------------------------------------------------------------
 
-// Three arrays of 4-byte numbers: slot, first, special.
+// Three arrays of 4-byte numbers: slot, first, special; then the Unicode tables.
 size_t tokenizer_index_size(uint32_t vocab, uint32_t merges) {
-    return to_size(4 * (places(merges) + (256 + places(vocab)) + vocab));
+    return to_size(4 * (places(merges) + (256 + places(vocab)) + vocab) + sizeof(Unicode));
 }
 
 // Counts, ids, starts and flags, in an order in which nothing is used before it is checked.
 static int check_tokens(const Tokenizer *t, Fault *f) {
     bool none = t->kind == TOK_NONE;
     int64_t vocab = t->vocab;
-    if (check(f, "tokenizer: kind", (int64_t)t->kind, TOK_NONE, TOK_SCORED) ||
+    if (check(f, "tokenizer: kind", (int64_t)t->kind, TOK_NONE, TOK_KINDS - 1) ||
         check(f, "tokenizer: tokens", vocab, none ? 0 : 256, none ? 0 : VOCAB_MAX) ||
         check(f, "tokenizer: merges", t->merges, 0, none ? 0 : MERGES_MAX) ||
         check(f, "tokenizer: end-of-text id", t->eot, -1, vocab - 1) ||
@@ -453,21 +670,23 @@ static int index_merges(const Tokenizer *t, uint32_t *slot, Fault *f) {
     return 0;
 }
 
-// t->first[0..255]: the single bytes.
-static int index_bytes(const Tokenizer *t, uint32_t *first, Fault *f) {
-    int64_t found = 0;
-    int flag = t->kind == TOK_GPT2 ? TOKEN_NORMAL : TOKEN_BYTE;
+// t->first[0..255]: the single bytes. Byte-level vocabularies may lack some, which t->missing counts.
+static int index_bytes(Tokenizer *t, uint32_t *first, Fault *f) {
+    uint32_t found = 0;
+    int flag = t->kind == TOK_SCORED ? TOKEN_BYTE : TOKEN_NORMAL;
     for (uint32_t i = t->vocab; i-- > 0;) {       // downwards: of equal tokens the smallest id remains
         uint32_t at = t->start[i];
         if (t->flag[i] != flag || t->start[i + 1] - at != 1) continue;
         found += first[t->bytes[at]] == NONE;
         first[t->bytes[at]] = i;
     }
-    return check(f, "tokenizer: single bytes that are tokens", found, 256, 256);
+    t->missing = 256 - found;
+    return check(f, "tokenizer: single bytes that are tokens", found, t->kind == TOK_SCORED ? 256 : 1, 256);
 }
 
 // Can token i be told from its bytes alone? TOK_SCORED: if they are one character, which then begins as it.
-// TOK_GPT2: if they merge to it; so a common pre-token costs one search instead of several for each byte.
+// TOK_CL100K: always. Else if they merge to it; so a common pre-token costs one search instead of several for
+// each byte.
 static bool is_word(const Tokenizer *t, int32_t i) {
     Symbol symbol[WORD_BYTES];
     uint64_t heap[2 * WORD_BYTES];
@@ -475,10 +694,10 @@ static bool is_word(const Tokenizer *t, int32_t i) {
     uint32_t code;
     size_t n;
     const uint8_t *s = tokenizer_decode(t, i, &n);
-    if (t->flag[i] != TOKEN_NORMAL || n > WORD_BYTES) return false;
+    if (t->flag[i] != TOKEN_NORMAL) return false;
+    if (t->kind == TOK_CL100K) return true;
     if (t->kind == TOK_SCORED) return utf8(s, n, &code) == n && code != NONE;
-    for (size_t k = 0; k < n; k++) symbol[k].id = (int32_t)t->first[s[k]];
-    return merge(t, symbol, (uint32_t)n, heap, out) == 1 && out[0] == i;
+    return n <= WORD_BYTES && merge(t, symbol, byte_symbols(t, s, n, symbol), heap, out) == 1 && out[0] == i;
 }
 
 // t->first[256..]: the tokens that can be told from their bytes; of equal ones the smallest id.
@@ -527,62 +746,80 @@ int tokenizer_index(Tokenizer *t, void *memory, Fault *f) {
     t->firstmask = (uint32_t)places(t->vocab) - 1;
     t->special = special;
     t->specials = 0;
+    t->unicode = NULL;
     if (t->kind == TOK_NONE) return 0;
+    if (t->kind != TOK_SCORED) {
+        Unicode *u = (Unicode *)(special + t->vocab);
+        unpack_unicode(u);
+        t->unicode = u;
+    }
     if (index_bytes(t, first, f) || index_merges(t, slot, f) || index_words(t, first, f)) return -1;
     return index_specials(t, special, f);
 }
 
 // ---- encode -----------------------------------------------------------------------------------------------
 
-// Scratch for the worst case, a text that is one pre-token; what short ones do not need is not touched.
-size_t tokenizer_encode_size(size_t n) {
-    return n > TEXT_MAX ? SIZE_MAX : to_size(((uint64_t)n + 1) * (sizeof(Symbol) + 2 * sizeof(uint64_t)));
+// An id for each byte and one for add_space. The longest that form NFC makes of a text is three times as long.
+size_t tokenizer_most(const Tokenizer *t, size_t n) {
+    return n > TEXT_MAX ? SIZE_MAX : to_size((t->kind == TOK_QWEN2 ? 3 : 1) * (uint64_t)n + 1);
 }
 
-// TOK_GPT2: each pre-token by itself, most of them found whole.
+// Bytes at the front of the scratch for the text in form NFC, a multiple of 8.
+static size_t normal_room(const Tokenizer *t, size_t n) {
+    return t->kind == TOK_QWEN2 ? (3 * n + 7) / 8 * 8 : 0;
+}
+
+// Scratch for the worst case, a text that is one pre-token; what short ones do not need is not touched.
+size_t tokenizer_encode_size(const Tokenizer *t, size_t n) {
+    uint64_t most = tokenizer_most(t, n);
+    return most > NONE ? SIZE_MAX : to_size(normal_room(t, n) + most * (sizeof(Symbol) + 2 * sizeof(uint64_t)));
+}
+
+// Byte-level: each pre-token by itself, most of them found whole.
 static size_t encode_words(const Tokenizer *t, const uint8_t *s, size_t n, int32_t *out, Symbol *symbol) {
     size_t count = 0, len;
     for (size_t i = 0; i < n; i += len) {
-        len = pretoken(s + i, n - i);
-        int32_t id = len <= WORD_BYTES ? find_word(t, s + i, len) : -1;
-        if (id >= 0) {
-            out[count++] = id;
-            continue;
-        }
-        for (size_t k = 0; k < len; k++) symbol[k].id = (int32_t)t->first[s[i + k]];
-        count += merge(t, symbol, (uint32_t)len, (uint64_t *)(symbol + len), out + count);
+        len = pretoken(t, s + i, n - i);
+        int32_t id = len <= WORD_BYTES || t->kind == TOK_CL100K ? find_word(t, s + i, len) : -1;
+        if (id >= 0) out[count++] = id;
+        else count += merge(t, symbol, byte_symbols(t, s + i, len, symbol), (uint64_t *)(symbol + len), out + count);
     }
     return count;
 }
 
-// TOK_SCORED: the symbols that n bytes begin as: each character's token or, if there is none, its bytes'.
+// TOK_SCORED: the symbols that n bytes begin as: each character's token or, if there is none, its bytes'. U+2581
+// is a space, which such vocabularies have it stand for.
 static uint32_t characters(const Tokenizer *t, const uint8_t *s, size_t n, Symbol *symbol) {
     uint32_t count = 0, code;
     size_t len;
     for (size_t i = 0; i < n; i += len) {
         len = utf8(s + i, n - i, &code);
-        int32_t id = find_word(t, s + i, len);
+        int32_t id = code == 0x2581 ? find_word(t, (const uint8_t *)" ", 1) : find_word(t, s + i, len);
         if (id >= 0) symbol[count++].id = id;
         else for (size_t k = 0; k < len; k++) symbol[count++].id = (int32_t)t->first[s[i + k]];
     }
     return count;
 }
 
-// n <= TEXT_MAX bytes of text; out (n+1); scratch: tokenizer_encode_size(n) bytes, 8-byte aligned; all of it
+// n <= TEXT_MAX bytes of text; out (tokenizer_most); scratch: tokenizer_encode_size, 8-byte aligned; all of it
 // the caller's. add_space puts its space before the first text that is not a special token.
 size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out,
                         void *scratch) {
     bool begins[256] = {false};                   // does a special token begin with this byte?
     for (uint32_t i = 0; special && i < t->specials; i++) begins[t->bytes[t->start[t->special[i]]]] = true;
     bool space = t->add_space;
-    Symbol *symbol = scratch;
+    Symbol *symbol = (Symbol *)(void *)((uint8_t *)scratch + normal_room(t, n));
     size_t count = 0, stop, len;
     for (size_t i = 0; i < n; i = stop + len) {   // text[i..stop) is plain, then comes the special token id
         int32_t id = -1;
         for (stop = i; stop < n; stop++)
             if (begins[text[stop]] && (id = special_at(t, text + stop, n - stop)) >= 0) break;
-        if (stop > i && t->kind == TOK_GPT2)
-            count += encode_words(t, text + i, stop - i, out + count, symbol);
+        if (stop > i && t->kind != TOK_SCORED && t->kind != TOK_NONE) {
+            const uint8_t *s = text + i;
+            size_t m = stop - i;
+            if (t->kind == TOK_QWEN2) s = normal_form(t->unicode, s, &m, scratch, (uint64_t *)symbol);
+            count += encode_words(t, s, m, out + count, symbol);
+        }
         if (stop > i && t->kind == TOK_SCORED) {
             uint32_t m = space ? characters(t, (const uint8_t *)" ", 1, symbol) : 0;
             m += characters(t, text + i, stop - i, symbol + m);
@@ -626,6 +863,7 @@ typedef struct {
     Merge *merge;
     Piece *piece;                                 // (n)
     Pair *pair;                                   // (n) no more, since every pair has a place
+    Unicode *unicode;
     uint32_t *filed;                              // where a pair's record was last seen; see file_pair
     uint32_t *word, wordmask;                     // hash table: pre-token -> its first piece + 1, 0: free
     uint32_t pieces, pairs, spare;                // pieces, records in use; the first spare record or NONE
@@ -644,6 +882,7 @@ static uint64_t train_parts(Training *w, uint64_t n, uint64_t vocab, void *memor
     w->filed = part(memory, &size, 4 * (vocab < 32768 ? 65536 : 2 * vocab));
     w->word = part(memory, &size, 4 * places(n / 8));
     w->wordmask = (uint32_t)places(n / 8) - 1;
+    w->unicode = part(memory, &size, sizeof *w->unicode);
     w->start = part(memory, &size, 4 * (vocab + 1));
     w->merge = part(memory, &size, vocab * sizeof(Merge));
     w->piece = part(memory, &size, n * sizeof(Piece));
@@ -694,7 +933,7 @@ static void add_text(Training *w, const uint8_t *s, size_t n) {
         for (stop = i; stop < n; stop++)
             if (n - stop >= end && !memcmp(s + stop, END_OF_TEXT, end)) break;
         for (; i < stop; i += len) {
-            len = pretoken(s + i, stop - i);
+            len = pretoken(w->t, s + i, stop - i);
             add_word(w, s + i, len);
         }
     }
@@ -806,8 +1045,10 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
     train_parts(&w, n, vocab, memory);
     memset(memory, 0, (size_t)((uint8_t *)w.start - (uint8_t *)memory));
     w.start[0] = 0;
+    unpack_unicode(w.unicode);
     Tokenizer empty = {.kind = TOK_GPT2, .eot = -1, .bos = -1,
-                       .bytes = w.bytes, .start = w.start, .flag = w.flag, .merge = w.merge};
+                       .bytes = w.bytes, .start = w.start, .flag = w.flag, .merge = w.merge,
+                       .unicode = w.unicode};
     *t = empty;
     for (int i = 0; i < 256; i++) {
         uint8_t byte = (uint8_t)i;

@@ -35,10 +35,11 @@ typedef struct {
 // The text as it is, after begin-of-text if the tokenizer has one. Where that leaves nothing: end-of-text,
 // after which, in training, a new text begins. An answer that begins a text begins with add_space's space.
 static int prompt_raw(Prompt *p, const Tokenizer *t, const char *text, Err *e) {
-    size_t n = strlen(text), scratch_bytes = tokenizer_encode_size(n);
+    size_t n = strlen(text), scratch_bytes = tokenizer_encode_size(t, n);
     int32_t first = t->bos >= 0 ? t->bos : n == 0 ? t->eot : -1;
     void *scratch = malloc(scratch_bytes);
-    *p = (Prompt){.tok = malloc((n + 2) * sizeof *p->tok), .stop = t->eot, .spaces = t->add_space && n == 0};
+    *p = (Prompt){.stop = t->eot, .spaces = t->add_space && n == 0};
+    p->tok = malloc((tokenizer_most(t, n) + 1) * sizeof *p->tok);
     int rc = scratch && p->tok ? 0 : err_set(e, "out of memory for a prompt of %zu bytes", n);
     if (!rc && first >= 0) p->tok[p->n++] = first;
     if (!rc) p->n += tokenizer_encode(t, (const uint8_t *)text, n, false, p->tok + p->n, scratch);

@@ -162,10 +162,10 @@ static int stories(const char *dir, const char *path, Err *e) {
     if ((rc = real_read(dir, "stories260K/stories260K.md", &page, &n, e)) != 0) goto out;
     if ((rc = story_text((char *)page, &text, e)) != 0) goto out;
     n = strlen(text);
-    want = malloc((n + 1) * sizeof *want);
+    want = malloc(tokenizer_most(t, n) * sizeof *want);
     order = malloc(V * sizeof *order);
     logits = malloc(V * sizeof *logits);
-    scratch = malloc(tokenizer_encode_size(n));
+    scratch = malloc(tokenizer_encode_size(t, n));
     if (!want || !order || !logits || !scratch) { rc = err_set(e, "out of memory"); goto out; }
     texts = tokenizer_encode(t, (const uint8_t *)text, n, false, want, scratch);
 

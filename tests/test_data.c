@@ -481,7 +481,7 @@ static uint8_t flags[TOKENS];
 
 static void make_tokenizer(void) {
     static uint8_t bytes[400];
-    static uint32_t start[TOKENS + 1], index[4096];
+    static uint32_t start[TOKENS + 1], index[1 << 17];
     static const Merge merge[] = {{'h', 'e', HE, 0}, {'l', 'l', LL, 1}, {' ', 'a', SPACE_A, 2}};
     static const char *const rest[] = {"he", "ll", " a", "<|endoftext|>", "<|im_start|>", "<|im_end|>",
                                        "<s>"};
@@ -562,7 +562,7 @@ START_TEST(checkpoint_round_trip) {
         ck_assert_uint_eq(k.tensors_at % 64, 0);
         int32_t ids[16];
         uint64_t scratch[512];
-        ck_assert_uint_le(tokenizer_encode_size(8), sizeof scratch);
+        ck_assert_uint_le(tokenizer_encode_size(&k.tok, 8), sizeof scratch);
         ck_assert_uint_eq(tokenizer_encode(&k.tok, (const uint8_t *)"hell\xff a", 7, false, ids, scratch), 4);
         ck_assert(ids[0] == HE && ids[1] == LL && ids[2] == 255 && ids[3] == SPACE_A);
         ck_assert_int_eq(checkpoint_read(&k, &model.m1, NULL, &err), 0);
@@ -727,7 +727,7 @@ START_TEST(hostile_fields_are_refused) {
         {16, 0, 4, "vocab = 0"}, {16, 0xffffffff, 4, "vocab = -1"}, {16, TOKENS - 1, 4, "tokenizer vocab"},
         {24, 3, 4, ""}, {24, 1 << 10, 4, ""},
         {16, 1 << 20, 4, ""}, {44, 4, 4, "byte 184 does not follow"}, {40, 1 << 16, 4, ""}, {28, 0, 4, "heads"},
-        {80, 0x7fc00000, 4, "norm_eps = -1, want 0..1"}, {100, 3, 4, "kind"}, {100, 0xffffffff, 4, "kind"},
+        {80, 0x7fc00000, 4, "norm_eps = -1, want 0..1"}, {100, TOK_KINDS, 4, "kind"}, {100, 0xffffffff, 4, "kind"},
         {100, 0, 4, ""},
         {104, TOKENS + 2, 4, "tokenizer vocab"}, {104, 0xffffffff, 4, "tokenizer vocab"},
         {104, TOKENS - 1, 4, ""}, {104, 0, 4, ""},
@@ -1213,7 +1213,7 @@ START_TEST(text_is_cut_into_windows_that_share_a_token) {
 
 START_TEST(a_row_has_one_added_space) {
     Fault f;
-    static uint32_t index[4096];
+    static uint32_t index[1 << 17];
     make_tokenizer();
     memset(flags, TOKEN_BYTE, 256);
     tok.kind = TOK_SCORED;
