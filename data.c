@@ -1163,41 +1163,119 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
 }
 
 // ---- rows -------------------------------------------------------------------------------------------------
-enum { INSTRUCTION, INPUT, OUTPUT, FIELDS };
-static const char *const FIELD[FIELDS] = {"instruction", "input", "output"};
 enum { DATA_MAX = 1 << 30, ROW_MAX = 1 << 22 };    // bytes of a file; of a row, which a template may repeat
+static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
 
-static int row_fail(Err *e, const char *path, uint32_t line, const char *what, const char *wrong) {
-    return err_set(e, "%s:%" PRIu32 ": %s %s", path, line, what, wrong);
+typedef struct {                      // what reading a row needs, and the row
+    Rows *rows;
+    size_t turns, turn_room;          // of all rows so far
+    Row row;
+    size_t bytes;                     // of the row's text
+    bool answers;
+    Err *e;
+} RowReader;
+
+static int row_fail(const RowReader *s, uint32_t line, const char *what, const char *wrong) {
+    return err_set(s->e, "%s:%" PRIu32 ": %s %s", s->rows->path, line, what, wrong);
 }
 
-static int row_get(Row *row, const Json *j, uint32_t object, const char *path, Err *e) {
-    const char *text[FIELDS];
-    size_t n[FIELDS] = {0};
-    uint32_t line = j->node[object].line;
-    if (j->node[object].kind != JSON_OBJECT) return row_fail(e, path, line, "the row", "is not an object");
-    for (int i = 0; i < FIELDS; i++) {
-        uint32_t at = json_get(j, object, FIELD[i]);
-        const JsonNode *v = &j->node[at];
-        text[i] = "";
-        if (!at) continue;
-        if (v->kind != JSON_STRING) return row_fail(e, path, v->line, FIELD[i], "is not a string");
-        if (strlen(v->text) != v->len) return row_fail(e, path, v->line, FIELD[i], "holds \\u0000");
-        text[i] = v->text;
-        n[i] = v->len;
+static int turn_add(RowReader *s, Role role, const char *text, const char *input) {
+    Rows *r = s->rows;
+    if (grow(&r->turn, &s->turn_room, s->turns + 1, sizeof *r->turn, s->e)) return -1;
+    r->turn[s->turns++] = (Turn){role, text, input};
+    s->row.turns++;
+    s->row.output = role == ROLE_ASSISTANT ? text : "";
+    return 0;
+}
+
+// The text of a member, "" if there is none; null is none.
+static int row_text(RowReader *s, uint32_t object, const char *key, const char **text) {
+    const Json *j = s->rows->memory;
+    uint32_t at = json_get(j, object, key);
+    const JsonNode *v = &j->node[at];
+    *text = "";
+    if (!at || v->kind == JSON_NULL) return 0;
+    if (v->kind != JSON_STRING) return row_fail(s, v->line, key, "is not a string");
+    if (strlen(v->text) != v->len) return row_fail(s, v->line, key, "holds \\u0000");
+    if ((s->bytes += v->len) > ROW_MAX)
+        return row_fail(s, s->row.line, "the row", "has more than 4 MiB of text");
+    *text = v->text;
+    return 0;
+}
+
+static int row_message(RowReader *s, uint32_t at) {
+    const Json *j = s->rows->memory;
+    uint32_t line = j->node[at].line;
+    const char *name, *text;
+    size_t n = s->row.turns;
+    Role role = ROLE_SYSTEM, last = n > 0 ? s->rows->turn[s->turns - 1].role : ROLE_SYSTEM;
+    Role next = last == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
+    if (j->node[at].kind != JSON_OBJECT) return row_fail(s, line, "a message", "is not an object");
+    if (row_text(s, at, "role", &name) || row_text(s, at, "content", &text)) return -1;
+    while (role < ROLES && strcmp(name, ROLE_NAME[role])) role++;
+    if (role == ROLES)
+        return err_set(s->e, "%s:%" PRIu32 ": the role '%.40s' is unknown, want system, user or assistant",
+                       s->rows->path, line, name);
+    if (role != next && (role != ROLE_SYSTEM || n > 0))
+        return err_set(s->e, "%s:%" PRIu32 ": message %zu is the %s's, want the %s's", s->rows->path, line,
+                       n + 1, name, ROLE_NAME[next]);
+    if (!*text) return row_fail(s, line, name, "has an empty \"content\"");
+    return turn_add(s, role, text, "");
+}
+
+static int row_messages(RowReader *s, uint32_t list) {
+    const Json *j = s->rows->memory;
+    if (j->node[list].kind != JSON_ARRAY) return row_fail(s, j->node[list].line, "messages", "is not an array");
+    for (uint32_t at = list + 1; at < j->node[list].next; at = j->node[at].next)
+        if (row_message(s, at)) return -1;
+    bool asked = s->row.turns > 0 && s->rows->turn[s->turns - 1].role == ROLE_USER;
+    if (*s->row.output || (asked && !s->answers)) return 0;
+    return row_fail(s, s->row.line, "messages", asked ? "do not end with the assistant's" : "ask nothing");
+}
+
+static int row_pair(RowReader *s, uint32_t object, bool prompt) {
+    const char *text, *input = "", *answer, *output = prompt ? "completion" : "output";
+    if (row_text(s, object, prompt ? "prompt" : "instruction", &text) ||
+        (!prompt && row_text(s, object, "input", &input)) || row_text(s, object, output, &answer)) return -1;
+    if (!*answer && s->answers) return row_fail(s, s->row.line, prompt ? "\"completion\"" : "\"output\"", "is missing or empty");
+    if (!*text && !*input)
+        return row_fail(s, s->row.line, prompt ? "prompt" : "instruction and input", prompt ?
+                        "is missing or empty" : "are both missing or empty");
+    if (turn_add(s, ROLE_USER, text, input)) return -1;
+    return *answer ? turn_add(s, ROLE_ASSISTANT, answer, "") : 0;
+}
+
+static int row_get(RowReader *s, uint32_t object) {
+    enum { PAIR, PROMPT, MESSAGES };
+    static const struct { const char *name; int form; } member[] = {
+        {"instruction", PAIR}, {"input", PAIR}, {"output", PAIR}, {"prompt", PROMPT}, {"completion", PROMPT},
+        {"messages", MESSAGES}};
+    const Json *j = s->rows->memory;
+    const char *first = NULL;
+    uint32_t list = 0;
+    int form = PAIR;
+    s->row = (Row){.line = j->node[object].line, .output = ""};
+    s->bytes = 0;
+    if (j->node[object].kind != JSON_OBJECT) return row_fail(s, s->row.line, "the row", "is not an object");
+    for (size_t i = 0; i < sizeof member / sizeof *member; i++) {
+        uint32_t at = json_get(j, object, member[i].name);
+        if (!at || j->node[at].kind == JSON_NULL) continue;
+        if (first && form != member[i].form)
+            return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s, which do not go together",
+                           s->rows->path, s->row.line, first, member[i].name);
+        first = member[i].name, form = member[i].form, list = at;
     }
-    if (n[OUTPUT] == 0) return row_fail(e, path, line, "\"output\"", "is missing or empty");
-    if (n[INSTRUCTION] + n[INPUT] == 0)
-        return row_fail(e, path, line, "instruction and input", "are both missing or empty");
-    if (n[INSTRUCTION] + n[INPUT] + n[OUTPUT] > ROW_MAX)
-        return row_fail(e, path, line, "the row", "has more than 4 MiB of text");
-    uint64_t hash = hash64(text[INPUT], n[INPUT], hash64(text[INSTRUCTION], n[INSTRUCTION], 0));
-    *row = (Row){text[INSTRUCTION], text[INPUT], text[OUTPUT], line, hash};
+    if (form == MESSAGES ? row_messages(s, list) : row_pair(s, object, form == PROMPT)) return -1;
+    const Turn *turn = s->rows->turn + s->turns - s->row.turns;
+    for (size_t i = 0; i < s->row.turns - (*s->row.output != 0); i++)
+        s->row.hash = hash64(turn[i].input, strlen(turn[i].input),
+                             hash64(turn[i].text, strlen(turn[i].text), s->row.hash));
     return 0;
 }
 
 // The rows' strings lie in the parsed JSON, which is kept as their memory. What begins with [ is one array.
-int rows_load(Rows *r, const char *path, Err *e) {
+int rows_load(Rows *r, const char *path, bool answers, Err *e) {
+    RowReader s = {.rows = r, .answers = answers, .e = e};
     uint8_t *data;
     size_t bytes;
     memset(r, 0, sizeof *r);
@@ -1213,8 +1291,12 @@ int rows_load(Rows *r, const char *path, Err *e) {
     else if (!(r->row = calloc(r->n, sizeof *r->row))) err_memory(e, r->n * sizeof *r->row);
     if (!r->row) goto fail;
     uint32_t at = array;
-    for (size_t i = 0; i < r->n; i++, at = j->node[at].next)
-        if (row_get(&r->row[i], j, at, path, e)) goto fail;
+    for (size_t i = 0; i < r->n; i++, at = j->node[at].next) {
+        if (row_get(&s, at)) goto fail;
+        r->row[i] = s.row;
+    }
+    Turn *turn = r->turn;             // which no longer moves
+    for (size_t i = 0; i < r->n; turn += r->row[i++].turns) r->row[i].turn = turn;
     return 0;
 fail:
     rows_free(r);
@@ -1223,24 +1305,35 @@ fail:
 
 void rows_free(Rows *r) {
     if (r->memory) json_free(r->memory);
-    free(r->memory), free(r->row), free(r->path);
+    free(r->memory), free(r->row), free(r->turn), free(r->path);
     memset(r, 0, sizeof *r);
 }
 
 // ---- templates --------------------------------------------------------------------------------------------
 // A template is parsed to pieces once and checked; then rendering a row cannot fail but for lack of memory.
 
-enum { PIECES_MAX = 256, IF_DEPTH = 8, NAME_BYTES = 64 };
+enum { PIECES_MAX = 256, IF_DEPTH = 8, NAME_BYTES = 64, TEMPLATE_MAX = 1 << 16 };
+enum { DEFAULT = ROLES, WHOLE, PARTS };     // behind a section for each Role; WHOLE: the row form
+enum { INSTRUCTION, INPUT, OUTPUT, FIELDS };
+static const char *const SECTION[WHOLE] = {"[system]", "[user]", "[assistant]", "[default]"};
+static const char *const FIELD[PARTS][FIELDS] = {
+    {"text", NULL, NULL}, {"text", "input", NULL}, {NULL, NULL, "text"}, {NULL, NULL, NULL},
+    {"instruction", "input", "output"}};
+
 typedef struct {
     enum { PIECE_TEXT, PIECE_FIELD, PIECE_SPECIAL, PIECE_TARGET, PIECE_IF, PIECE_ELSE, PIECE_ENDIF } kind;
     const char *text;                 // PIECE_TEXT: n bytes of the template
     size_t n;
     int field;                        // PIECE_FIELD, PIECE_IF
     int32_t token;                    // PIECE_SPECIAL
+    int depth;                        // {?...} that are open around it
 } Piece;
 typedef struct {
+    const char *text;
     Piece piece[PIECES_MAX];
     int pieces;
+    struct { bool there, has[FIELDS]; int begin, end; } section[PARTS];     // pieces begin..end-1
+    int target, turn_end;             // the piece behind {target}, the one behind the end of turn
 } Template;
 
 const char *template_named(const char *name) {
@@ -1250,8 +1343,14 @@ const char *template_named(const char *name) {
          "context{/}. Write a response that appropriately completes the request.\n\n### Instruction:\n"
          "{instruction}\n\n{?input}### Input:\n{input}\n\n{/}### Response:\n{target}{output}{eot}"},
         {"chatml",
-         "{<|im_start|>}user\n{?instruction}{instruction}{?input}\n{input}{/}{:}{input}{/}{<|im_end|>}\n"
-         "{<|im_start|>}assistant\n{target}{output}{<|im_end|>}"},
+         "[system]\n{<|im_start|>}system\n{text}{<|im_end|>}\n\n"
+         "[user]\n{<|im_start|>}user\n{?text}{text}{?input}\n{input}{/}{:}{input}{/}{<|im_end|>}\n\n"
+         "[assistant]\n{<|im_start|>}assistant\n{target}{text}{<|im_end|>}\n\n"},
+        {"llama3",
+         "[system]\n{<|start_header_id|>}system{<|end_header_id|>}\n\n{text}{<|eot_id|>}\n"
+         "[user]\n{<|start_header_id|>}user{<|end_header_id|>}\n\n"
+         "{?text}{text}{?input}\n{input}{/}{:}{input}{/}{<|eot_id|>}\n"
+         "[assistant]\n{<|start_header_id|>}assistant{<|end_header_id|>}\n\n{target}{text}{<|eot_id|>}\n"},
         {"plain", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}Answer:{target} {output}{eot}"},
         {"none", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}{target}{output}{eot}"}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -1260,51 +1359,73 @@ const char *template_named(const char *name) {
 }
 
 // What stands between braces.
-static int piece_named(Piece *p, const char *name, const Tokenizer *t, Err *e) {
+static int piece_named(Template *tp, Piece *p, const char *name, int section, const Tokenizer *t, Err *e) {
+    const char *const *field = FIELD[section];
     *p = (Piece){.kind = PIECE_SPECIAL};
     if (*name == '<' || !strcmp(name, "eot")) {
         p->token = *name == '<' ? tokenizer_find(t, name) : t->eot;
         if (p->token >= 0) return 0;
         return err_set(e, "template: the tokenizer has no token for {%s}\nhint: another --template", name);
     }
-    p->kind = !strcmp(name, "target") ? PIECE_TARGET : !strcmp(name, ":") ? PIECE_ELSE : PIECE_ENDIF;
-    if (p->kind != PIECE_ENDIF || !strcmp(name, "/")) return 0;
+    p->kind = !strcmp(name, ":") ? PIECE_ELSE : !strcmp(name, "/") ? PIECE_ENDIF : PIECE_TARGET;
+    if (p->kind != PIECE_TARGET || (!strcmp(name, "target") && field[OUTPUT])) return 0;
     p->kind = *name == '?' ? PIECE_IF : PIECE_FIELD;
-    for (p->field = 0; p->field < FIELDS; p->field++)
-        if (!strcmp(name + (*name == '?'), FIELD[p->field])) return 0;
-    return err_set(e, "template: {%s} is unknown\nhint: there are {instruction} {input} {output} {target} "
-                   "{eot} {<|name|>} {?input} {:} {/}, and {{ is a brace", name);
+    for (int i = p->field = 0; i < FIELDS; p->field = ++i) {
+        if (!field[i] || strcmp(name + (p->kind == PIECE_IF), field[i])) continue;
+        if (p->kind == PIECE_FIELD) tp->section[section].has[i] = true;
+        return 0;
+    }
+    return err_set(e, "template: {%s} is unknown%s%s\nhint: there are %s{target} {eot} {<|name|>} {?input} {:} "
+                   "{/}, and {{ is a brace", name, section == WHOLE ? "" : " in ",
+                   section == WHOLE ? "" : SECTION[section],
+                   section == WHOLE ? "{instruction} {input} {output} " : "{text}, in [user] {input}, ");
 }
 
-// Do the pieces nest, and make one answer that the model can learn to end?
-static int template_order(const Template *tp, Err *e) {
-    int depth = 0, targets = 0, outputs = 0;
+// Do the {?...} {:} {/} of pieces p[0..n) nest?
+static int pieces_nest(Piece *p, int n, Err *e) {
+    int depth = 0;
     bool has_else[IF_DEPTH + 1] = {true};      // outside of any {?...} there can be no {:}
-    for (const Piece *p = tp->piece; p < tp->piece + tp->pieces; p++) {
+    for (int i = 0; i < n; i++, p++) {
         if (p->kind == PIECE_IF && ++depth > IF_DEPTH) return err_set(e, "template: {?...} more than 8 deep");
         if (p->kind == PIECE_IF) has_else[depth] = false;
         if (p->kind == PIECE_ELSE && has_else[depth]) return err_set(e, "template: {:} without {?...}");
         if (p->kind == PIECE_ELSE) has_else[depth] = true;
+        p->depth = depth;
         if (p->kind == PIECE_ENDIF && depth-- == 0) return err_set(e, "template: {/} without {?...}");
-        if (p->kind == PIECE_TARGET && (depth > 0 || targets++ > 0))
-            return err_set(e, "template: want one {target}, outside of {?...}");
-        if (p->kind != PIECE_FIELD || p->field != OUTPUT) continue;
-        if (targets == 0) return err_set(e, "template: {output} before {target} would give the answer away");
-        outputs += depth == 0;
     }
-    if (depth > 0) return err_set(e, "template: {?...} without {/}");
-    if (targets == 0 || outputs == 0)
-        return err_set(e, "template: has no {%s}\nhint: end it with {target}{output}{eot}",
-                       targets ? "output} after {target" : "target");
-    if (tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL) return 0;
-    return err_set(e, "template: does not end with a special token\nhint: end it with {eot}");
+    return depth > 0 ? err_set(e, "template: {?...} without {/}") : 0;
 }
 
-static int template_parse(Template *tp, const char *template, const Tokenizer *t, Err *e) {
-    const char *s = template;
-    for (tp->pieces = 0; *s; tp->pieces++) {
+// Does the section that has the answer ask for it once, hold it, and end it in a way that can be learned?
+static int answer_check(Template *tp, int section, Err *e) {
+    const char *text = FIELD[section][OUTPUT];
+    bool outputs = false;
+    for (int i = tp->section[section].begin; i < tp->section[section].end; i++) {
+        const Piece *p = &tp->piece[i];
+        bool output = p->kind == PIECE_FIELD && p->field == OUTPUT;
+        if (p->kind == PIECE_TARGET && (p->depth > 0 || tp->target))
+            return err_set(e, "template: want one {target}, outside of {?...}");
+        if (p->kind == PIECE_TARGET) tp->target = i + 1;
+        if (output && !tp->target)
+            return err_set(e, "template: {%s} before {target} would give the answer away", text);
+        if (output && p->depth == 0) outputs = true, tp->turn_end = 0;
+        if (outputs && p->kind == PIECE_SPECIAL && p->depth == 0 && !tp->turn_end) tp->turn_end = i + 1;
+    }
+    if (!tp->target) return err_set(e, "template: has no {target}\nhint: end it with {target}{%s}{eot}", text);
+    if (!outputs)
+        return err_set(e, "template: has no {%s} after {target}\nhint: end it with {target}{%s}{eot}", text, text);
+    if (section == WHOLE) tp->turn_end = tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL ? tp->pieces : 0;
+    return tp->turn_end ? 0 : err_set(e, "template: does not end with a special token\nhint: end it with {eot}");
+}
+
+// The text of a section, s up to end, to pieces.
+static int section_parse(Template *tp, int section, const char *s, const char *end, const Tokenizer *t, Err *e) {
+    int begin = tp->section[section].begin = tp->pieces;
+    tp->section[section].there = true;
+    for (; s < end; tp->pieces++) {
         Piece *p = &tp->piece[tp->pieces];
-        size_t n = strcspn(s, "{");
+        const char *brace = memchr(s, '{', (size_t)(end - s));
+        size_t n = (size_t)((brace ? brace : end) - s);
         char name[NAME_BYTES];
         if (tp->pieces == PIECES_MAX) return err_set(e, "template: has more than %d pieces", PIECES_MAX);
         if (n > 0 || s[1] == '{') {
@@ -1312,14 +1433,53 @@ static int template_parse(Template *tp, const char *template, const Tokenizer *t
             s += n > 0 ? n : 2;
             continue;
         }
-        n = strcspn(s, "}");
-        if (!s[n] || n > sizeof name)
-            return err_set(e, "template: '{' without '}' at byte %td\nhint: {{ is a brace", s - template);
-        snprintf(name, n, "%s", s + 1);
-        if (piece_named(p, name, t, e)) return -1;
-        s += n + 1;
+        const char *close = memchr(s, '}', (size_t)(end - s));
+        if (!close || close - s > NAME_BYTES)
+            return err_set(e, "template: '{' without '}' at byte %td\nhint: {{ is a brace", s - tp->text);
+        snprintf(name, (size_t)(close - s), "%s", s + 1);
+        if (piece_named(tp, p, name, section, t, e)) return -1;
+        s = close + 1;
     }
-    return template_order(tp, e);
+    tp->section[section].end = tp->pieces;
+    if (pieces_nest(tp->piece + begin, tp->pieces - begin, e)) return -1;
+    return FIELD[section][OUTPUT] ? answer_check(tp, section, e) : 0;
+}
+
+// The section that a line [word] begins, WHOLE if there is no such, -1 for any other line. *next: the line after it.
+static int section_line(const char *s, const char **next) {
+    size_t n = strcspn(s, "\n"), word = strspn(s + (*s == '['), "abcdefghijklmnopqrstuvwxyz");
+    int i = DEFAULT;
+    *next = s + n + (s[n] == '\n');
+    if (*s != '[' || word == 0 || word + 2 != n || s[n - 1] != ']') return -1;
+    while (i >= 0 && (strlen(SECTION[i]) != n || strncmp(s, SECTION[i], n))) i--;
+    return i >= 0 ? i : WHOLE;
+}
+
+bool template_has_sections(const char *template) {
+    const char *next;
+    int first = section_line(template, &next);
+    return first >= 0 && first != WHOLE;
+}
+
+static int template_parse(Template *tp, const char *template, const Tokenizer *t, Err *e) {
+    *tp = (Template){.text = template};
+    if (!template_has_sections(template))
+        return section_parse(tp, WHOLE, template, template + strlen(template), t, e);
+    for (const char *s = template, *body, *end, *next; *s; s = end) {
+        int section = section_line(s, &body);
+        if (section == WHOLE)
+            return err_set(e, "template: unknown section %.*s\nhint: there are [default] [system] [user] "
+                           "[assistant]", (int)(strcspn(s, "]") + 1), s);
+        if (tp->section[section].there) return err_set(e, "template: has two sections %s", SECTION[section]);
+        for (end = body; *end && section_line(end, &next) < 0;) end = next;
+        if (section_parse(tp, section, body, end - (end > body && end[-1] == '\n'), t, e)) return -1;
+    }
+    for (int i = ROLE_USER; i <= ROLE_ASSISTANT; i++)
+        if (!tp->section[i].there) return err_set(e, "template: has no section %s", SECTION[i]);
+    for (int i = ROLE_SYSTEM; i <= ROLE_USER; i++)
+        if (tp->section[i].there && !tp->section[i].has[INSTRUCTION])
+            return err_set(e, "template: %s has no {text}", SECTION[i]);
+    return 0;
 }
 
 int template_check(const char *template, const Tokenizer *t, Err *e) {
@@ -1327,28 +1487,67 @@ int template_check(const char *template, const Tokenizer *t, Err *e) {
     return template_parse(&tp, template, t, e);
 }
 
+// A file's template; the line break that ends the file is none of a row form's.
+static int template_read(const char *path, char **template, Err *e) {
+    uint8_t *text;
+    size_t n;
+    if (access(path, F_OK))
+        return err_set(e, "--template: '%s', want alpaca, chatml, llama3, none, plain or a file", path);
+    if (file_read(path, TEMPLATE_MAX, &text, &n, e)) return -1;
+    *template = (char *)text;
+    for (size_t at = 0, length; at < n; at += length)
+        if (!text[at] || !(length = utf8_length(text + at, text + n)))
+            return err_set(e, "%s: byte %zu is not UTF-8 text", path, at);
+    if (n > 0 && text[n - 1] == '\n' && !template_has_sections(*template)) text[n - 1] = 0;
+    return 0;
+}
+
+int template_choose(const char *asked, const Checkpoint *k, char **template, Err *e) {
+    bool own = !asked && k->template && *k->template;
+    const char *named = own ? k->template : template_named(asked ? asked : "plain");
+    int rc = 0;
+    *template = NULL;
+    if (!named) rc = template_read(asked, template, e);
+    else if (!(*template = strdup(named))) rc = err_memory(e, strlen(named));
+    if (rc == 0) rc = template_check(*template, &k->tok, e);
+    if (rc) free(*template), *template = NULL;
+    return rc;
+}
+
 // ---- encoding ---------------------------------------------------------------------------------------------
 typedef struct {
     Tokenizer tok;                    // a copy: add_space is for the first text of a row only
     uint8_t *text;                    // what the segment at hand has so far
     int32_t *id;                      // of the row at hand
+    uint8_t *taught;                  // of each id
     void *scratch;
-    size_t bytes, text_room, ids, id_room, scratch_room;
+    size_t bytes, text_room, ids, id_room, taught_room, scratch_room;
+    size_t prompt;                    // ids before the last {target}
+    Teach teach;
+    bool teaching;                    // are the ids that come now taught?
 } Encoder;
 
-static void encoder_free(Encoder *c) { free(c->text), free(c->id), free(c->scratch); }
+static void encoder_free(Encoder *c) { free(c->text), free(c->id), free(c->taught), free(c->scratch); }
+
+static int encode_room(Encoder *c, size_t n, Err *e) {
+    return grow(&c->id, &c->id_room, c->ids + n, sizeof *c->id, e) ||
+           grow(&c->taught, &c->taught_room, c->ids + n, 1, e) ? -1 : 0;
+}
 
 static int encode_id(Encoder *c, int32_t id, Err *e) {
-    if (grow(&c->id, &c->id_room, c->ids + 1, sizeof id, e)) return -1;
+    if (encode_room(c, 1, e)) return -1;
+    c->taught[c->ids] = c->teaching;
     c->id[c->ids++] = id;
     return 0;
 }
 
 static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
     if (n == 0) return 0;
-    if (grow(&c->id, &c->id_room, c->ids + n + 1, sizeof *c->id, e) ||
+    if (encode_room(c, n + 1, e) ||
         grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(n), 1, e)) return -1;
-    c->ids += tokenizer_encode(&c->tok, text, n, false, c->id + c->ids, c->scratch);
+    size_t more = tokenizer_encode(&c->tok, text, n, false, c->id + c->ids, c->scratch);
+    memset(c->taught + c->ids, c->teaching, more);
+    c->ids += more;
     c->tok.add_space = false;
     return 0;
 }
@@ -1356,7 +1555,8 @@ static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
 // A new row or file.
 static int encode_begin(Encoder *c, const Tokenizer *t, Err *e) {
     c->tok = *t;
-    c->ids = c->bytes = 0;
+    c->ids = c->bytes = c->prompt = 0;
+    c->teaching = c->teach == TEACH_ALL;
     return t->bos >= 0 ? encode_id(c, t->bos, e) : 0;
 }
 
@@ -1373,28 +1573,52 @@ static int segment_end(Encoder *c, Err *e) {
     return encode_text(c, c->text, n, e);
 }
 
-// A row to ids. Text is collected until a special token or {target} ends its segment, then encoded as one.
-static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t *prompt,
-                  Err *e) {
-    const char *field[FIELDS] = {row->instruction, row->input, row->output};
-    int rc = encode_begin(c, t, e), depth = 0;
-    int hidden = 0;                   // the depth of the {?...} whose part is left out, 0: none
-    for (const Piece *p = tp->piece; p < tp->piece + tp->pieces && rc == 0; p++) {
+// {target}: from here on it is taught, and with TEACH_LAST what came before no longer is.
+static void target_begin(Encoder *c) {
+    c->prompt = c->ids;
+    if (c->teach == TEACH_LAST && c->ids > 0) memset(c->taught, 0, c->ids);
+    c->teaching = c->teach != TEACH_NONE;
+}
+
+// Pieces from..to-1. Text is collected until a special token or {target} ends its segment, then encoded as one;
+// across sections too.
+static int render_pieces(Encoder *c, const Template *tp, int from, int to, const char *const field[FIELDS], Err *e) {
+    int rc = 0, hidden = 0;           // hidden: the depth of the {?...} whose part is left out, 0: none
+    for (int i = from; i < to && rc == 0; i++) {
+        const Piece *p = &tp->piece[i];
         if (p->kind == PIECE_IF) {
-            depth++;
-            if (!hidden && !*field[p->field]) hidden = depth;
+            if (!hidden && !*field[p->field]) hidden = p->depth;
         } else if (p->kind == PIECE_ELSE) {
-            hidden = hidden == depth ? 0 : hidden ? hidden : depth;
+            hidden = hidden == p->depth ? 0 : hidden ? hidden : p->depth;
         } else if (p->kind == PIECE_ENDIF) {
-            hidden = hidden == depth ? 0 : hidden;
-            depth--;
+            hidden = hidden == p->depth ? 0 : hidden;
         } else if (!hidden) {
             if (p->kind == PIECE_TEXT) rc = segment_add(c, p->text, p->n, e);
             else if (p->kind == PIECE_FIELD) rc = segment_add(c, field[p->field], strlen(field[p->field]), e);
             else rc = segment_end(c, e);
-            if (p->kind == PIECE_TARGET) *prompt = c->ids;
+            if (p->kind == PIECE_TARGET) target_begin(c);
             if (p->kind == PIECE_SPECIAL && rc == 0) rc = encode_id(c, p->token, e);
         }
+        if (i + 1 == tp->turn_end) c->teaching = c->teach == TEACH_ALL;
+    }
+    return rc;
+}
+
+// A row to ids, without the first `skip` of its exchanges. Its last answer ends with the end of turn; if nothing is to be
+// taught, the row ends where that answer would begin.
+static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t skip, Err *e) {
+    static const Turn none = {ROLE_ASSISTANT, "", ""};
+    bool begins = row->turn[0].role == ROLE_SYSTEM, whole = tp->section[WHOLE].there;
+    int first = begins ? ROLE_SYSTEM : DEFAULT, stop = c->teach == TEACH_NONE ? tp->target : tp->turn_end;
+    const char *opening[FIELDS] = {row->turn[0].text, "", ""};
+    int rc = encode_begin(c, t, e);
+    if (rc == 0) rc = render_pieces(c, tp, tp->section[first].begin, tp->section[first].end, opening, e);
+    for (size_t i = begins + 2 * skip; i < row->turns && rc == 0; i += 2) {
+        const Turn *user = &row->turn[i], *answer = i + 1 < row->turns ? user + 1 : &none;
+        const char *field[FIELDS] = {user->text, user->input, answer->text};
+        int part = whole ? WHOLE : ROLE_ASSISTANT, end = i + 2 < row->turns ? tp->section[part].end : stop;
+        rc = render_pieces(c, tp, tp->section[ROLE_USER].begin, tp->section[ROLE_USER].end, field, e) ||
+             render_pieces(c, tp, tp->section[part].begin, end, field, e) ? -1 : 0;
     }
     return rc;
 }
@@ -1404,7 +1628,7 @@ typedef struct {                      // what Examples.memory is
     Example *ex;
     int32_t *tok;                     // of all examples, one after the other
     uint8_t *taught;
-    size_t ex_room, tok_room;
+    size_t ex_room, tok_room, taught_room;
 } Arena;
 
 static int examples_begin(Examples *x, const Tokenizer *t, size_t seq, Err *e) {
@@ -1415,15 +1639,18 @@ static int examples_begin(Examples *x, const Tokenizer *t, size_t seq, Err *e) {
     return x->memory ? 0 : err_memory(e, sizeof(Arena));
 }
 
-static int examples_add(Examples *x, const int32_t *id, size_t len, size_t prompt, size_t row, uint64_t hash,
-                        Err *e) {
+// ids from..from+len-1 of what was encoded; nothing comes before the first, which can't be predicted.
+static int examples_add(Examples *x, const Encoder *c, size_t from, size_t len, size_t row, uint64_t hash, Err *e) {
     Arena *a = x->memory;
     if (grow(&a->ex, &a->ex_room, x->n + 1, sizeof *a->ex, e) ||
-        grow(&a->tok, &a->tok_room, x->tokens + len, sizeof *id, e)) return -1;
-    memcpy(a->tok + x->tokens, id, len * sizeof *id);
+        grow(&a->tok, &a->tok_room, x->tokens + len, sizeof *a->tok, e) ||
+        grow(&a->taught, &a->taught_room, x->tokens + len, 1, e)) return -1;
+    memcpy(a->tok + x->tokens, c->id + from, len * sizeof *a->tok);
+    memcpy(a->taught + x->tokens, c->taught + from, len);
+    a->taught[x->tokens] = 0;
     x->tokens += len;
     x->ex = a->ex;
-    x->ex[x->n++] = (Example){NULL, NULL, (uint32_t)len, (uint32_t)prompt, (uint32_t)row, hash};
+    x->ex[x->n++] = (Example){NULL, NULL, (uint32_t)len, (uint32_t)c->prompt, (uint32_t)row, hash};
     return 0;
 }
 
@@ -1437,56 +1664,87 @@ static void examples_count(Examples *x) {
 }
 
 // The arena has stopped moving, so now the examples can point into it.
-static int examples_end(Examples *x, bool teach_prompt, Err *e) {
+static void examples_end(Examples *x) {
     Arena *a = x->memory;
     size_t at = 0;
-    if (!(a->taught = calloc(x->tokens, 1))) return err_memory(e, x->tokens);
     for (Example *ex = x->ex; ex < x->ex + x->n; at += ex->len, ex++) {
         ex->tok = a->tok + at;
         ex->taught = a->taught + at;
-        for (uint32_t t = 1; t < ex->len; t++) ex->taught[t] = teach_prompt || t >= ex->prompt;
     }
     examples_count(x);
-    return 0;
+}
+
+// Does the template have a place for all that the row has, and the row what is to be taught?
+static int row_check(const Template *tp, const Row *row, Teach teach, const char *path, Err *e) {
+    bool whole = tp->section[WHOLE].there, begins = row->turn[0].role == ROLE_SYSTEM;
+    const char *wrong = NULL;
+    if (teach != TEACH_NONE && !*row->output)
+        wrong = "has no answer to learn";
+    else if (whole && (begins || row->turns > 2))
+        wrong = "is a conversation, which the template is not made for\nhint: --template chatml";
+    else if (begins && !tp->section[ROLE_SYSTEM].there)
+        wrong = "has a system turn, but the template has no [system]";
+    else if (!whole && *row->turn[0].input && !tp->section[ROLE_USER].has[INPUT])
+        wrong = "has an input, but the template has no {input} in [user]";
+    return wrong ? err_set(e, "%s:%" PRIu32 ": the row %s", path, row->line, wrong) : 0;
+}
+
+// A row longer than seq loses as many of its oldest exchanges as it takes to fit, but never the last. The search
+// halves what it looks at: each try is a whole rendering.
+static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t seq, Err *e) {
+    size_t few = 1, many = (row->turns - (row->turn[0].role == ROLE_SYSTEM) - 1) / 2;
+    while (few < many) {
+        size_t half = few + (many - few) / 2;
+        if (render(c, tp, row, t, half, e)) return -1;
+        if (c->ids <= seq) many = half;
+        else few = half + 1;
+    }
+    return many > 0 ? render(c, tp, row, t, many, e) : 0;
 }
 
 // 1: the row is short enough, or is now; 0: drop it; -1: an error.
-static int row_fit(Encoder *c, size_t *prompt, size_t seq, TooLong mode, const char *path, const Row *row,
-                   Err *e) {
+static int row_fit(Encoder *c, size_t seq, TooLong mode, const char *path, const Row *row, Err *e) {
     size_t over = c->ids > seq ? c->ids - seq : 0, kept = c->tok.bos >= 0;
     if (over == 0) return 1;
     if (mode == TOO_LONG_DROP) return 0;
-    if (mode == TOO_LONG_ERROR)
-        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu\nhint: --seq %zu, or "
-                       "--too-long cut or drop", path, row->line, c->ids, seq, c->ids);
-    if (over >= *prompt)              // one token must stay for the answer to follow
-        return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: --seq "
-                       "%zu, or --too-long drop", path, row->line, c->ids - *prompt, seq - 1, c->ids);
+    if (mode != TOO_LONG_CUT)
+        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line, c->ids,
+                       seq, mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
+    if (over >= c->prompt)            // one token must stay for the answer to follow
+        return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
+                       "--too-long drop", path, row->line, c->ids - c->prompt, seq - 1);
     c->ids -= over;
-    *prompt -= over;
+    c->prompt -= over;
     memmove(c->id + kept, c->id + kept + over, (c->ids - kept) * sizeof *c->id);
+    memmove(c->taught + kept, c->taught + kept + over, c->ids - kept);
     return 1;
 }
 
 int examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
-                  TooLong too_long, bool teach_prompt, Err *e) {
+                  TooLong too_long, Teach teach, Err *e) {
     Template tp;
-    Encoder c = {.ids = 0};
+    Encoder c = {.teach = teach};
     int rc = -1;
     if (examples_begin(x, t, seq, e) || template_parse(&tp, template, t, e)) goto out;
     for (size_t i = 0; i < r->n; i++) {
         const Row *row = &r->row[i];
-        size_t prompt = 0;
-        if (render(&c, &tp, row, t, &prompt, e)) goto out;
+        if (row_check(&tp, row, teach, r->path, e) || render(&c, &tp, row, t, 0, e)) goto out;
         bool longer = c.ids > seq;
-        int fits = row_fit(&c, &prompt, seq, too_long, r->path, row, e);
-        if (fits < 0 || (fits && examples_add(x, c.id, c.ids, prompt, i, row->hash, e))) goto out;
+        if (longer && too_long == TOO_LONG_CUT && row_shorten(&c, &tp, row, t, seq, e)) goto out;
+        int fits = row_fit(&c, seq, too_long, r->path, row, e);
+        if (fits < 0) goto out;
+        if (teach == TEACH_NONE ? c.ids == 0 : !memchr(c.taught + 1, 1, c.ids - 1)) {
+            err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path,
+                    row->line, teach == TEACH_NONE ? "begin with" : "learn");
+            goto out;
+        }
+        if (fits && examples_add(x, &c, 0, c.ids, i, row->hash, e)) goto out;
         x->cut += fits && longer;
         x->dropped += !fits;
     }
     x->rows = r->n;
-    rc = x->n > 0 ? examples_end(x, teach_prompt, e)
-                  : err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
+    if (x->n > 0) rc = 0, examples_end(x);
+    else err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
 out:
     encoder_free(&c);
     if (rc) examples_free(x);
@@ -1494,18 +1752,19 @@ out:
 }
 
 // The ids of a file in windows; the last token of one is the first of the next.
-static int windows_add(Examples *x, const Encoder *c, size_t seq, Err *e) {
+static int windows_add(Examples *x, Encoder *c, size_t seq, Err *e) {
+    c->prompt = 1;
     for (size_t at = 0; at + 1 < c->ids; at += seq - 1) {
         size_t len = c->ids - at < seq ? c->ids - at : seq;
         uint64_t hash = 0;
         for (size_t t = at; t < at + len; t++) hash = hash_number((uint64_t)c->id[t], hash);
-        if (examples_add(x, c->id + at, len, 1, x->n, hash, e)) return -1;
+        if (examples_add(x, c, at, len, x->n, hash, e)) return -1;
     }
     return 0;
 }
 
 int examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e) {
-    Encoder c = {.ids = 0};
+    Encoder c = {.teach = TEACH_ALL};
     uint8_t *data;
     size_t n;
     int rc = examples_begin(x, t, seq, e);
@@ -1517,7 +1776,7 @@ int examples_text(Examples *x, const char *const *path, int paths, const Tokeniz
         if (rc == 0 && (n == 0 || c.ids < 2)) rc = err_set(e, "%s: has no text to learn from", path[i]);
     }
     x->rows = x->n;
-    if (rc == 0) rc = examples_end(x, true, e);
+    if (rc == 0) examples_end(x);
     encoder_free(&c);
     if (rc) examples_free(x);
     return rc;
@@ -1597,4 +1856,91 @@ size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows) {
 void batch_free(BatchMemory *b) {
     free(b->memory);
     memset(b, 0, sizeof *b);
+}
+
+// ---- answers ----------------------------------------------------------------------------------------------
+typedef struct {                      // an answer on its way
+    int32_t *id;                      // (cached + 1) prompt, then answer
+    size_t n, fed;                    // of them; those that went through the model
+    bool words, done;                 // words: something but white space came
+    Rng rng;
+} Stream;
+
+// Takes the answer's next token, and sees whether it is the last, and why.
+static void stream_take(Stream *s, Generated *g, const Tokenizer *t, int32_t id, size_t max_tokens,
+                        size_t cached, bool first_line) {
+    size_t n;
+    const uint8_t *text = tokenizer_decode(t, id, &n);
+    bool line = false, special = t->flag[id] == TOKEN_SPECIAL;
+    if (!special) {
+        s->id[s->n++] = id;
+        g->tokens++;
+        g->bytes += n;
+    }
+    for (size_t i = 0; i < n; i++) {
+        line = line || (first_line && s->words && text[i] == '\n');
+        s->words = s->words || !strchr(" \t\r\n", text[i]);
+    }
+    s->done = special || line || g->tokens >= max_tokens || s->n > cached;
+    g->stop = special ? STOP_END : line ? STOP_LINE : g->tokens >= max_tokens ? STOP_LENGTH : STOP_FULL;
+}
+
+// The answer's ids (n) to text.
+static int generated_text(Generated *g, const Tokenizer *t, const int32_t *id, Err *e) {
+    size_t at = 0, n;
+    if (!(g->text = malloc(g->bytes + 1))) return err_memory(e, g->bytes);
+    for (size_t i = 0; i < g->tokens; i++, at += n) {
+        const uint8_t *text = tokenizer_decode(t, id[i], &n);
+        memcpy(g->text + at, text, n);
+    }
+    g->text[at] = 0;
+    return 0;
+}
+
+// Rows that wait for their next token get it from the logits of their newest; HEAD_ROWS rows at a time, as
+// model_logits has no room for more. Tokens that only the model has fill its matrices up, and are never taken.
+int generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *sampling, uint64_t seed,
+             size_t max_tokens, bool first_line, Generated *out, Err *e) {
+    size_t T = m->shape.seq, room = m->shape.cached + 1, V = (size_t)m->cfg.vocab, live = rows;
+    Stream *s = calloc(rows, sizeof *s);
+    int32_t *memory = malloc((rows * (room + T + 3) + V) * sizeof *memory), *tok = memory + rows * room;
+    int32_t *len = tok + rows * T, *past = len + rows, *head = past + rows, *order = head + rows;
+    Batch b = {tok, NULL, len, past, rows, T};
+    Fault f;
+    int rc = s && memory ? 0 : err_memory(e, rows * (room + T) * sizeof *memory);
+    memset(out, 0, rows * sizeof *out);
+    for (size_t i = 0; i < rows && rc == 0; i++) {
+        assert(p[i].n > 0 && p[i].n < room);
+        s[i] = (Stream){.id = memory + i * room, .n = p[i].n, .rng = {seed + i}};
+        memcpy(s[i].id, p[i].tok, p[i].n * sizeof *memory);
+    }
+    while (live > 0 && rc == 0) {
+        for (size_t i = 0; i < rows; i++) {
+            size_t left = s[i].done ? 0 : s[i].n - s[i].fed, n = left < T ? left : T;
+            len[i] = (int32_t)n, past[i] = (int32_t)s[i].fed;
+            memcpy(tok + i * T, s[i].id + s[i].fed, n * sizeof *tok);
+        }
+        if (model_forward(m, &b, &f)) rc = err_fault(e, "answering", &f);
+        for (size_t i0 = 0, at = 0, i1; i0 < rows && rc == 0; i0 = i1) {
+            size_t n = 0;
+            for (i1 = i0; i1 < rows && i1 < i0 + HEAD_ROWS; i1++) {
+                at += (size_t)len[i1];
+                s[i1].fed += (size_t)len[i1];
+                if (len[i1] > 0 && s[i1].fed == s[i1].n) head[n++] = (int32_t)(at - 1);
+            }
+            float *logits = n > 0 ? (float *)model_logits(m, head, n) : NULL;
+            for (size_t i = i0; i < i1; i++) {
+                if (len[i] == 0 || s[i].fed < s[i].n) continue;
+                int32_t id = model_sample(logits, V < t->vocab ? V : t->vocab, sampling, s[i].id + p[i].n,
+                                          s[i].n - p[i].n, order, &s[i].rng);
+                logits += V;
+                stream_take(&s[i], &out[i], t, id, max_tokens, m->shape.cached, first_line);
+                live -= s[i].done;
+            }
+        }
+    }
+    for (size_t i = 0; i < rows && rc == 0; i++) rc = generated_text(&out[i], t, s[i].id + p[i].n, e);
+    for (size_t i = 0; i < rows && rc; i++) free(out[i].text), out[i].text = NULL;
+    free(s), free(memory);
+    return rc;
 }

@@ -361,31 +361,49 @@ int    state_save(const char *path, const State *s, const Model *m, Err *e);
 int    state_load(const char *path, State *s, Model *m, Err *e);
 
 // ---- data.c: from rows to batches -------------------------------------------------------------------------
+typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLES } Role;
 typedef struct {
-    const char *instruction, *input, *output;    // UTF-8, 0-terminated, "" if absent
+    Role role;
+    const char *text, *input;         // UTF-8, 0-terminated; input: "" but in rows of instruction and input
+} Turn;
+typedef struct {
+    Turn *turn;                       // at most one of the system, then user and assistant in turn
+    size_t turns;
+    const char *output;               // the last turn's text if it is the assistant's; "": it is a user's
     uint32_t line;                    // in the file
-    uint64_t hash;                    // of instruction and input: the split depends on it alone
+    uint64_t hash;                    // of what comes before the last answer: the split depends on it alone
 } Row;
 typedef struct {
     Row *row;
     size_t n;
     char *path;
+    Turn *turn;                       // of all rows
     void *memory;
 } Rows;
-// A JSON array or JSON Lines of objects, each with an output and an instruction or an input, up to 4 MiB of text.
-int    rows_load(Rows *r, const char *path, Err *e);
+// A JSON array or JSON Lines of objects, each up to 4 MiB of text: instruction, input, output, of which one of the first
+// two may be missing; or prompt, completion; or messages, an array of {"role", "content"}, which begins with system or
+// user, then user and assistant take turns. The last turn is an answer; without `answers` it may be a user's.
+int    rows_load(Rows *r, const char *path, bool answers, Err *e);
 void   rows_free(Rows *r);
 
-// A template is text with fields: {instruction} {input} {output}; {?input} ... {:} ... {/} takes the first part if the
-// row has an input, else the second; {target} begins what the model is taught; {eot} is the tokenizer's end-of-text and
-// {<|name|>} any special token by name; {{ is a brace. The end must be a special token, and it is taught.
-const char *template_named(const char *name);                             // alpaca, chatml, plain, none; NULL: no such
+// A template is text with fields. {eot} is the tokenizer's end-of-text, {<|name|>} any special token by name, {{ a brace;
+// {?input} ... {:} ... {/} takes the first part if there is an input, else the second; {target} begins an answer.
+// Row form, for one exchange: {instruction} {input} {output}. The end must be a special token, and it is taught.
+// Section form, for conversations: the first line, and others, are exactly [default], [system], [user] or [assistant];
+// the section's text goes to the next such line or the end, without its last line break. [default] is what a row
+// without system turn begins with; [system], if missing, no row may have. {text} is the turn's; [user] has {input} too.
+// [assistant] asks for an answer up to {target}; then comes what is taught, which ends with the first special token
+// behind {text}: the end of turn. What follows that, such as a line break, stands between turns only.
+const char *template_named(const char *name);               // alpaca, chatml, llama3, plain, none; NULL: no such
 int    template_check(const char *template, const Tokenizer *t, Err *e);
+bool   template_has_sections(const char *template);
+// The template asked for, a name or a file of up to 64 KiB; NULL: the checkpoint's own, or plain. Checked; free().
+int    template_choose(const char *asked, const Checkpoint *k, char **template, Err *e);
 
 typedef struct {
     int32_t *tok;                     // (len)
     uint8_t *taught;                  // (len) 1: the model is asked to predict this token
-    uint32_t len, prompt;             // tokens; those before {target}
+    uint32_t len, prompt;             // tokens; those before the last {target}
     uint32_t row;                     // index in Rows; of raw text: window number
     uint64_t hash;
 } Example;
@@ -397,11 +415,16 @@ typedef struct {
     uint32_t longest;
     void *memory;
 } Examples;
-typedef enum { TOO_LONG_ERROR, TOO_LONG_DROP, TOO_LONG_CUT } TooLong;     // CUT shortens the prompt, never the answer
-// Rows to tokens, each segment encoded on its own. A row longer than seq tokens is an error naming file and line,
-// unless too_long says otherwise. teach_prompt: the prompt is taught too (--mask none).
+// CUT leaves out the oldest exchanges, then shortens the prompt, never the last answer. REFUSE is ERROR with a message
+// that names no option of train.
+typedef enum { TOO_LONG_ERROR, TOO_LONG_DROP, TOO_LONG_CUT, TOO_LONG_REFUSE } TooLong;
+// What is taught: each answer of a row, its last one, all but the first token (--mask none), or nothing: then an example
+// is a prompt, which ends where the last answer shall begin.
+typedef enum { TEACH_ANSWERS, TEACH_LAST, TEACH_ALL, TEACH_NONE } Teach;
+// Rows to tokens; text between two special tokens or {target} is encoded as one, and never becomes a special token. A
+// row longer than seq tokens is an error naming file and line, unless too_long says otherwise.
 int    examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
-                     TooLong too_long, bool teach_prompt, Err *e);
+                     TooLong too_long, Teach teach, Err *e);
 // Raw text: each file is encoded, begun with begin-of-text if the tokenizer has one, ended with end-of-text, and cut
 // into windows of seq tokens; every token is taught
 // but the first of a file. Consecutive windows share one token, so that no prediction is lost.
@@ -422,4 +445,22 @@ int    batch_alloc(BatchMemory *b, size_t rows, size_t seq, Err *e);
 // Fills the first `rows` rows, at most those allocated, and sets view.B; returns the number of targets.
 size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows);
 void   batch_free(BatchMemory *b);
+
+// ---- data.c: answers --------------------------------------------------------------------------------------
+typedef struct {
+    int32_t *tok;
+    size_t n;                         // 1 .. m->shape.cached
+} Prompt;
+// Why an answer ended: a special token, its first line, max_tokens, or the cache is full.
+typedef enum { STOP_END, STOP_LINE, STOP_LENGTH, STOP_FULL } Stop;
+typedef struct {
+    char *text;                       // 0-terminated, may hold 0 bytes and broken UTF-8; free()
+    size_t bytes, tokens;             // tokens: without the special token that ended it
+    Stop stop;
+} Generated;
+// Answers to prompts p[0..rows), rows <= m->shape.rows, all together, each as it would be alone: row i draws its random
+// numbers from seed + i. Prompts go through the model m->shape.seq tokens at a time. Any special token ends an answer;
+// with first_line a line break does so too, once something but white space came. On failure nothing is left in out.
+int    generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *s, uint64_t seed,
+                size_t max_tokens, bool first_line, Generated *out, Err *e);
 #endif

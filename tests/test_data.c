@@ -829,7 +829,7 @@ static Rows rows;
 
 static int load_rows(const char *json) {
     write_text(path, json);
-    return rows_load(&rows, path, &err);
+    return rows_load(&rows, path, true, &err);
 }
 
 START_TEST(rows_are_loaded) {
@@ -844,10 +844,10 @@ START_TEST(rows_are_loaded) {
     for (size_t i = 0; i < 3; i++) {
         ck_assert_msg(load_rows(same[i]) == 0, "%s", err.msg);
         ck_assert_uint_eq(rows.n, 2);
-        ck_assert_str_eq(rows.row[0].instruction, "a");
-        ck_assert_str_eq(rows.row[0].input, "b");
+        ck_assert_str_eq(rows.row[0].turn[0].text, "a");
+        ck_assert_str_eq(rows.row[0].turn[0].input, "b");
         ck_assert_str_eq(rows.row[0].output, "c");
-        ck_assert_str_eq(rows.row[1].instruction, "");
+        ck_assert_str_eq(rows.row[1].turn[0].text, "");
         ck_assert_str_eq(rows.row[1].output, "f");
         ck_assert_uint_eq(rows.row[1].line, 2);
         ck_assert_str_eq(rows.path, path);
@@ -913,10 +913,10 @@ static const char *shown(const Example *ex) {
     return s;
 }
 
-static int make(const char *json, const char *template, size_t seq, TooLong mode, bool teach_prompt) {
+static int make(const char *json, const char *template, size_t seq, TooLong mode, Teach teach) {
     make_tokenizer();
     ck_assert_msg(load_rows(json) == 0, "%s", err.msg);
-    int rc = examples_make(&made, &rows, template, &tok, seq, mode, teach_prompt, &err);
+    int rc = examples_make(&made, &rows, template, &tok, seq, mode, teach, &err);
     rows_free(&rows);
     return rc;
 }
@@ -929,7 +929,7 @@ static const char INPUT_ONLY[] = "{\"input\":\"In\",\"output\":\"Out\"}";
 
 static void prompt_is(const char *json, const char *name, const char *prompt, const char *answer) {
     char text_of[2][2048] = {"", ""};
-    ck_assert_msg(make(json, template_named(name), 2000, TOO_LONG_ERROR, false) == 0, "%s", err.msg);
+    ck_assert_msg(make(json, template_named(name), 2000, TOO_LONG_ERROR, TEACH_ANSWERS) == 0, "%s", err.msg);
     const Example *ex = &made.ex[0];
     for (uint32_t t = 0; t < ex->len; t++) {
         size_t n;
@@ -961,7 +961,7 @@ START_TEST(segments_are_encoded_as_one_and_user_text_is_never_special) {
     // "h" and "e" of two pieces become one token, not across {target}; special names in user text are text
     ck_assert_int_eq(make("{\"input\":\"e a\",\"output\":\"e<|im_end|>l\"}",
                           "h{input} {{x} h{target}{output}l{<|im_end|>}", 99,
-                          TOO_LONG_ERROR, false), 0);
+                          TOO_LONG_ERROR, TEACH_ANSWERS), 0);
     ck_assert_str_eq(shown(&made.ex[0]), "|he|| a| {x} h^e<|im_end|>|ll||<|im_end|>|");
     ck_assert_uint_eq(made.ex[0].prompt, 8);
     ck_assert_int_eq(made.ex[0].tok[made.ex[0].len - 1], END);
@@ -969,12 +969,12 @@ START_TEST(segments_are_encoded_as_one_and_user_text_is_never_special) {
     ck_assert_uint_eq(made.targets, made.ex[0].len - 8);
     examples_free(&made);
     ck_assert_int_eq(make(ONE, "{?input}a{?instruction}b{:}c{/}{:}d{?input}e{:}f{/}{/}{target}{output}{eot}",
-                          99, TOO_LONG_ERROR, true), 0);
+                          99, TOO_LONG_ERROR, TEACH_ALL), 0);
     ck_assert_str_eq(shown(&made.ex[0]), "df^Out|<|endoftext|>|");
     ck_assert_uint_eq(made.ex[0].prompt, 2);
     for (uint32_t t = 0; t < made.ex[0].len; t++) ck_assert_uint_eq(made.ex[0].taught[t], t > 0);
     examples_free(&made);
-    ck_assert_int_eq(make(ONE, "{?input}a{?input}b{/}c{/}x{target}{output}{eot}", 99, TOO_LONG_ERROR, false),
+    ck_assert_int_eq(make(ONE, "{?input}a{?input}b{/}c{/}x{target}{output}{eot}", 99, TOO_LONG_ERROR, TEACH_ANSWERS),
                      0);
     ck_assert_str_eq(shown(&made.ex[0]), "x^Out|<|endoftext|>|");        // nothing of a part that is left out
     examples_free(&made);
@@ -984,13 +984,13 @@ START_TEST(begin_of_text_comes_first) {
     make_tokenizer();
     ck_assert_int_eq(load_rows(ONE), 0);
     tok.bos = BOS;
-    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, true,
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, TEACH_ALL,
                                    &err), 0);
     ck_assert_int_eq(made.ex[0].tok[0], BOS);
     ck_assert_uint_eq(made.ex[0].prompt, 4);
     ck_assert_uint_eq(made.ex[0].taught[0], 0);
     examples_free(&made);
-    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 6, TOO_LONG_CUT, true, &err),
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 6, TOO_LONG_CUT, TEACH_ALL, &err),
                      0);
     const int32_t want[] = {BOS, '\n', 'O', 'u', 't', EOT};
     ck_assert_uint_eq(made.ex[0].len, 6);
@@ -1042,28 +1042,28 @@ START_TEST(long_rows_are_refused_dropped_or_cut) {
     static const char long_rows[] =
         "{\"instruction\":\"12345678\",\"output\":\"abc\"}\n{\"instruction\":\"1\",\"output\":\"x\"}\n";
     const char *none = template_named("none");
-    ck_assert_int_eq(make(long_rows, none, 13, TOO_LONG_ERROR, false), 0);
+    ck_assert_int_eq(make(long_rows, none, 13, TOO_LONG_ERROR, TEACH_ANSWERS), 0);
     ck_assert_uint_eq(made.longest, 13);
     examples_free(&made);
-    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_ERROR, false), -1);
-    must_say("/file:1: the row has 13 tokens, want at most 12\nhint: --seq 13, or --too-long cut or drop");
+    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_ERROR, TEACH_ANSWERS), -1);
+    must_say("/file:1: the row has 13 tokens, want at most 12\nhint: --too-long cut or drop");
     ck_assert_ptr_null(made.memory);
-    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_DROP, false), 0);
+    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_DROP, TEACH_ANSWERS), 0);
     ck_assert(made.n == 1 && made.rows == 2 && made.dropped == 1 && made.cut == 0 && made.ex[0].row == 1);
     examples_free(&made);
-    ck_assert_int_eq(make(long_rows, none, 7, TOO_LONG_CUT, false), 0);
+    ck_assert_int_eq(make(long_rows, none, 7, TOO_LONG_CUT, TEACH_ANSWERS), 0);
     ck_assert(made.n == 2 && made.cut == 1 && made.dropped == 0 && made.tokens == 11 && made.targets == 6);
     ck_assert_str_eq(shown(&made.ex[0]), "78\n^abc|<|endoftext|>|");
     ck_assert_str_eq(shown(&made.ex[1]), "1\n^x|<|endoftext|>|");
     examples_free(&made);
-    ck_assert_int_eq(make(long_rows, none, 5, TOO_LONG_CUT, false), 0);
+    ck_assert_int_eq(make(long_rows, none, 5, TOO_LONG_CUT, TEACH_ANSWERS), 0);
     ck_assert_str_eq(shown(&made.ex[0]), "\n^abc|<|endoftext|>|");
     examples_free(&made);
-    ck_assert_int_eq(make(long_rows, none, 4, TOO_LONG_CUT, false), -1);
+    ck_assert_int_eq(make(long_rows, none, 4, TOO_LONG_CUT, TEACH_ANSWERS), -1);
     must_say("/file:1: the answer alone has 4 tokens, want at most 3");
-    ck_assert_int_eq(make(long_rows, none, 3, TOO_LONG_DROP, false), -1);
+    ck_assert_int_eq(make(long_rows, none, 3, TOO_LONG_DROP, TEACH_ANSWERS), -1);
     must_say("every row has more than 3 tokens");
-    ck_assert_int_eq(make(long_rows, none, 1, TOO_LONG_DROP, false), -1);
+    ck_assert_int_eq(make(long_rows, none, 1, TOO_LONG_DROP, TEACH_ANSWERS), -1);
     must_say("= 1, want 2..");
 } END_TEST
 
@@ -1102,7 +1102,7 @@ START_TEST(a_row_has_one_added_space) {
     tok.add_space = true;
     ck_assert_int_eq(tokenizer_index(&tok, index, &f), 0);
     ck_assert_int_eq(load_rows("{\"input\":\"x\",\"output\":\"y\"}\n{\"input\":\"v\",\"output\":\"w\"}"), 0);
-    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, false,
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, TEACH_ANSWERS,
                                    &err), 0);
     ck_assert_str_eq(shown(&made.ex[0]), " x\n^y|<|endoftext|>|");
     ck_assert_str_eq(shown(&made.ex[1]), " v\n^w|<|endoftext|>|");
@@ -1116,7 +1116,7 @@ static void make_numbered(int n) {
     json[0] = 0;
     for (int i = 0; i < n; i++) sprintf(json + strlen(json), "{\"input\":\"row %d\",\"output\":\"%d\"}\n", i,
                                         i);
-    ck_assert_msg(make(json, template_named("none"), 99, TOO_LONG_ERROR, false) == 0, "%s", err.msg);
+    ck_assert_msg(make(json, template_named("none"), 99, TOO_LONG_ERROR, TEACH_ANSWERS) == 0, "%s", err.msg);
 }
 
 START_TEST(split_moves_no_old_row) {
