@@ -1,0 +1,174 @@
+#!/bin/sh
+# chat.sh BUILD -- chat from outside: conversations, many prompts at once, what a terminal is sent.
+#
+#   tests/chat.sh build/native        BUILD holds train and chat; the last checks also need script(1), or are left out
+#
+# The model has 50 thousand parameters and has learned conversations whose answers depend on earlier turns.
+here=$(dirname "$0")
+bin=$(cd "${1:?usage: tests/chat.sh BUILD}" && pwd) || exit 1
+. "$here/lib.sh"
+cd "$tmp" || exit 1
+
+# ---- a model to talk with --------------------------------------------------------------------------------------
+
+say() { printf '{"role": "%s", "content": "%s"}' "$1" "$2"; }
+n=0
+for color in red green blue black white brown; do
+    for animal in cat dog fox hen; do
+        ask="$(say user "I like $color"), $(say assistant ok), $(say user "what do I like?")"
+        echo "{\"messages\": [$ask, $(say assistant $color)]}"
+        echo "{\"messages\": [$(say system "be a $animal"), $ask, $(say assistant "$animal likes $color")]}"
+        echo "{\"messages\": [$(say user "what do I like?"), $(say assistant "I cannot tell")]}"
+    done
+done > rows.jsonl
+for i in 1 2 3 4 5 6; do sed 's/[^a-zI?]/ /g; s/messages\|role\|content//g; s/  */ /g' rows.jsonl; done > text.txt
+printf '%s\n' '[system]' 'S: {text}{eot}' '[user]' 'Q: {text}{eot}' '[assistant]' 'A:{target} {text}{eot}' > turns.txt
+{
+    "$bin/train" --init "layers=2 heads=2 width=48 context=96 vocab=300" --text text.txt --steps 10 --split 0 --out base.bin &&
+    "$bin/train" --model base.bin --data rows.jsonl --template turns.txt --split 0 --steps 400 --batch 8 --lr 5e-3 \
+                 --out talk.bin
+} > said 2>&1 || { cat said; echo "no model, so no tests"; exit 1; }
+m="--model talk.bin"
+
+# talk LINES ARGUMENTS...: what chat answers to the lines; its messages go to the file stderr.   sure: its likeliest answer
+talk() {
+    lines=$1
+    shift
+    printf "$lines" | "$bin/chat" $m "$@" 2> stderr
+}
+sure() { talk "$@" --temperature 0; }
+answers() {                                       # answers WANT LINES ARGUMENTS...: it answers so, and all is well
+    printf "$1" > want
+    shift
+    sure "$@" > got || { cat stderr; return 1; }
+    cmp got want || { cat got stderr; return 1; }
+}
+# fails PATTERN LINES ARGUMENTS...: exit status 1, and a message that matches the extended regular expression
+fails() {
+    pattern=$1
+    shift
+    sure "$@" > got
+    [ $? -eq 1 ] && grep -E -e "^chat: $pattern" stderr || { cat stderr; echo "want: $pattern"; return 1; }
+}
+refuses() { fails "$@" && [ ! -s got ]; }
+noted() { grep -F -e "note: $1" stderr || { cat stderr; echo "want a note: $1"; return 1; }; }
+
+# ---- conversations ---------------------------------------------------------------------------------------------
+
+like="I like red\nwhat do I like?\n"
+check "an answer depends on what was said before" answers "ok\nred\n" "$like"
+check "--system begins the conversation" answers "ok\nhen likes red\n" "$like" --system "be a hen"
+check "/system does the same" answers "ok\nhen likes red\n" "/system be a hen\n$like"
+check "/system replaces the system turn, in mid-conversation too" \
+      answers "ok\nfox likes red\n" "I like red\n/system be a fox\nwhat do I like?\n" --system "be a hen"
+check "/system without text removes it" answers "ok\nred\n" "/system\n$like" --system "be a hen"
+check "/reset forgets what was said" answers "ok\nI cannot tell\n" "I like red\n/reset\nwhat do I like?\n"
+check "/reset keeps the system turn" answers "ok\nok\nhen likes blue\n" \
+      "I like red\n/reset\nI like blue\nwhat do I like?\n" --system "be a hen"
+check "/undo takes an exchange back" answers "ok\nred\nok\nblue\n" \
+      "${like}/undo\n/undo\nI like blue\nwhat do I like?\n"
+check "/quit ends" answers "ok\n" "I like red\n/quit\nwhat do I like?\n"
+check "/help prints the commands, not as an answer" answers "" "/help\n"
+check "empty lines and line ends of Windows" answers "ok\nred\n" "\nI like red\r\n\n\r\nwhat do I like?\r\n"
+check "the last line needs no end" answers "ok\nred\n" "I like red\nwhat do I like?"
+check "--prompt answers once" answers "I cannot tell\n" "" --prompt "what do I like?"
+literal() { [ "$(sure "//undo\n")" = "$(sure "" --prompt "/undo")" ]; }
+check "// says a line that begins with /" literal
+check "with a template of single exchanges each line stands on its own" \
+      [ "$(sure "$like" --template plain | sed -n 2p)" = "$(sure "what do I like?\n" --template plain)" ]
+check "a template of single exchanges has no system turn" refuses "a system turn wants a template with sections" \
+      "" --template plain --system "be a hen"
+
+goes_on() { fails "$@" && [ "$(tail -n 1 got)" = red ]; }
+long=$(printf 'long %.0s' 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30)
+check "an unknown command is named, and the conversation goes on" goes_on "unknown command /resets" "/resets\n$like"
+check "/undo with nothing to undo" goes_on "/undo: there is nothing to take back" "/undo\n$like"
+check "/undo does not undo the system turn" goes_on "/undo: there is nothing" "/undo\n/system\n$like" --system "be a hen"
+check "a line beyond the context is not kept" goes_on "prompt: [0-9]+ tokens, want 1..96" "I like red\n$long$long\nwhat do I like?\n"
+check "a line with a 0 byte" goes_on "a line of 5 bytes, want at most 65536 and no 0 among them" "he\0lo\n$like"
+too_long() {
+    { head -c 65537 /dev/zero | tr '\0' x; printf "\n$like"; } | "$bin/chat" $m --temperature 0 > got 2> stderr
+    [ $? -eq 1 ] && grep "a line of 65537 bytes" stderr && [ "$(tail -n 1 got)" = red ]
+}
+check "a line of 65537 bytes" too_long
+
+# A conversation is what a row of all its turns is: nothing depends on the cache or the turns before.
+as_a_row() {
+    talk "I like red\nwhat is it?\nI like blue\n" --temperature 1 --seed 5 > got &&
+        echo "{\"messages\": [$(say user "I like red"), $(say assistant "$(sed -n 1p got)"), \
+              $(say user "what is it?"), $(say assistant "$(sed -n 2p got)"), $(say user "I like blue")]}" > one.jsonl &&
+        talk "" --in one.jsonl --temperature 1 --seed 5 > said && grep -F "\"answer\": \"$(sed -n 3p got)\"" said
+}
+check "a conversation's third answer is that to a row of its turns" as_a_row
+seeds() { talk "" --prompt "I like" --temperature 1.5 --max-tokens 9 "$@"; }
+repeats() { seeds --seed 3 > three && seeds --seed 3 --threads 3 | cmp - three; }
+varies() { seeds --seed 3 > three && ! seeds --seed 4 | cmp -s - three; }
+check "the same seed, the same answer, with any threads" repeats
+check "another seed, another answer" varies
+
+# ---- a context that fills up -----------------------------------------------------------------------------------
+
+# 96 tokens, 24 of them kept free for the answer: of these exchanges a few fit in
+many="I like red\nI like green\nI like black\nI like white\nI like brown\nI like blue\nwhat do I like?\n"
+left_out() {
+    sure "$many" --context 48 --system "be a hen" > got || { cat stderr; return 1; }
+    noted "the context is full: oldest exchanges left out" && [ "$(grep -c . got)" = 7 ] &&
+        [ "$(tail -n 1 got)" = "hen likes blue" ]
+}
+check "the oldest exchanges are left out, the system turn stays" left_out
+# as many as it takes: what is left is answered as if the rest had never been
+as_if_never() {
+    talk "I like red\nI like green\nwhat is it?\n" --context 40 --max-tokens 8 --temperature 1 > got &&
+        k=$(sed -n 's/.*left out from here on: //p' stderr | tail -n 1) && echo "left out: $k" && [ "$k" = 1 ] &&
+        echo "{\"messages\": [$(say user "I like green"), $(say assistant "$(sed -n 2p got)"), \
+              $(say user "what is it?")]}" > one.jsonl &&
+        talk "" --in one.jsonl --temperature 1 --max-tokens 8 > said && cat got said &&
+        grep -F "\"answer\": \"$(sed -n 3p got)\"" said
+}
+check "what is left is answered as if the rest had never been" as_if_never
+cut_off() { sure "" --raw --prompt "I like" --max-tokens 1000 --context 20 > got && noted "cut off: the context of 20 tokens is full"; }
+check "an answer that reaches the end of the context is cut off" cut_off
+check "--context beyond the model's" refuses "--context: 97, want at most the model's 96" "" --context 97
+
+# ---- many prompts ----------------------------------------------------------------------------------------------
+
+cat > in.jsonl <<END
+{"prompt": "what do I like?"}
+{"instruction": "I like", "input": "red"}
+{"messages": [$(say user "I like blue"), $(say assistant ok), $(say user "what do I like?")]}
+{"messages": [$(say system "be a dog"), $(say user "I like red"), $(say assistant ok), $(say user "what do I like?")]}
+{"instruction": "what do I like?", "output": "what nobody looks at"}
+END
+cat > want.jsonl <<END
+{"row": 0, "prompt": "what do I like?", "answer": "I cannot tell"
+{"row": 1, "instruction": "I like", "input": "red", "answer": "ok"
+{"row": 2, "messages": [$(say user "I like blue"), $(say assistant ok), $(say user "what do I like?")], "answer": "blue"
+{"row": 3, "messages": [$(say system "be a dog"), $(say user "I like red"), $(say assistant ok), $(say user "what do I like?")], "answer": "dog likes red"
+{"row": 4, "prompt": "what do I like?", "answer": "I cannot tell"
+END
+in_rows() {
+    sure "" --in in.jsonl "$@" > got || { cat stderr; return 1; }
+    sed 's/, "tokens": [1-9][0-9]*, "stopped": "end"}$//' got | cmp - want.jsonl || { cat got; return 1; }
+}
+sampled() { talk "" --in many.jsonl --temperature 1.5 --max-tokens 9 --seed 3 "$@"; }
+same_answers() { sampled > all && sampled "$@" > got && [ "$(grep -c . got)" = 77 ] && cmp got all; }
+row_0() { [ "$(sampled | sed -n '1s/.*"answer": "\(.*\)", "tokens.*/\1/p')" = "$(seeds --seed 3)" ]; }
+seed_of_row() {                                   # row i with seed N is row 0 with seed N + i
+    sampled | sed -n '6s/.*"answer"/answer/p' > five && sed -n 6p many.jsonl > one.jsonl &&
+        talk "" --in one.jsonl --temperature 1.5 --max-tokens 9 --seed 8 | sed 's/.*"answer"/answer/' | cmp - five && [ -s five ]
+}
+{ echo '{"prompt": "I like"}'; cat in.jsonl rows.jsonl | head -n 76; } > many.jsonl
+check "--in answers rows of three kinds, in their order" in_rows
+of_system() {
+    sure "" --in in.jsonl --system "be a cat" > got && cat got && [ "$(grep -c 'cat likes blue' got)" = 1 ] &&
+        [ "$(grep -c 'dog likes red' got)" = 1 ] && ! grep 'be a cat' got
+}
+check "--in: --system is for rows without one, and is not shown" of_system
+for batch in 1 3 100; do
+    check "--in --batch $batch: the same answers" same_answers --batch $batch
+done
+check "--in --threads 3: the same answers" same_answers --threads 3
+check "--in: row 0 is answered as --prompt is" row_0
+check "--in: row 5 is answered as row 0 is with a seed 5 higher" seed_of_row
+
+finish
