@@ -76,15 +76,15 @@ static void help(void) {
            TUNE_VERSION);
     options_print(OPTION, OPTIONS);
     printf("\nIn a conversation, on a line of its own\n%s\n", COMMANDS);
-    printf("Each line of standard input is a turn. A template with sections ([user],\n"
-           "[assistant]: chatml, llama3, ...) makes a conversation of them, where each answer\n"
-           "depends on what was said before. With another template (alpaca, plain, none) or\n"
-           "--raw each line stands on its own.\n\n"
-           "A conversation that outgrows the context loses its oldest exchanges: so many that\n"
+    printf("Each line of standard input is a turn. A template with sections ([user] and\n"
+           "[assistant]; chatml, llama3) makes a conversation of them: each answer depends\n"
+           "on what was said before. With another template (alpaca, plain, none) or --raw\n"
+           "each line stands on its own.\n\n"
+           "A conversation that outgrows the context loses its oldest exchanges, until\n"
            "--max-tokens, or a quarter of the context if that is less, is free for the\n"
            "answer. The system turn stays. An answer ends at any special token.\n\n"
-           "A line of --in's answers: {\"row\": 0, \"prompt\": \"...\", \"answer\": \"...\",\n"
-           "\"tokens\": 7, \"stopped\": \"end\"}; stopped is end, length (--max-tokens) or context.\n");
+           "An answer of --in: {\"row\": 0, \"prompt\": \"...\", \"answer\": \"...\", \"tokens\": 7,\n"
+           "\"stopped\": \"end\"}; stopped is end, length (--max-tokens reached) or context.\n");
 }
 
 // ---- a model and its conversation -------------------------------------------------------------------------
@@ -316,7 +316,7 @@ static int answer(Chat *c, const Prompt *p, Text *said, Err *e) {
             screen_put(&screen, s[i]);
             rc = text_add(said, s[i], e);
         }
-        if (fflush(stdout)) rc = err_set(e, "standard output cannot be written");
+        if (fflush(stdout) && !stopped) rc = err_set(e, "standard output cannot be written");
         made++;
     }
     if (rc) return rc;
@@ -383,6 +383,7 @@ static int reply(Chat *c, const char *text, Err *e) {
     if (c->interactive) signal(SIGINT, on_interrupt);
     if (!rc) rc = answer(c, &p, &said, e);
     if (c->interactive) signal(SIGINT, SIG_DFL);
+    if (!rc && said.n == 0 && c->turns_kept) note("without an answer the turn is not kept");
     if (!rc && said.n > 0) rc = turn_insert(c, c->turns, ROLE_ASSISTANT, said.s, e);
     else turns_remove(c, c->turns - 1, 1);
     prompt_free(&p);

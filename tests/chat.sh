@@ -175,4 +175,47 @@ check "--in --threads 3: the same answers" same_answers --threads 3
 check "--in: row 0 is answered as --prompt is" row_0
 check "--in: row 5 is answered as row 0 is with a seed 5 higher" seed_of_row
 
+# ---- a terminal ------------------------------------------------------------------------------------------------
+
+# on_terminal COMMAND: run on a terminal of its own, with this function's standard input as what is typed; what it shows
+# goes to the file shown
+on_terminal() { rm -f shown; script -qefc "$1" shown > /dev/null; }
+chat="'$bin/chat' --threads 1"
+controls() { LC_ALL=C tr -d '\n\t\r -~\200-\377' < "$1" | wc -c; }
+sends_no_controls() {                             # of an answer that has some
+    noise="$chat $m --raw --prompt like --temperature 100 --top-p 1 --seed 2"
+    sh -c "$noise" > plain && on_terminal "$noise" < /dev/null && cat -v shown && [ "$(controls plain)" -gt 0 ] &&
+        sed '1d;$d' shown > answer && [ -s answer ] && [ "$(controls answer)" -eq 0 ] && grep -q '?' answer
+}
+# types once `shown` has the text, for which it waits 20 seconds
+when_shown() {
+    for i in $(seq 200); do
+        ! grep -qF -e "$1" shown 2> /dev/null || { printf "$2"; return; }
+        sleep 0.1
+    done
+}
+endless="$chat --model long.bin --raw --temperature 0 --max-tokens 200000 --context 200000"
+stops() {                                         # an answer of 200 thousand tokens, but for the Ctrl-C; then it goes on
+    {
+        when_shown "> " "the\n"
+        when_shown "eeeeeeee" '\003'
+        when_shown "note: stopped" "/help\n"
+        when_shown "take the last exchange back" '\004'
+    } | on_terminal "$endless"
+    [ $? -eq 0 ] && [ "$(grep -c 'note: stopped' shown)" = 1 ] && grep "take the last exchange back" shown
+}
+ends() {
+    when_shown "> " '\003' | on_terminal "$endless"
+    [ $? -eq 130 ]                                # by the signal
+}
+if script -qefc true /dev/null > /dev/null 2>&1 < /dev/null; then
+    "$bin/train" --init "layers=1 heads=2 width=16 rope=1 context=200000 vocab=300" --text text.txt --seq 64 \
+                 --steps 30 --split 0 --out long.bin 2> said || cat said
+    check "a terminal is sent no control characters" sends_no_controls
+    check "Ctrl-C stops the answer, and the conversation goes on" stops
+    check "Ctrl-C ends the program when there is no answer" ends
+else
+    echo "left out: what a terminal shows, as script(1) is not here"
+fi
+
 finish
