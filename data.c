@@ -1166,122 +1166,113 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
 enum { DATA_MAX = 1 << 30, ROW_MAX = 1 << 22 };    // bytes of a file; of a row, which a template may repeat
 static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
 
-typedef struct {                      // what reading a row needs, and the row
+typedef struct {                      // a file that is being read
     Rows *rows;
-    size_t turns, turn_room;          // of all rows so far
-    Row row;
-    size_t bytes;                     // of the row's text
+    const Json *j;
+    size_t turns, room;               // turns of all rows so far
+    Row row;                          // the row at hand
+    size_t bytes;                     // of its text
     bool answers;
     Err *e;
-} RowReader;
+} Reader;
 
-static int row_fail(const RowReader *s, uint32_t line, const char *what, const char *wrong) {
+static int row_fail(const Reader *s, uint32_t line, const char *what, const char *wrong) {
     return err_set(s->e, "%s:%" PRIu32 ": %s %s", s->rows->path, line, what, wrong);
 }
 
-static int turn_add(RowReader *s, Role role, const char *text, const char *input) {
-    Rows *r = s->rows;
-    if (grow(&r->turn, &s->turn_room, s->turns + 1, sizeof *r->turn, s->e)) return -1;
-    r->turn[s->turns++] = (Turn){role, text, input};
-    s->row.turns++;
-    s->row.output = role == ROLE_ASSISTANT ? text : "";
-    return 0;
-}
-
-// The text of a member, "" if there is none; null is none.
-static int row_text(RowReader *s, uint32_t object, const char *key, const char **text) {
-    const Json *j = s->rows->memory;
-    uint32_t at = json_get(j, object, key);
-    const JsonNode *v = &j->node[at];
-    *text = "";
-    if (!at || v->kind == JSON_NULL) return 0;
+// The text of a member that is there.
+static int row_text(Reader *s, uint32_t at, const char *key, const char **text) {
+    const JsonNode *v = &s->j->node[at];
     if (v->kind != JSON_STRING) return row_fail(s, v->line, key, "is not a string");
-    if (strlen(v->text) != v->len) return row_fail(s, v->line, key, "holds \\u0000");
-    if ((s->bytes += v->len) > ROW_MAX)
-        return row_fail(s, s->row.line, "the row", "has more than 4 MiB of text");
-    *text = v->text;
+    if (strlen(*text = v->text) != v->len) return row_fail(s, v->line, key, "holds \\u0000");
+    s->bytes += v->len;
+    return s->bytes > ROW_MAX ? row_fail(s, s->row.line, "the row", "has more than 4 MiB of text") : 0;
+}
+
+static int turn_add(Reader *s, Role role, const char *text, const char *input) {
+    if (grow(&s->rows->turn, &s->room, s->turns + 1, sizeof *s->rows->turn, s->e)) return -1;
+    s->rows->turn[s->turns++] = (Turn){role, text, input};
+    s->row.output = role == ROLE_ASSISTANT ? text : "";
+    s->row.turns++;
     return 0;
 }
 
-static int row_message(RowReader *s, uint32_t at) {
-    const Json *j = s->rows->memory;
-    uint32_t line = j->node[at].line;
+static int row_message(Reader *s, uint32_t at, Role next) {
+    uint32_t line = s->j->node[at].line;
+    uint32_t who = json_get(s->j, at, "role"), what = json_get(s->j, at, "content");
     const char *name, *text;
-    size_t n = s->row.turns;
-    Role role = ROLE_SYSTEM, last = n > 0 ? s->rows->turn[s->turns - 1].role : ROLE_SYSTEM;
-    Role next = last == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
-    if (j->node[at].kind != JSON_OBJECT) return row_fail(s, line, "a message", "is not an object");
-    if (row_text(s, at, "role", &name) || row_text(s, at, "content", &text)) return -1;
+    Role role = ROLE_SYSTEM;
+    if (!who || !what) return row_fail(s, line, "a message", "is no object with role and content");
+    if (row_text(s, who, "role", &name) || row_text(s, what, "content", &text)) return -1;
     while (role < ROLES && strcmp(name, ROLE_NAME[role])) role++;
-    if (role == ROLES)
-        return err_set(s->e, "%s:%" PRIu32 ": the role '%.40s' is unknown, want system, user or assistant",
-                       s->rows->path, line, name);
-    if (role != next && (role != ROLE_SYSTEM || n > 0))
-        return err_set(s->e, "%s:%" PRIu32 ": message %zu is the %s's, want the %s's", s->rows->path, line,
-                       n + 1, name, ROLE_NAME[next]);
-    if (!*text) return row_fail(s, line, name, "has an empty \"content\"");
-    return turn_add(s, role, text, "");
+    if (role != next && (role != ROLE_SYSTEM || s->row.turns > 0))
+        return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
+                       line, s->row.turns + 1, name, s->row.turns > 0 ? "" : "system or ", ROLE_NAME[next]);
+    return *text ? turn_add(s, role, text, "") : row_fail(s, line, "content", "is empty");
 }
 
-static int row_messages(RowReader *s, uint32_t list) {
-    const Json *j = s->rows->memory;
-    if (j->node[list].kind != JSON_ARRAY) return row_fail(s, j->node[list].line, "messages", "is not an array");
-    for (uint32_t at = list + 1; at < j->node[list].next; at = j->node[at].next)
-        if (row_message(s, at)) return -1;
-    bool asked = s->row.turns > 0 && s->rows->turn[s->turns - 1].role == ROLE_USER;
-    if (*s->row.output || (asked && !s->answers)) return 0;
-    return row_fail(s, s->row.line, "messages", asked ? "do not end with the assistant's" : "ask nothing");
+static int row_messages(Reader *s, uint32_t list) {
+    Role next = ROLE_USER;
+    if (s->j->node[list].kind != JSON_ARRAY) return row_fail(s, s->row.line, "messages", "is not an array");
+    for (uint32_t at = list + 1; at < s->j->node[list].next; at = s->j->node[at].next) {
+        if (row_message(s, at, next)) return -1;
+        next = s->rows->turn[s->turns - 1].role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
+    }
+    if (*s->row.output || (next == ROLE_ASSISTANT && !s->answers)) return 0;
+    return row_fail(s, s->row.line, "messages", next == ROLE_USER ? "ask nothing" : "end without an answer");
 }
 
-static int row_pair(RowReader *s, uint32_t object, bool prompt) {
-    const char *text, *input = "", *answer, *output = prompt ? "completion" : "output";
-    if (row_text(s, object, prompt ? "prompt" : "instruction", &text) ||
-        (!prompt && row_text(s, object, "input", &input)) || row_text(s, object, output, &answer)) return -1;
-    if (!*answer && s->answers) return row_fail(s, s->row.line, prompt ? "\"completion\"" : "\"output\"", "is missing or empty");
-    if (!*text && !*input)
-        return row_fail(s, s->row.line, prompt ? "prompt" : "instruction and input", prompt ?
-                        "is missing or empty" : "are both missing or empty");
-    if (turn_add(s, ROLE_USER, text, input)) return -1;
+static int row_get(Reader *s, uint32_t object) {
+    enum { PAIR, PROMPT = 3, MESSAGES = 5, MEMBERS };          // where each form's members begin
+    static const char *const name[MEMBERS] = {"instruction", "input", "output", "prompt", "completion",
+                                              "messages"};
+    const char *text[MEMBERS] = {"", "", "", "", "", ""};
+    uint32_t at = 0, line = s->j->node[object].line;
+    int form = PAIR, seen = -1;
+    s->row = (Row){.line = line, .output = ""};
+    s->bytes = 0;
+    if (s->j->node[object].kind != JSON_OBJECT) return row_fail(s, line, "the row", "is not an object");
+    for (int i = 0; i < MEMBERS; i++) {
+        uint32_t found = json_get(s->j, object, name[i]);
+        if (!found || s->j->node[found].kind == JSON_NULL) continue;
+        form = i < PROMPT ? PAIR : i < MESSAGES ? PROMPT : MESSAGES;
+        if (seen >= 0 && seen < form)
+            return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s", s->rows->path, line,
+                           name[seen], name[i]);
+        if (form != MESSAGES && row_text(s, found, name[i], &text[i])) return -1;
+        seen = i, at = found;
+    }
+    if (form == MESSAGES) return row_messages(s, at);
+    int last = form == PAIR ? 2 : 4;
+    const char *ask = text[form], *answer = text[last];
+    if (!*answer && s->answers) return row_fail(s, line, name[last], "is missing or empty");
+    if (!*ask && !*text[1])
+        return row_fail(s, line, form == PAIR ? "instruction or input" : "prompt", "is missing or empty");
+    if (turn_add(s, ROLE_USER, ask, text[1])) return -1;
     return *answer ? turn_add(s, ROLE_ASSISTANT, answer, "") : 0;
 }
 
-static int row_get(RowReader *s, uint32_t object) {
-    enum { PAIR, PROMPT, MESSAGES };
-    static const struct { const char *name; int form; } member[] = {
-        {"instruction", PAIR}, {"input", PAIR}, {"output", PAIR}, {"prompt", PROMPT}, {"completion", PROMPT},
-        {"messages", MESSAGES}};
-    const Json *j = s->rows->memory;
-    const char *first = NULL;
-    uint32_t list = 0;
-    int form = PAIR;
-    s->row = (Row){.line = j->node[object].line, .output = ""};
-    s->bytes = 0;
-    if (j->node[object].kind != JSON_OBJECT) return row_fail(s, s->row.line, "the row", "is not an object");
-    for (size_t i = 0; i < sizeof member / sizeof *member; i++) {
-        uint32_t at = json_get(j, object, member[i].name);
-        if (!at || j->node[at].kind == JSON_NULL) continue;
-        if (first && form != member[i].form)
-            return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s, which do not go together",
-                           s->rows->path, s->row.line, first, member[i].name);
-        first = member[i].name, form = member[i].form, list = at;
+// All turns are there, and no longer move.
+static void rows_end(Rows *r) {
+    Turn *t = r->turn;
+    for (Row *row = r->row; row < r->row + r->n; t += row->turns, row++) {
+        row->turn = t;
+        for (size_t i = 0; i < row->turns - (*row->output != 0); i++) {
+            row->hash = hash64(t[i].text, strlen(t[i].text), row->hash);
+            row->hash = hash64(t[i].input, strlen(t[i].input), row->hash);
+        }
     }
-    if (form == MESSAGES ? row_messages(s, list) : row_pair(s, object, form == PROMPT)) return -1;
-    const Turn *turn = s->rows->turn + s->turns - s->row.turns;
-    for (size_t i = 0; i < s->row.turns - (*s->row.output != 0); i++)
-        s->row.hash = hash64(turn[i].input, strlen(turn[i].input),
-                             hash64(turn[i].text, strlen(turn[i].text), s->row.hash));
-    return 0;
 }
 
 // The rows' strings lie in the parsed JSON, which is kept as their memory. What begins with [ is one array.
 int rows_load(Rows *r, const char *path, bool answers, Err *e) {
-    RowReader s = {.rows = r, .answers = answers, .e = e};
     uint8_t *data;
     size_t bytes;
     memset(r, 0, sizeof *r);
     if (file_read(path, DATA_MAX, &data, &bytes, e)) return -1;
     bool array = data[strspn((const char *)data, "\xEF\xBB\xBF \t\r\n")] == '[';
     Json *j = r->memory = calloc(1, sizeof *j);
+    Reader s = {.rows = r, .j = j, .answers = answers, .e = e};
     r->path = strdup(path);
     int rc = j && r->path ? json_read(j, path, 1, data, bytes, !array, e) : err_memory(e, sizeof *j);
     free(data);
@@ -1295,8 +1286,7 @@ int rows_load(Rows *r, const char *path, bool answers, Err *e) {
         if (row_get(&s, at)) goto fail;
         r->row[i] = s.row;
     }
-    Turn *turn = r->turn;             // which no longer moves
-    for (size_t i = 0; i < r->n; turn += r->row[i++].turns) r->row[i].turn = turn;
+    rows_end(r);
     return 0;
 fail:
     rows_free(r);
@@ -1313,12 +1303,10 @@ void rows_free(Rows *r) {
 // A template is parsed to pieces once and checked; then rendering a row cannot fail but for lack of memory.
 
 enum { PIECES_MAX = 256, IF_DEPTH = 8, NAME_BYTES = 64, TEMPLATE_MAX = 1 << 16 };
-enum { DEFAULT = ROLES, WHOLE, PARTS };     // behind a section for each Role; WHOLE: the row form
-enum { INSTRUCTION, INPUT, OUTPUT, FIELDS };
+enum { INSTRUCTION, INPUT, OUTPUT, TURN, FIELDS };     // the row form has the first three, sections the last
+static const char *const FIELD[FIELDS] = {"instruction", "input", "output", "text"};
+enum { DEFAULT = ROLES, WHOLE, PARTS };        // behind a part for each Role; WHOLE: the row form
 static const char *const SECTION[WHOLE] = {"[system]", "[user]", "[assistant]", "[default]"};
-static const char *const FIELD[PARTS][FIELDS] = {
-    {"text", NULL, NULL}, {"text", "input", NULL}, {NULL, NULL, "text"}, {NULL, NULL, NULL},
-    {"instruction", "input", "output"}};
 
 typedef struct {
     enum { PIECE_TEXT, PIECE_FIELD, PIECE_SPECIAL, PIECE_TARGET, PIECE_IF, PIECE_ELSE, PIECE_ENDIF } kind;
@@ -1326,14 +1314,12 @@ typedef struct {
     size_t n;
     int field;                        // PIECE_FIELD, PIECE_IF
     int32_t token;                    // PIECE_SPECIAL
-    int depth;                        // {?...} that are open around it
+    int depth;                        // {?...} that are open there
 } Piece;
 typedef struct {
-    const char *text;
     Piece piece[PIECES_MAX];
-    int pieces;
-    struct { bool there, has[FIELDS]; int begin, end; } section[PARTS];     // pieces begin..end-1
-    int target, turn_end;             // the piece behind {target}, the one behind the end of turn
+    int pieces, begin[PARTS], end[PARTS];      // pieces of each part; begin -1: there is none
+    int target, turn_end;             // the pieces after {target} and after the end of turn
 } Template;
 
 const char *template_named(const char *name) {
@@ -1344,12 +1330,11 @@ const char *template_named(const char *name) {
          "{instruction}\n\n{?input}### Input:\n{input}\n\n{/}### Response:\n{target}{output}{eot}"},
         {"chatml",
          "[system]\n{<|im_start|>}system\n{text}{<|im_end|>}\n\n"
-         "[user]\n{<|im_start|>}user\n{?text}{text}{?input}\n{input}{/}{:}{input}{/}{<|im_end|>}\n\n"
+         "[user]\n{<|im_start|>}user\n{text}{<|im_end|>}\n\n"
          "[assistant]\n{<|im_start|>}assistant\n{target}{text}{<|im_end|>}\n\n"},
         {"llama3",
          "[system]\n{<|start_header_id|>}system{<|end_header_id|>}\n\n{text}{<|eot_id|>}\n"
-         "[user]\n{<|start_header_id|>}user{<|end_header_id|>}\n\n"
-         "{?text}{text}{?input}\n{input}{/}{:}{input}{/}{<|eot_id|>}\n"
+         "[user]\n{<|start_header_id|>}user{<|end_header_id|>}\n\n{text}{<|eot_id|>}\n"
          "[assistant]\n{<|start_header_id|>}assistant{<|end_header_id|>}\n\n{target}{text}{<|eot_id|>}\n"},
         {"plain", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}Answer:{target} {output}{eot}"},
         {"none", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}{target}{output}{eot}"}};
@@ -1359,126 +1344,120 @@ const char *template_named(const char *name) {
 }
 
 // What stands between braces.
-static int piece_named(Template *tp, Piece *p, const char *name, int section, const Tokenizer *t, Err *e) {
-    const char *const *field = FIELD[section];
+static int piece_named(Piece *p, const char *name, int part, const Tokenizer *t, Err *e) {
+    bool whole = part == WHOLE;
     *p = (Piece){.kind = PIECE_SPECIAL};
     if (*name == '<' || !strcmp(name, "eot")) {
         p->token = *name == '<' ? tokenizer_find(t, name) : t->eot;
         if (p->token >= 0) return 0;
         return err_set(e, "template: the tokenizer has no token for {%s}\nhint: another --template", name);
     }
-    p->kind = !strcmp(name, ":") ? PIECE_ELSE : !strcmp(name, "/") ? PIECE_ENDIF : PIECE_TARGET;
-    if (p->kind != PIECE_TARGET || (!strcmp(name, "target") && field[OUTPUT])) return 0;
+    p->kind = !strcmp(name, "target") ? PIECE_TARGET : !strcmp(name, ":") ? PIECE_ELSE : PIECE_ENDIF;
+    if (p->kind != PIECE_ENDIF || !strcmp(name, "/")) return 0;
     p->kind = *name == '?' ? PIECE_IF : PIECE_FIELD;
-    for (int i = p->field = 0; i < FIELDS; p->field = ++i) {
-        if (!field[i] || strcmp(name + (p->kind == PIECE_IF), field[i])) continue;
-        if (p->kind == PIECE_FIELD) tp->section[section].has[i] = true;
-        return 0;
-    }
-    return err_set(e, "template: {%s} is unknown%s%s\nhint: there are %s{target} {eot} {<|name|>} {?input} {:} "
-                   "{/}, and {{ is a brace", name, section == WHOLE ? "" : " in ",
-                   section == WHOLE ? "" : SECTION[section],
-                   section == WHOLE ? "{instruction} {input} {output} " : "{text}, in [user] {input}, ");
+    for (p->field = whole ? INSTRUCTION : TURN; p->field < (whole ? TURN : FIELDS); p->field++)
+        if (!strcmp(name + (*name == '?'), FIELD[p->field])) return 0;
+    return err_set(e, "template: {%s} is unknown%s%s\nhint: there are %s {target} {eot} {<|name|>} {?input} "
+                   "{:} {/}, and {{ is a brace", name, whole ? "" : " in ", whole ? "" : SECTION[part],
+                   whole ? "{instruction} {input} {output}" : "{text}");
 }
 
-// Do the {?...} {:} {/} of pieces p[0..n) nest?
-static int pieces_nest(Piece *p, int n, Err *e) {
+// Do the {?...} {:} {/} of a part nest?
+static int part_nest(Template *tp, int part, Err *e) {
     int depth = 0;
     bool has_else[IF_DEPTH + 1] = {true};      // outside of any {?...} there can be no {:}
-    for (int i = 0; i < n; i++, p++) {
+    for (Piece *p = tp->piece + tp->begin[part]; p < tp->piece + tp->pieces; p++) {
         if (p->kind == PIECE_IF && ++depth > IF_DEPTH) return err_set(e, "template: {?...} more than 8 deep");
-        if (p->kind == PIECE_IF) has_else[depth] = false;
         if (p->kind == PIECE_ELSE && has_else[depth]) return err_set(e, "template: {:} without {?...}");
-        if (p->kind == PIECE_ELSE) has_else[depth] = true;
+        if (p->kind == PIECE_IF || p->kind == PIECE_ELSE) has_else[depth] = p->kind == PIECE_ELSE;
         p->depth = depth;
         if (p->kind == PIECE_ENDIF && depth-- == 0) return err_set(e, "template: {/} without {?...}");
     }
     return depth > 0 ? err_set(e, "template: {?...} without {/}") : 0;
 }
 
-// Does the section that has the answer ask for it once, hold it, and end it in a way that can be learned?
-static int answer_check(Template *tp, int section, Err *e) {
-    const char *text = FIELD[section][OUTPUT];
-    bool outputs = false;
-    for (int i = tp->section[section].begin; i < tp->section[section].end; i++) {
+// Does a part hold its text, and the one with the answer make it something that the model can learn to end?
+static int part_check(Template *tp, int part, Err *e) {
+    bool asks = part == ROLE_ASSISTANT || part == WHOLE, text = part == DEFAULT;
+    const char *field = part == WHOLE ? "{output}" : "{text}";
+    for (int i = tp->begin[part]; i < tp->end[part]; i++) {
         const Piece *p = &tp->piece[i];
-        bool output = p->kind == PIECE_FIELD && p->field == OUTPUT;
-        if (p->kind == PIECE_TARGET && (p->depth > 0 || tp->target))
-            return err_set(e, "template: want one {target}, outside of {?...}");
+        bool here = p->depth == 0, answer = asks && p->kind == PIECE_FIELD && p->field >= OUTPUT;
+        if (p->kind == PIECE_TARGET && (!asks || !here || tp->target))
+            return err_set(e, "template: want one {target}, where the answer is and outside of {?...}");
         if (p->kind == PIECE_TARGET) tp->target = i + 1;
-        if (output && !tp->target)
-            return err_set(e, "template: {%s} before {target} would give the answer away", text);
-        if (output && p->depth == 0) outputs = true, tp->turn_end = 0;
-        if (outputs && p->kind == PIECE_SPECIAL && p->depth == 0 && !tp->turn_end) tp->turn_end = i + 1;
+        if (answer && !tp->target)
+            return err_set(e, "template: %s before {target} would give the answer away", field);
+        if (answer && here) tp->turn_end = 0;          // it comes after the last of them
+        text = text || (here && (asks ? answer : p->kind == PIECE_FIELD));
+        if (asks && text && here && p->kind == PIECE_SPECIAL && !tp->turn_end) tp->turn_end = i + 1;
     }
-    if (!tp->target) return err_set(e, "template: has no {target}\nhint: end it with {target}{%s}{eot}", text);
-    if (!outputs)
-        return err_set(e, "template: has no {%s} after {target}\nhint: end it with {target}{%s}{eot}", text, text);
-    if (section == WHOLE) tp->turn_end = tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL ? tp->pieces : 0;
-    return tp->turn_end ? 0 : err_set(e, "template: does not end with a special token\nhint: end it with {eot}");
+    if (!asks) return text ? 0 : err_set(e, "template: %s has no {text}", SECTION[part]);
+    if (!tp->target || !text)
+        return err_set(e, "template: has no %s{target}\nhint: end it with {target}%s{eot}",
+                       !tp->target ? "" : part == WHOLE ? "{output} after " : "{text} after ", field);
+    if (part == WHOLE) tp->turn_end = tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL ? tp->pieces : 0;
+    if (tp->turn_end) return 0;
+    return err_set(e, "template: does not end with a special token\nhint: end it with {eot}");
 }
 
-// The text of a section, s up to end, to pieces.
-static int section_parse(Template *tp, int section, const char *s, const char *end, const Tokenizer *t, Err *e) {
-    int begin = tp->section[section].begin = tp->pieces;
-    tp->section[section].there = true;
-    for (; s < end; tp->pieces++) {
+// A part's text, from s up to end, to pieces.
+static int part_parse(Template *tp, int part, const char *s, const char *end, const Tokenizer *t, Err *e) {
+    tp->begin[part] = tp->pieces;
+    for (size_t n; s < end; tp->pieces++, s += n) {
         Piece *p = &tp->piece[tp->pieces];
         const char *brace = memchr(s, '{', (size_t)(end - s));
-        size_t n = (size_t)((brace ? brace : end) - s);
         char name[NAME_BYTES];
         if (tp->pieces == PIECES_MAX) return err_set(e, "template: has more than %d pieces", PIECES_MAX);
+        n = (size_t)((brace ? brace : end) - s);
         if (n > 0 || s[1] == '{') {
             *p = (Piece){.kind = PIECE_TEXT, .text = s, .n = n > 0 ? n : 1};
-            s += n > 0 ? n : 2;
+            if (n == 0) n = 2;
             continue;
         }
         const char *close = memchr(s, '}', (size_t)(end - s));
-        if (!close || close - s > NAME_BYTES)
-            return err_set(e, "template: '{' without '}' at byte %td\nhint: {{ is a brace", s - tp->text);
-        snprintf(name, (size_t)(close - s), "%s", s + 1);
-        if (piece_named(tp, p, name, section, t, e)) return -1;
-        s = close + 1;
+        n = close ? (size_t)(close - s) + 1 : 0;
+        if (n == 0 || n - 1 > sizeof name)
+            return err_set(e, "template: '{' without '}': %.20s\nhint: {{ is a brace", s);
+        snprintf(name, n - 1, "%s", s + 1);
+        if (piece_named(p, name, part, t, e)) return -1;
     }
-    tp->section[section].end = tp->pieces;
-    if (pieces_nest(tp->piece + begin, tp->pieces - begin, e)) return -1;
-    return FIELD[section][OUTPUT] ? answer_check(tp, section, e) : 0;
+    tp->end[part] = tp->pieces;
+    return part_nest(tp, part, e) || part_check(tp, part, e) ? -1 : 0;
 }
 
-// The section that a line [word] begins, WHOLE if there is no such, -1 for any other line. *next: the line after it.
+// The part that a line begins; WHOLE: it is [word], but there is no such part; -1: it is another line.
 static int section_line(const char *s, const char **next) {
     size_t n = strcspn(s, "\n"), word = strspn(s + (*s == '['), "abcdefghijklmnopqrstuvwxyz");
-    int i = DEFAULT;
+    int part = 0;
     *next = s + n + (s[n] == '\n');
     if (*s != '[' || word == 0 || word + 2 != n || s[n - 1] != ']') return -1;
-    while (i >= 0 && (strlen(SECTION[i]) != n || strncmp(s, SECTION[i], n))) i--;
-    return i >= 0 ? i : WHOLE;
+    while (part < WHOLE && (strlen(SECTION[part]) != n || strncmp(s, SECTION[part], n))) part++;
+    return part;
 }
 
 bool template_has_sections(const char *template) {
     const char *next;
-    int first = section_line(template, &next);
-    return first >= 0 && first != WHOLE;
+    int part = section_line(template, &next);
+    return part >= 0 && part != WHOLE;
 }
 
 static int template_parse(Template *tp, const char *template, const Tokenizer *t, Err *e) {
-    *tp = (Template){.text = template};
+    *tp = (Template){.pieces = 0};
+    for (int i = 0; i < PARTS; i++) tp->begin[i] = tp->end[i] = -1;
     if (!template_has_sections(template))
-        return section_parse(tp, WHOLE, template, template + strlen(template), t, e);
+        return part_parse(tp, WHOLE, template, template + strlen(template), t, e);
     for (const char *s = template, *body, *end, *next; *s; s = end) {
-        int section = section_line(s, &body);
-        if (section == WHOLE)
-            return err_set(e, "template: unknown section %.*s\nhint: there are [default] [system] [user] "
-                           "[assistant]", (int)(strcspn(s, "]") + 1), s);
-        if (tp->section[section].there) return err_set(e, "template: has two sections %s", SECTION[section]);
+        int part = section_line(s, &body);
+        if (part == WHOLE || tp->begin[part] >= 0)
+            return err_set(e, "template: the line %.*s %s\nhint: there are [default] [system] [user] "
+                           "[assistant]", (int)strcspn(s, "\n"), s,
+                           part == WHOLE ? "begins no section" : "comes twice");
         for (end = body; *end && section_line(end, &next) < 0;) end = next;
-        if (section_parse(tp, section, body, end - (end > body && end[-1] == '\n'), t, e)) return -1;
+        if (part_parse(tp, part, body, end - (end > body && end[-1] == '\n'), t, e)) return -1;
     }
     for (int i = ROLE_USER; i <= ROLE_ASSISTANT; i++)
-        if (!tp->section[i].there) return err_set(e, "template: has no section %s", SECTION[i]);
-    for (int i = ROLE_SYSTEM; i <= ROLE_USER; i++)
-        if (tp->section[i].there && !tp->section[i].has[INSTRUCTION])
-            return err_set(e, "template: %s has no {text}", SECTION[i]);
+        if (tp->begin[i] < 0) return err_set(e, "template: has no section %s", SECTION[i]);
     return 0;
 }
 
@@ -1487,15 +1466,15 @@ int template_check(const char *template, const Tokenizer *t, Err *e) {
     return template_parse(&tp, template, t, e);
 }
 
-// A file's template; the line break that ends the file is none of a row form's.
+// The line break that ends a file is none of a row form's.
 static int template_read(const char *path, char **template, Err *e) {
     uint8_t *text;
-    size_t n;
+    size_t n, length = 1;
     if (access(path, F_OK))
         return err_set(e, "--template: '%s', want alpaca, chatml, llama3, none, plain or a file", path);
     if (file_read(path, TEMPLATE_MAX, &text, &n, e)) return -1;
     *template = (char *)text;
-    for (size_t at = 0, length; at < n; at += length)
+    for (size_t at = 0; at < n; at += length)
         if (!text[at] || !(length = utf8_length(text + at, text + n)))
             return err_set(e, "%s: byte %zu is not UTF-8 text", path, at);
     if (n > 0 && text[n - 1] == '\n' && !template_has_sections(*template)) text[n - 1] = 0;
@@ -1517,11 +1496,10 @@ int template_choose(const char *asked, const Checkpoint *k, char **template, Err
 // ---- encoding ---------------------------------------------------------------------------------------------
 typedef struct {
     Tokenizer tok;                    // a copy: add_space is for the first text of a row only
-    uint8_t *text;                    // what the segment at hand has so far
     int32_t *id;                      // of the row at hand
-    uint8_t *taught;                  // of each id
+    uint8_t *taught, *text;           // of each id; what the segment at hand has so far
     void *scratch;
-    size_t bytes, text_room, ids, id_room, taught_room, scratch_room;
+    size_t ids, bytes, id_room, taught_room, text_room, scratch_room;
     size_t prompt;                    // ids before the last {target}
     Teach teach;
     bool teaching;                    // are the ids that come now taught?
@@ -1580,45 +1558,49 @@ static void target_begin(Encoder *c) {
     c->teaching = c->teach != TEACH_NONE;
 }
 
-// Pieces from..to-1. Text is collected until a special token or {target} ends its segment, then encoded as one;
-// across sections too.
-static int render_pieces(Encoder *c, const Template *tp, int from, int to, const char *const field[FIELDS], Err *e) {
-    int rc = 0, hidden = 0;           // hidden: the depth of the {?...} whose part is left out, 0: none
-    for (int i = from; i < to && rc == 0; i++) {
+// What the row says at a field; in sections the input is part of the user's text.
+static int field_add(Encoder *c, int field, const Turn *turn, const char *output, Err *e) {
+    const char *text = field == INPUT ? turn->input : field == OUTPUT ? output : turn->text;
+    const char *more = field == TURN ? turn->input : "";
+    if (segment_add(c, text, strlen(text), e)) return -1;
+    if (*text && *more && segment_add(c, "\n", 1, e)) return -1;
+    return segment_add(c, more, strlen(more), e);
+}
+
+// Pieces of a part, up to `end`. Text is collected, across parts too, until a special token or {target} ends
+// its segment, which is then encoded as one.
+static int render_part(Encoder *c, const Template *tp, int part, int end, const Turn *turn,
+                       const char *output, Err *e) {
+    const char *field[FIELDS] = {turn->text, turn->input, output, turn->text};
+    int rc = 0, hidden = 0;           // hidden: the depth of the {?...} whose half is left out, 0: none
+    for (int i = tp->begin[part]; i < end && rc == 0; i++) {
         const Piece *p = &tp->piece[i];
-        if (p->kind == PIECE_IF) {
-            if (!hidden && !*field[p->field]) hidden = p->depth;
-        } else if (p->kind == PIECE_ELSE) {
-            hidden = hidden == p->depth ? 0 : hidden ? hidden : p->depth;
-        } else if (p->kind == PIECE_ENDIF) {
-            hidden = hidden == p->depth ? 0 : hidden;
-        } else if (!hidden) {
-            if (p->kind == PIECE_TEXT) rc = segment_add(c, p->text, p->n, e);
-            else if (p->kind == PIECE_FIELD) rc = segment_add(c, field[p->field], strlen(field[p->field]), e);
-            else rc = segment_end(c, e);
-            if (p->kind == PIECE_TARGET) target_begin(c);
-            if (p->kind == PIECE_SPECIAL && rc == 0) rc = encode_id(c, p->token, e);
-        }
+        if (p->kind == PIECE_IF && !hidden && !*field[p->field]) hidden = p->depth;
+        else if (p->kind == PIECE_ELSE && (!hidden || hidden == p->depth)) hidden = hidden ? 0 : p->depth;
+        else if (p->kind == PIECE_ENDIF && hidden == p->depth) hidden = 0;
+        else if (hidden || p->kind >= PIECE_IF) continue;
+        else if (p->kind == PIECE_TEXT) rc = segment_add(c, p->text, p->n, e);
+        else if (p->kind == PIECE_FIELD) rc = field_add(c, p->field, turn, output, e);
+        else if ((rc = segment_end(c, e)) == 0 && p->kind == PIECE_TARGET) target_begin(c);
+        else if (rc == 0) rc = encode_id(c, p->token, e);
         if (i + 1 == tp->turn_end) c->teaching = c->teach == TEACH_ALL;
     }
     return rc;
 }
 
-// A row to ids, without the first `skip` of its exchanges. Its last answer ends with the end of turn; if nothing is to be
-// taught, the row ends where that answer would begin.
+// A row to ids, without the first `skip` of its exchanges. Its last answer ends with the end of turn; where
+// nothing is taught, the row ends before that answer.
 static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t skip, Err *e) {
     static const Turn none = {ROLE_ASSISTANT, "", ""};
-    bool begins = row->turn[0].role == ROLE_SYSTEM, whole = tp->section[WHOLE].there;
-    int first = begins ? ROLE_SYSTEM : DEFAULT, stop = c->teach == TEACH_NONE ? tp->target : tp->turn_end;
-    const char *opening[FIELDS] = {row->turn[0].text, "", ""};
-    int rc = encode_begin(c, t, e);
-    if (rc == 0) rc = render_pieces(c, tp, tp->section[first].begin, tp->section[first].end, opening, e);
-    for (size_t i = begins + 2 * skip; i < row->turns && rc == 0; i += 2) {
+    int part = tp->begin[WHOLE] < 0 ? ROLE_ASSISTANT : WHOLE, opening = DEFAULT, rc = encode_begin(c, t, e);
+    size_t first = row->turn[0].role == ROLE_SYSTEM;
+    if (first) opening = ROLE_SYSTEM;
+    if (rc == 0) rc = render_part(c, tp, opening, tp->end[opening], row->turn, "", e);
+    for (size_t i = first + 2 * skip; i < row->turns && rc == 0; i += 2) {
         const Turn *user = &row->turn[i], *answer = i + 1 < row->turns ? user + 1 : &none;
-        const char *field[FIELDS] = {user->text, user->input, answer->text};
-        int part = whole ? WHOLE : ROLE_ASSISTANT, end = i + 2 < row->turns ? tp->section[part].end : stop;
-        rc = render_pieces(c, tp, tp->section[ROLE_USER].begin, tp->section[ROLE_USER].end, field, e) ||
-             render_pieces(c, tp, tp->section[part].begin, end, field, e) ? -1 : 0;
+        int end = i + 2 < row->turns ? tp->end[part] : c->teach == TEACH_NONE ? tp->target : tp->turn_end;
+        rc = render_part(c, tp, ROLE_USER, tp->end[ROLE_USER], user, "", e) ||
+             render_part(c, tp, part, end, part == WHOLE ? user : answer, answer->text, e) ? -1 : 0;
     }
     return rc;
 }
@@ -1640,7 +1622,8 @@ static int examples_begin(Examples *x, const Tokenizer *t, size_t seq, Err *e) {
 }
 
 // ids from..from+len-1 of what was encoded; nothing comes before the first, which can't be predicted.
-static int examples_add(Examples *x, const Encoder *c, size_t from, size_t len, size_t row, uint64_t hash, Err *e) {
+static int examples_add(Examples *x, const Encoder *c, size_t from, size_t len, size_t row, uint64_t hash,
+                        Err *e) {
     Arena *a = x->memory;
     if (grow(&a->ex, &a->ex_room, x->n + 1, sizeof *a->ex, e) ||
         grow(&a->tok, &a->tok_room, x->tokens + len, sizeof *a->tok, e) ||
@@ -1667,31 +1650,26 @@ static void examples_count(Examples *x) {
 static void examples_end(Examples *x) {
     Arena *a = x->memory;
     size_t at = 0;
-    for (Example *ex = x->ex; ex < x->ex + x->n; at += ex->len, ex++) {
-        ex->tok = a->tok + at;
-        ex->taught = a->taught + at;
-    }
+    for (Example *ex = x->ex; ex < x->ex + x->n; at += ex->len, ex++)
+        ex->tok = a->tok + at, ex->taught = a->taught + at;
     examples_count(x);
 }
 
 // Does the template have a place for all that the row has, and the row what is to be taught?
 static int row_check(const Template *tp, const Row *row, Teach teach, const char *path, Err *e) {
-    bool whole = tp->section[WHOLE].there, begins = row->turn[0].role == ROLE_SYSTEM;
+    bool whole = tp->begin[WHOLE] >= 0, begins = row->turn[0].role == ROLE_SYSTEM;
     const char *wrong = NULL;
-    if (teach != TEACH_NONE && !*row->output)
-        wrong = "has no answer to learn";
+    if (teach != TEACH_NONE && !*row->output) wrong = "has no answer to learn";
     else if (whole && (begins || row->turns > 2))
-        wrong = "is a conversation, which the template is not made for\nhint: --template chatml";
-    else if (begins && !tp->section[ROLE_SYSTEM].there)
-        wrong = "has a system turn, but the template has no [system]";
-    else if (!whole && *row->turn[0].input && !tp->section[ROLE_USER].has[INPUT])
-        wrong = "has an input, but the template has no {input} in [user]";
+        wrong = "is a conversation, which the template is not for\nhint: --template chatml";
+    else if (begins && tp->begin[ROLE_SYSTEM] < 0) wrong = "has a system turn, the template no [system]";
     return wrong ? err_set(e, "%s:%" PRIu32 ": the row %s", path, row->line, wrong) : 0;
 }
 
-// A row longer than seq loses as many of its oldest exchanges as it takes to fit, but never the last. The search
-// halves what it looks at: each try is a whole rendering.
-static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t seq, Err *e) {
+// A row longer than seq loses as many of its oldest exchanges as it takes to fit, never the last. Each try is a
+// whole rendering, so the number is searched by halves.
+static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t seq,
+                       Err *e) {
     size_t few = 1, many = (row->turns - (row->turn[0].role == ROLE_SYSTEM) - 1) / 2;
     while (few < many) {
         size_t half = few + (many - few) / 2;
@@ -1708,8 +1686,8 @@ static int row_fit(Encoder *c, size_t seq, TooLong mode, const char *path, const
     if (over == 0) return 1;
     if (mode == TOO_LONG_DROP) return 0;
     if (mode != TOO_LONG_CUT)
-        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line, c->ids,
-                       seq, mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
+        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
+                       c->ids, seq, mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
     if (over >= c->prompt)            // one token must stay for the answer to follow
         return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
                        "--too-long drop", path, row->line, c->ids - c->prompt, seq - 1);
@@ -1859,34 +1837,23 @@ void batch_free(BatchMemory *b) {
 }
 
 // ---- answers ----------------------------------------------------------------------------------------------
-typedef struct {                      // an answer on its way
-    int32_t *id;                      // (cached + 1) prompt, then answer
-    size_t n, fed;                    // of them; those that went through the model
-    bool words, done;                 // words: something but white space came
-    Rng rng;
-} Stream;
-
-// Takes the answer's next token, and sees whether it is the last, and why.
-static void stream_take(Stream *s, Generated *g, const Tokenizer *t, int32_t id, size_t max_tokens,
-                        size_t cached, bool first_line) {
+// Takes the token that a row has got. Does it end the answer, and why?
+static void answer_take(Generated *g, Stream *s, const Tokenizer *t, size_t max_tokens, size_t cached,
+                        bool first_line) {
     size_t n;
+    int32_t id = s->id[s->n - 1];
     const uint8_t *text = tokenizer_decode(t, id, &n);
     bool line = false, special = t->flag[id] == TOKEN_SPECIAL;
-    if (!special) {
-        s->id[s->n++] = id;
-        g->tokens++;
-        g->bytes += n;
+    for (size_t i = 0; i < n && !special; i++) {
+        line = line || (first_line && g->words && text[i] == '\n');
+        g->words = g->words || !strchr(" \t\r\n", text[i]);
     }
-    for (size_t i = 0; i < n; i++) {
-        line = line || (first_line && s->words && text[i] == '\n');
-        s->words = s->words || !strchr(" \t\r\n", text[i]);
-    }
-    s->done = special || line || g->tokens >= max_tokens || s->n > cached;
+    if (!special) g->tokens++, g->bytes += n;
     g->stop = special ? STOP_END : line ? STOP_LINE : g->tokens >= max_tokens ? STOP_LENGTH : STOP_FULL;
+    s->done = g->stop != STOP_FULL || s->n > cached;
 }
 
-// The answer's ids (n) to text.
-static int generated_text(Generated *g, const Tokenizer *t, const int32_t *id, Err *e) {
+static int answer_text(Generated *g, const Tokenizer *t, const int32_t *id, Err *e) {
     size_t at = 0, n;
     if (!(g->text = malloc(g->bytes + 1))) return err_memory(e, g->bytes);
     for (size_t i = 0; i < g->tokens; i++, at += n) {
@@ -1897,50 +1864,30 @@ static int generated_text(Generated *g, const Tokenizer *t, const int32_t *id, E
     return 0;
 }
 
-// Rows that wait for their next token get it from the logits of their newest; HEAD_ROWS rows at a time, as
-// model_logits has no room for more. Tokens that only the model has fill its matrices up, and are never taken.
-int generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *sampling, uint64_t seed,
+int generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *how, uint64_t seed,
              size_t max_tokens, bool first_line, Generated *out, Err *e) {
-    size_t T = m->shape.seq, room = m->shape.cached + 1, V = (size_t)m->cfg.vocab, live = rows;
+    size_t room = m->shape.cached + 1, V = (size_t)m->cfg.vocab, live = rows;
     Stream *s = calloc(rows, sizeof *s);
-    int32_t *memory = malloc((rows * (room + T + 3) + V) * sizeof *memory), *tok = memory + rows * room;
-    int32_t *len = tok + rows * T, *past = len + rows, *head = past + rows, *order = head + rows;
-    Batch b = {tok, NULL, len, past, rows, T};
+    int32_t *id = malloc((rows * (room + m->shape.seq + 3) + V) * sizeof *id);
     Fault f;
-    int rc = s && memory ? 0 : err_memory(e, rows * (room + T) * sizeof *memory);
+    int rc = s && id ? 0 : err_memory(e, rows * room * sizeof *id);
     memset(out, 0, rows * sizeof *out);
     for (size_t i = 0; i < rows && rc == 0; i++) {
         assert(p[i].n > 0 && p[i].n < room);
-        s[i] = (Stream){.id = memory + i * room, .n = p[i].n, .rng = {seed + i}};
-        memcpy(s[i].id, p[i].tok, p[i].n * sizeof *memory);
+        s[i] = (Stream){.id = id + i * room, .n = p[i].n, .prompt = p[i].n, .rng = {seed + i}};
+        memcpy(s[i].id, p[i].tok, p[i].n * sizeof *id);
     }
     while (live > 0 && rc == 0) {
-        for (size_t i = 0; i < rows; i++) {
-            size_t left = s[i].done ? 0 : s[i].n - s[i].fed, n = left < T ? left : T;
-            len[i] = (int32_t)n, past[i] = (int32_t)s[i].fed;
-            memcpy(tok + i * T, s[i].id + s[i].fed, n * sizeof *tok);
-        }
-        if (model_forward(m, &b, &f)) rc = err_fault(e, "answering", &f);
-        for (size_t i0 = 0, at = 0, i1; i0 < rows && rc == 0; i0 = i1) {
-            size_t n = 0;
-            for (i1 = i0; i1 < rows && i1 < i0 + HEAD_ROWS; i1++) {
-                at += (size_t)len[i1];
-                s[i1].fed += (size_t)len[i1];
-                if (len[i1] > 0 && s[i1].fed == s[i1].n) head[n++] = (int32_t)(at - 1);
-            }
-            float *logits = n > 0 ? (float *)model_logits(m, head, n) : NULL;
-            for (size_t i = i0; i < i1; i++) {
-                if (len[i] == 0 || s[i].fed < s[i].n) continue;
-                int32_t id = model_sample(logits, V < t->vocab ? V : t->vocab, sampling, s[i].id + p[i].n,
-                                          s[i].n - p[i].n, order, &s[i].rng);
-                logits += V;
-                stream_take(&s[i], &out[i], t, id, max_tokens, m->shape.cached, first_line);
-                live -= s[i].done;
-            }
+        if (model_extend(m, s, rows, how, V < t->vocab ? V : t->vocab, id + rows * room, &f))
+            rc = err_fault(e, "answering", &f);
+        for (size_t i = 0; i < rows && rc == 0; i++) {
+            if (!s[i].fresh) continue;
+            answer_take(&out[i], &s[i], t, max_tokens, m->shape.cached, first_line);
+            live -= s[i].done;
         }
     }
-    for (size_t i = 0; i < rows && rc == 0; i++) rc = generated_text(&out[i], t, s[i].id + p[i].n, e);
+    for (size_t i = 0; i < rows && rc == 0; i++) rc = answer_text(&out[i], t, s[i].id + p[i].n, e);
     for (size_t i = 0; i < rows && rc; i++) free(out[i].text), out[i].text = NULL;
-    free(s), free(memory);
+    free(s), free(id);
     return rc;
 }

@@ -163,8 +163,8 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
 }
 
 // ---- eval answers -----------------------------------------------------------------------------------------
-// Greedy answers of many rows at once; of a conversation, to its last question. Where no reference answer has a
-// line break, an answer also ends at its first: a base model that was never taught to end its answer is judged
+// Greedy answers to many rows at once; in a conversation, to its last question. Where no reference answer has
+// a line break, an answer also ends at its first: a base model that was never taught to end its answer is judged
 // by its first line.
 
 typedef struct {

@@ -213,6 +213,17 @@ typedef struct {
 // One token id from logits (V), which are changed. recent (n): ids that the repeat penalty applies to. order (V): scratch.
 int32_t model_sample(float *logits, size_t V, const Sampling *s, const int32_t *recent, size_t n, int32_t *order, Rng *r);
 
+// ---- model.c: decoding ------------------------------------------------------------------------------------
+typedef struct {                      // a row that grows
+    int32_t *id;                      // (cached + 1) prompt, then answer
+    size_t n, prompt, fed;            // tokens in id, n - fed > 0; of the prompt; those already in the cache
+    bool done, fresh;                 // done: leave it alone; fresh: the last call added id[n - 1]
+    Rng rng;
+} Stream;
+// Feeds every row that is not done at most shape.seq of its tokens, and adds a token, one of the first V, to those
+// that are through. rows <= shape.rows; scratch: rows * (shape.seq + 3) + cfg.vocab numbers.
+int model_extend(Model *m, Stream *s, size_t rows, const Sampling *how, size_t V, int32_t *scratch, Fault *f);
+
 // ---- tokenizer.c ------------------------------------------------------------------------------------------
 typedef enum {
     TOK_NONE,                         // the model has no tokenizer
@@ -367,7 +378,7 @@ typedef struct {
     const char *text, *input;         // UTF-8, 0-terminated; input: "" but in rows of instruction and input
 } Turn;
 typedef struct {
-    Turn *turn;                       // at most one of the system, then user and assistant in turn
+    Turn *turn;                       // at most one of the system, then user and assistant alternate
     size_t turns;
     const char *output;               // the last turn's text if it is the assistant's; "": it is a user's
     uint32_t line;                    // in the file
@@ -380,24 +391,26 @@ typedef struct {
     Turn *turn;                       // of all rows
     void *memory;
 } Rows;
-// A JSON array or JSON Lines of objects, each up to 4 MiB of text: instruction, input, output, of which one of the first
-// two may be missing; or prompt, completion; or messages, an array of {"role", "content"}, which begins with system or
-// user, then user and assistant take turns. The last turn is an answer; without `answers` it may be a user's.
+// A JSON array or JSON Lines of objects, each up to 4 MiB of text, in one of three forms: instruction or input or
+// both, and output; prompt, completion; messages, an array of {"role", "content"} with the roles system (first
+// only), user and assistant. The last turn is an answer; without `answers` it may be a user's.
 int    rows_load(Rows *r, const char *path, bool answers, Err *e);
 void   rows_free(Rows *r);
 
-// A template is text with fields. {eot} is the tokenizer's end-of-text, {<|name|>} any special token by name, {{ a brace;
-// {?input} ... {:} ... {/} takes the first part if there is an input, else the second; {target} begins an answer.
-// Row form, for one exchange: {instruction} {input} {output}. The end must be a special token, and it is taught.
-// Section form, for conversations: the first line, and others, are exactly [default], [system], [user] or [assistant];
-// the section's text goes to the next such line or the end, without its last line break. [default] is what a row
-// without system turn begins with; [system], if missing, no row may have. {text} is the turn's; [user] has {input} too.
-// [assistant] asks for an answer up to {target}; then comes what is taught, which ends with the first special token
-// behind {text}: the end of turn. What follows that, such as a line break, stands between turns only.
+// A template is text with fields. {eot} is the tokenizer's end-of-text, {<|name|>} any special token by name, {{ a
+// brace; {?input} ... {:} ... {/} takes the first part if there is an input, else the second; {target} begins what
+// is taught.
+//   Row form, for one exchange: {instruction} {input} {output}. It ends with a special token, which is taught.
+//   Section form, for conversations: the first line, and others, are exactly [default], [system], [user] or
+// [assistant], and begin the section's text, which goes on to the next such line, without its last line break. Its
+// one field is {text}; a user's is instruction and input with a line break between. [default], if there, begins a
+// row that has no system turn; without [system] no row may have one. What [assistant] has before {target} asks for
+// an answer; the first special token behind {text} is the end of turn, and taught; what follows, such as a line
+// break, only stands between turns.
 const char *template_named(const char *name);               // alpaca, chatml, llama3, plain, none; NULL: no such
 int    template_check(const char *template, const Tokenizer *t, Err *e);
 bool   template_has_sections(const char *template);
-// The template asked for, a name or a file of up to 64 KiB; NULL: the checkpoint's own, or plain. Checked; free().
+// The template asked for, by name or a file of up to 64 KiB; NULL: the checkpoint's own, or plain. Checked; free().
 int    template_choose(const char *asked, const Checkpoint *k, char **template, Err *e);
 
 typedef struct {
@@ -415,14 +428,14 @@ typedef struct {
     uint32_t longest;
     void *memory;
 } Examples;
-// CUT leaves out the oldest exchanges, then shortens the prompt, never the last answer. REFUSE is ERROR with a message
-// that names no option of train.
+// CUT leaves out the oldest exchanges (but no system turn), then shortens the prompt, never the last answer.
+// REFUSE is ERROR with a message that names no option of train.
 typedef enum { TOO_LONG_ERROR, TOO_LONG_DROP, TOO_LONG_CUT, TOO_LONG_REFUSE } TooLong;
-// What is taught: each answer of a row, its last one, all but the first token (--mask none), or nothing: then an example
-// is a prompt, which ends where the last answer shall begin.
+// What is taught: every answer of a row; the last; all but the first token (--mask none); nothing: then an example
+// is a prompt, and ends where the last answer shall begin.
 typedef enum { TEACH_ANSWERS, TEACH_LAST, TEACH_ALL, TEACH_NONE } Teach;
-// Rows to tokens; text between two special tokens or {target} is encoded as one, and never becomes a special token. A
-// row longer than seq tokens is an error naming file and line, unless too_long says otherwise.
+// Rows to tokens. Text between two special tokens, or one and {target}, is encoded as one; no text of a row becomes
+// a special token. A row longer than seq tokens is an error naming file and line, unless too_long says otherwise.
 int    examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
                      TooLong too_long, Teach teach, Err *e);
 // Raw text: each file is encoded, begun with begin-of-text if the tokenizer has one, ended with end-of-text, and cut
@@ -454,13 +467,14 @@ typedef struct {
 // Why an answer ended: a special token, its first line, max_tokens, or the cache is full.
 typedef enum { STOP_END, STOP_LINE, STOP_LENGTH, STOP_FULL } Stop;
 typedef struct {
-    char *text;                       // 0-terminated, may hold 0 bytes and broken UTF-8; free()
-    size_t bytes, tokens;             // tokens: without the special token that ended it
+    char *text;                       // (bytes) and a 0; may hold 0 bytes and broken UTF-8; free()
+    size_t bytes, tokens;             // tokens: without the special one that ended it
     Stop stop;
+    bool words;                       // something but white space came
 } Generated;
-// Answers to prompts p[0..rows), rows <= m->shape.rows, all together, each as it would be alone: row i draws its random
-// numbers from seed + i. Prompts go through the model m->shape.seq tokens at a time. Any special token ends an answer;
-// with first_line a line break does so too, once something but white space came. On failure nothing is left in out.
-int    generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *s, uint64_t seed,
+// Answers to prompts p[0..rows), rows <= m->shape.rows, together, each as it would be alone: row i draws its random
+// numbers from seed + i. Any special token ends an answer; with first_line a line break does so too, once something
+// but white space came. On failure nothing is left in out.
+int    generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *how, uint64_t seed,
                 size_t max_tokens, bool first_line, Generated *out, Err *e);
 #endif
