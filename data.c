@@ -1303,8 +1303,8 @@ void rows_free(Rows *r) {
 // A template is parsed to pieces once and checked; then rendering a row cannot fail but for lack of memory.
 
 enum { PIECES_MAX = 256, IF_DEPTH = 8, NAME_BYTES = 64, TEMPLATE_MAX = 1 << 16 };
-enum { INSTRUCTION, INPUT, OUTPUT, TURN, FIELDS };     // the row form has the first three, sections the last
-static const char *const FIELD[FIELDS] = {"instruction", "input", "output", "text"};
+enum { INSTRUCTION, OUTPUT, INPUT, TURN, FIELDS };     // the row form has the first three, [user] the last 2
+static const char *const FIELD[FIELDS] = {"instruction", "output", "input", "text"};
 enum { DEFAULT = ROLES, WHOLE, PARTS };        // behind a part for each Role; WHOLE: the row form
 static const char *const SECTION[WHOLE] = {"[system]", "[user]", "[assistant]", "[default]"};
 
@@ -1320,6 +1320,7 @@ typedef struct {
     Piece piece[PIECES_MAX];
     int pieces, begin[PARTS], end[PARTS];      // pieces of each part; begin -1: there is none
     int target, turn_end;             // the pieces after {target} and after the end of turn
+    bool input;                       // {input} has a place of its own, so it is no part of {text}
 } Template;
 
 const char *template_named(const char *name) {
@@ -1344,8 +1345,9 @@ const char *template_named(const char *name) {
 }
 
 // What stands between braces.
-static int piece_named(Piece *p, const char *name, int part, const Tokenizer *t, Err *e) {
+static int piece_named(Template *tp, Piece *p, const char *name, int part, const Tokenizer *t, Err *e) {
     bool whole = part == WHOLE;
+    int from = whole ? INSTRUCTION : part == ROLE_USER ? INPUT : part == DEFAULT ? FIELDS : TURN;
     *p = (Piece){.kind = PIECE_SPECIAL};
     if (*name == '<' || !strcmp(name, "eot")) {
         p->token = *name == '<' ? tokenizer_find(t, name) : t->eot;
@@ -1355,11 +1357,14 @@ static int piece_named(Piece *p, const char *name, int part, const Tokenizer *t,
     p->kind = !strcmp(name, "target") ? PIECE_TARGET : !strcmp(name, ":") ? PIECE_ELSE : PIECE_ENDIF;
     if (p->kind != PIECE_ENDIF || !strcmp(name, "/")) return 0;
     p->kind = *name == '?' ? PIECE_IF : PIECE_FIELD;
-    for (p->field = whole ? INSTRUCTION : TURN; p->field < (whole ? TURN : FIELDS); p->field++)
-        if (!strcmp(name + (*name == '?'), FIELD[p->field])) return 0;
+    for (p->field = from; p->field < (whole ? TURN : FIELDS); p->field++) {
+        if (strcmp(name + (*name == '?'), FIELD[p->field])) continue;
+        if (p->field == INPUT && *name != '?') tp->input = true;
+        return 0;
+    }
     return err_set(e, "template: {%s} is unknown%s%s\nhint: there are %s {target} {eot} {<|name|>} {?input} "
                    "{:} {/}, and {{ is a brace", name, whole ? "" : " in ", whole ? "" : SECTION[part],
-                   whole ? "{instruction} {input} {output}" : "{text}");
+                   whole ? "{instruction} {input} {output}" : "{text}, in [user] {input},");
 }
 
 // Do the {?...} {:} {/} of a part nest?
@@ -1380,16 +1385,17 @@ static int part_nest(Template *tp, int part, Err *e) {
 static int part_check(Template *tp, int part, Err *e) {
     bool asks = part == ROLE_ASSISTANT || part == WHOLE, text = part == DEFAULT;
     const char *field = part == WHOLE ? "{output}" : "{text}";
+    int wanted = part == WHOLE ? OUTPUT : TURN;
     for (int i = tp->begin[part]; i < tp->end[part]; i++) {
         const Piece *p = &tp->piece[i];
-        bool here = p->depth == 0, answer = asks && p->kind == PIECE_FIELD && p->field >= OUTPUT;
+        bool here = p->depth == 0, words = p->kind == PIECE_FIELD && p->field == wanted;
         if (p->kind == PIECE_TARGET && (!asks || !here || tp->target))
             return err_set(e, "template: want one {target}, where the answer is and outside of {?...}");
         if (p->kind == PIECE_TARGET) tp->target = i + 1;
-        if (answer && !tp->target)
+        if (words && asks && !tp->target)
             return err_set(e, "template: %s before {target} would give the answer away", field);
-        if (answer && here) tp->turn_end = 0;          // it comes after the last of them
-        text = text || (here && (asks ? answer : p->kind == PIECE_FIELD));
+        if (words && asks && here) tp->turn_end = 0;           // it comes after the last of them
+        text = text || (words && (here || !asks));
         if (asks && text && here && p->kind == PIECE_SPECIAL && !tp->turn_end) tp->turn_end = i + 1;
     }
     if (!asks) return text ? 0 : err_set(e, "template: %s has no {text}", SECTION[part]);
@@ -1420,7 +1426,7 @@ static int part_parse(Template *tp, int part, const char *s, const char *end, co
         if (n == 0 || n - 1 > sizeof name)
             return err_set(e, "template: '{' without '}': %.20s\nhint: {{ is a brace", s);
         snprintf(name, n - 1, "%s", s + 1);
-        if (piece_named(p, name, part, t, e)) return -1;
+        if (piece_named(tp, p, name, part, t, e)) return -1;
     }
     tp->end[part] = tp->pieces;
     return part_nest(tp, part, e) || part_check(tp, part, e) ? -1 : 0;
@@ -1558,20 +1564,12 @@ static void target_begin(Encoder *c) {
     c->teaching = c->teach != TEACH_NONE;
 }
 
-// What the row says at a field; in sections the input is part of the user's text.
-static int field_add(Encoder *c, int field, const Turn *turn, const char *output, Err *e) {
-    const char *text = field == INPUT ? turn->input : field == OUTPUT ? output : turn->text;
-    const char *more = field == TURN ? turn->input : "";
-    if (segment_add(c, text, strlen(text), e)) return -1;
-    if (*text && *more && segment_add(c, "\n", 1, e)) return -1;
-    return segment_add(c, more, strlen(more), e);
-}
-
 // Pieces of a part, up to `end`. Text is collected, across parts too, until a special token or {target} ends
 // its segment, which is then encoded as one.
 static int render_part(Encoder *c, const Template *tp, int part, int end, const Turn *turn,
                        const char *output, Err *e) {
-    const char *field[FIELDS] = {turn->text, turn->input, output, turn->text};
+    const char *field[FIELDS] = {turn->text, output, turn->input, turn->text};
+    const char *join = *turn->text ? "\n" : "", *more = tp->input ? "" : turn->input;
     int rc = 0, hidden = 0;           // hidden: the depth of the {?...} whose half is left out, 0: none
     for (int i = tp->begin[part]; i < end && rc == 0; i++) {
         const Piece *p = &tp->piece[i];
@@ -1580,9 +1578,11 @@ static int render_part(Encoder *c, const Template *tp, int part, int end, const 
         else if (p->kind == PIECE_ENDIF && hidden == p->depth) hidden = 0;
         else if (hidden || p->kind >= PIECE_IF) continue;
         else if (p->kind == PIECE_TEXT) rc = segment_add(c, p->text, p->n, e);
-        else if (p->kind == PIECE_FIELD) rc = field_add(c, p->field, turn, output, e);
+        else if (p->kind == PIECE_FIELD) rc = segment_add(c, field[p->field], strlen(field[p->field]), e);
         else if ((rc = segment_end(c, e)) == 0 && p->kind == PIECE_TARGET) target_begin(c);
         else if (rc == 0) rc = encode_id(c, p->token, e);
+        if (p->kind == PIECE_FIELD && p->field == TURN && *more && rc == 0)
+            rc = segment_add(c, join, strlen(join), e) || segment_add(c, more, strlen(more), e) ? -1 : 0;
         if (i + 1 == tp->turn_end) c->teaching = c->teach == TEACH_ALL;
     }
     return rc;
@@ -1666,8 +1666,8 @@ static int row_check(const Template *tp, const Row *row, Teach teach, const char
     return wrong ? err_set(e, "%s:%" PRIu32 ": the row %s", path, row->line, wrong) : 0;
 }
 
-// A row longer than seq loses as many of its oldest exchanges as it takes to fit, never the last. Each try is a
-// whole rendering, so the number is searched by halves.
+// A row longer than seq loses as many of its oldest exchanges as it takes to fit, never the last. Each try is
+// a whole rendering, so the number is searched by halves.
 static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t seq,
                        Err *e) {
     size_t few = 1, many = (row->turns - (row->turn[0].role == ROLE_SYSTEM) - 1) / 2;

@@ -403,10 +403,10 @@ void   rows_free(Rows *r);
 //   Row form, for one exchange: {instruction} {input} {output}. It ends with a special token, which is taught.
 //   Section form, for conversations: the first line, and others, are exactly [default], [system], [user] or
 // [assistant], and begin the section's text, which goes on to the next such line, without its last line break. Its
-// one field is {text}; a user's is instruction and input with a line break between. [default], if there, begins a
-// row that has no system turn; without [system] no row may have one. What [assistant] has before {target} asks for
-// an answer; the first special token behind {text} is the end of turn, and taught; what follows, such as a line
-// break, only stands between turns.
+// field is {text}, in [user] {input} too: without it, a row's input follows {text} on a line of its own. [default],
+// if there, begins a row that has no system turn; without [system] no row may have one. What [assistant] has before
+// {target} asks for an answer; the first special token behind {text} is the end of turn, and taught; what follows,
+// such as a line break, only stands between turns.
 const char *template_named(const char *name);               // alpaca, chatml, llama3, plain, none; NULL: no such
 int    template_check(const char *template, const Tokenizer *t, Err *e);
 bool   template_has_sections(const char *template);
