@@ -1,11 +1,11 @@
 // chat.c -- main: a checkpoint answers: in a conversation, once, or to many prompts of a file at once.
 //
 // Read in this order: Chat -> prompt_raw, render, prompt_fit: what the model is given -> screen_put: what is
-// shown -> answer: token by token -> reply, obey: a conversation -> answer_file: many prompts -> main.
+// shown -> answer -> reply, obey: a conversation -> answer_file: many prompts -> main.
 //
-// Invariant: c->tok[0 .. c->cached) are the tokens whose keys and values the cache holds. Each turn renders
-// the whole conversation anew, as a row of training would be, and what it has in common with these tokens is
-// not computed again. That changes no answer: a cached position has the same bits as a computed one.
+// Invariant: the cache holds the keys and values of c->row.id[0 .. c->row.fed). Each turn renders the whole
+// conversation anew, as a row of training would be, and what it has in common with these tokens is not
+// computed again. That changes no answer: a cached position has the same bits as a computed one.
 // Not here on purpose: editing of typed lines (rlwrap does that), colours, saved conversations.
 #include "../model.h"
 #include <inttypes.h>
@@ -33,8 +33,8 @@ static Option OPTION[] = {
     TEXT("--model", &opt.model, "FILE", "the checkpoint"),
     TEXT("--prompt", &opt.prompt, "TEXT", "answer this and stop"),
     TEXT("--in", &opt.in, "FILE",
-         "answer each row of a JSON array or JSON Lines: prompt; or instruction, input; or messages (an answer "
-         "that it has is not looked at). Each answer is a line of JSON, in the rows' order"),
+         "answer each row of a JSON array or JSON Lines: prompt; or instruction, input; or messages (an "
+         "answer that it has is not looked at). Each answer is a line of JSON, in the rows' order"),
     TEXT("--system", &opt.system, "TEXT", "system turn of the conversation; of --in: of rows that have none"),
     TEXT("--template", &opt.template, "NAME",
          "alpaca, chatml, llama3, plain, none, or a file; otherwise the checkpoint's own"),
@@ -92,11 +92,10 @@ static void help(void) {
 typedef struct {
     Checkpoint k;
     Model m;
-    void *block, *memory;             // the model's; that of the three arrays below
-    int32_t *tok;                     // (context) what the cache holds
-    int32_t *order;                   // (V) scratch of model_sample; V: tokens of the tokenizer
-    float *logits;                    // (V)
-    size_t context, cached;           // tokens that the cache can hold, and does
+    void *block;                      // the model's memory
+    size_t context;                   // tokens that the cache can hold
+    Stream row;                       // of the conversation; row.id (context + 1) is freed
+    int32_t *scratch;                 // of model_extend; in the same memory, behind row.id
     char *template;                   // NULL: --raw
     bool turns_kept;                  // the template has sections, so there are conversations
     char lead[LEAD];                  // white space that begins an answer and is the template's
@@ -249,28 +248,6 @@ static void screen_text(Screen *s, const char *text) {
 
 // ---- an answer --------------------------------------------------------------------------------------------
 
-// Puts n tokens behind those in the cache; an interrupt leaves the rest out.
-static int feed(Chat *c, const int32_t *tok, size_t n, Err *e) {
-    for (size_t at = 0, len; at < n && !stopped; at += len) {
-        len = n - at < c->m.shape.seq ? n - at : c->m.shape.seq;
-        int32_t row = (int32_t)len, past = (int32_t)c->cached;
-        Batch b = {tok + at, NULL, &row, &past, 1, len};
-        Fault f;
-        if (model_forward(&c->m, &b, &f)) return err_fault(e, "prompt", &f);
-        memmove(c->tok + c->cached, tok + at, len * sizeof *tok);
-        c->cached += len;
-    }
-    return 0;
-}
-
-// Among the tokenizer's tokens: the model may have more, which only fill its matrices up.
-static int32_t next_token(Chat *c, size_t prompt, Rng *rng) {
-    size_t V = c->k.tok.vocab;
-    int32_t last = (int32_t)(c->m.N - 1);         // the newest row of the last forward
-    memcpy(c->logits, model_logits(&c->m, &last, 1), V * sizeof *c->logits);
-    return model_sample(c->logits, V, &c->sampling, c->tok + prompt, c->cached - prompt, c->order, rng);
-}
-
 typedef struct {
     char *s;                          // 0-terminated once something was added; free()
     size_t n, room;
@@ -289,41 +266,45 @@ static int text_add(Text *t, uint8_t byte, Err *e) {
     return 0;
 }
 
+// The text of a token of the answer, to the screen and to `said`.
+static int show(Chat *c, int32_t id, Screen *screen, const char **lead, Text *said, Err *e) {
+    size_t bytes;
+    const uint8_t *s = tokenizer_decode(&c->k.tok, id, &bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        if (**lead && s[i] == (uint8_t)**lead) { ++*lead; continue; }
+        *lead = "";
+        screen_put(screen, s[i]);
+        if (text_add(said, s[i], e)) return -1;
+    }
+    if (fflush(stdout) == 0 || stopped) return 0;      // a signal may cut a write off
+    return err_set(e, "standard output cannot be written");
+}
+
 // Shows the answer to a prompt as it comes, and adds it to `said`. It depends on prompt and seed alone, and
 // is what generate makes of them for row 0.
 static int answer(Chat *c, const Prompt *p, Text *said, Err *e) {
-    const Tokenizer *t = &c->k.tok;
     Screen screen = {.terminal = is_terminal(1)};
-    Rng rng = {(uint64_t)opt.seed};
+    Stream *row = &c->row;
     const char *lead = c->lead;
     size_t made = 0, same = 0;
-    int rc = 0;
-    while (same < c->cached && same + 1 < p->n && c->tok[same] == p->tok[same]) same++;
-    c->cached = same;                             // at least the prompt's last token is fed, for its logits
-    const int32_t *tok = p->tok + same;
-    int32_t id;
-    bool full = false, ended = false;
-    for (size_t n = p->n - same; made < (size_t)opt.max_tokens && !full && !ended && !rc; n = 1, tok = &id) {
-        if ((full = c->cached + n > c->context)) break;
-        if ((rc = feed(c, tok, n, e)) != 0 || stopped) break;
-        id = next_token(c, p->n, &rng);
-        if ((ended = t->flag[id] == TOKEN_SPECIAL)) break;
-        size_t bytes;
-        const uint8_t *s = tokenizer_decode(t, id, &bytes);
-        for (size_t i = 0; i < bytes && !rc; i++) {
-            if (*lead && s[i] == (uint8_t)*lead) { lead++; continue; }
-            lead = "";
-            screen_put(&screen, s[i]);
-            rc = text_add(said, s[i], e);
-        }
-        if (fflush(stdout) && !stopped) rc = err_set(e, "standard output cannot be written");
-        made++;
+    bool ended = false;
+    Fault f;
+    while (same < row->fed && same + 1 < p->n && row->id[same] == p->tok[same]) same++;
+    memcpy(row->id + same, p->tok + same, (p->n - same) * sizeof *row->id);
+    *row = (Stream){.id = row->id, .n = p->n, .prompt = p->n, .fed = same, .rng = {(uint64_t)opt.seed}};
+    while (!stopped && !ended && made < (size_t)opt.max_tokens && row->n <= c->context) {
+        if (model_extend(&c->m, row, 1, &c->sampling, c->k.tok.vocab, c->scratch, &f))
+            return err_fault(e, "answer", &f);
+        if (!row->fresh) continue;                // the prompt is longer than what goes through at once
+        int32_t id = row->id[row->n - 1];
+        ended = c->k.tok.flag[id] == TOKEN_SPECIAL;
+        if (!ended && show(c, id, &screen, &lead, said, e)) return -1;
+        made += !ended;
     }
-    if (rc) return rc;
     screen_end(&screen);
     putchar('\n');
     if (stopped) note("stopped");
-    else if (full) note("cut off: the context of %zu tokens is full", c->context);
+    else if (row->n > c->context && !ended) note("cut off: the context of %zu tokens is full", c->context);
     else if (!ended && c->interactive && c->template) note("cut off after %zu tokens: --max-tokens", made);
     return 0;
 }
@@ -466,7 +447,8 @@ static int row_prompt(const Chat *c, const Row *row, const char *path, Prompt *p
     free(turn);
     if (!rc) rc = prompt_check(c, p, path, row->line, e);
     if (!rc && left_out > 0)
-        note("%s:%" PRIu32 ": the context is full: oldest exchanges left out: %zu", path, row->line, left_out);
+        note("%s:%" PRIu32 ": the context is full: oldest exchanges left out: %zu", path, row->line,
+             left_out);
     return rc;
 }
 
@@ -558,7 +540,8 @@ static int answer_file(Chat *c, const char *path, Err *e) {
     for (size_t i = 0, n; i < rows.n && !rc; i += n) {
         n = rows.n - i < batch ? rows.n - i : batch;
         rc = answer_batch(c, &rows, i, p + i, n, e);
-        if (progress && !rc) fprintf(stderr, "\ranswers %zu/%zu%s", i + n, rows.n, i + n < rows.n ? "" : "\n");
+        if (progress && !rc)
+            fprintf(stderr, "\ranswers %zu/%zu%s", i + n, rows.n, i + n < rows.n ? "" : "\n");
     }
     for (size_t i = 0; p && i < rows.n; i++) prompt_free(&p[i]);
     free(p);
@@ -606,12 +589,10 @@ static int chat_open(Chat *c, Err *e) {
 
 static int talk(Chat *c, Err *e) {
     double start = seconds();
-    size_t V = c->k.tok.vocab;
     if (weights_load(c, 1, c->context, e)) return -1;
-    if (!(c->memory = block_alloc((c->context + V) * sizeof(int32_t) + V * sizeof(float), e))) return -1;
-    c->tok = c->memory;
-    c->order = c->tok + c->context;
-    c->logits = (float *)(c->order + V);
+    size_t numbers = c->context + 1 + c->m.shape.seq + 3 + (size_t)c->k.cfg.vocab;
+    if (!(c->row.id = malloc(numbers * sizeof *c->row.id))) return err_set(e, "out of memory");
+    c->scratch = c->row.id + c->context + 1;
     if (opt.prompt) return reply(c, opt.prompt, e);
     if ((c->interactive = is_terminal(0) && is_terminal(2)))
         fprintf(stderr, "%.1f million parameters, a context of %zu tokens, loaded in %.1f s\n%s\n"
@@ -649,7 +630,7 @@ int main(int argc, char **argv) {
     free(c.turn);
     free(c.template);
     block_free(c.block);
-    block_free(c.memory);
+    free(c.row.id);
     checkpoint_close(&c.k);
     return rc ? EXIT_FAILURE : EXIT_SUCCESS;
 }
