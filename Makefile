@@ -56,6 +56,7 @@ $(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c $(ROO
 test: all $(TESTS) ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
+	sh tests/chat.sh $(BUILD)
 test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
 	sh tests/bits.sh
 test-warnings:    ## no warning from gcc and clang, with and without OpenMP

@@ -1215,47 +1215,116 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
 }
 
 // ---- rows -------------------------------------------------------------------------------------------------
-enum { INSTRUCTION, INPUT, OUTPUT, FIELDS };
-static const char *const FIELD[FIELDS] = {"instruction", "input", "output"};
 enum { DATA_MAX = 1 << 30, ROW_MAX = 1 << 22 };    // bytes of a file; of a row, which a template may repeat
+static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
 
-static int row_fail(Err *e, const char *path, uint32_t line, const char *what, const char *wrong) {
-    return err_set(e, "%s:%" PRIu32 ": %s %s", path, line, what, wrong);
+typedef struct {                      // a file that is being read
+    Rows *rows;
+    const Json *j;
+    size_t turns, room;               // turns of all rows so far
+    Row row;                          // the row at hand
+    size_t bytes;                     // of its text
+    bool answers;
+    Err *e;
+} Reader;
+
+static int row_fail(const Reader *s, uint32_t line, const char *what, const char *wrong) {
+    return err_set(s->e, "%s:%" PRIu32 ": %s %s", s->rows->path, line, what, wrong);
 }
 
-static int row_get(Row *row, const Json *j, uint32_t object, const char *path, Err *e) {
-    const char *text[FIELDS];
-    size_t n[FIELDS] = {0};
-    uint32_t line = j->node[object].line;
-    if (j->node[object].kind != JSON_OBJECT) return row_fail(e, path, line, "the row", "is not an object");
-    for (int i = 0; i < FIELDS; i++) {
-        uint32_t at = json_get(j, object, FIELD[i]);
-        const JsonNode *v = &j->node[at];
-        text[i] = "";
-        if (!at) continue;
-        if (v->kind != JSON_STRING) return row_fail(e, path, v->line, FIELD[i], "is not a string");
-        if (strlen(v->text) != v->len) return row_fail(e, path, v->line, FIELD[i], "holds \\u0000");
-        text[i] = v->text;
-        n[i] = v->len;
-    }
-    if (n[OUTPUT] == 0) return row_fail(e, path, line, "\"output\"", "is missing or empty");
-    if (n[INSTRUCTION] + n[INPUT] == 0)
-        return row_fail(e, path, line, "instruction and input", "are both missing or empty");
-    if (n[INSTRUCTION] + n[INPUT] + n[OUTPUT] > ROW_MAX)
-        return row_fail(e, path, line, "the row", "has more than 4 MiB of text");
-    uint64_t hash = hash64(text[INPUT], n[INPUT], hash64(text[INSTRUCTION], n[INSTRUCTION], 0));
-    *row = (Row){text[INSTRUCTION], text[INPUT], text[OUTPUT], line, hash};
+// The text of a member that is there.
+static int row_text(Reader *s, uint32_t at, const char *key, const char **text) {
+    const JsonNode *v = &s->j->node[at];
+    if (v->kind != JSON_STRING) return row_fail(s, v->line, key, "is not a string");
+    if (strlen(*text = v->text) != v->len) return row_fail(s, v->line, key, "holds \\u0000");
+    s->bytes += v->len;
+    return s->bytes > ROW_MAX ? row_fail(s, s->row.line, "the row", "has more than 4 MiB of text") : 0;
+}
+
+static int turn_add(Reader *s, Role role, const char *text, const char *input) {
+    if (grow(&s->rows->turn, &s->room, s->turns + 1, sizeof *s->rows->turn, s->e)) return -1;
+    s->rows->turn[s->turns++] = (Turn){role, text, input};
+    s->row.output = role == ROLE_ASSISTANT ? text : "";
+    s->row.turns++;
     return 0;
 }
 
+static int row_message(Reader *s, uint32_t at, Role next) {
+    uint32_t line = s->j->node[at].line;
+    uint32_t who = json_get(s->j, at, "role"), what = json_get(s->j, at, "content");
+    const char *name, *text;
+    Role role = ROLE_SYSTEM;
+    if (!who || !what) return row_fail(s, line, "a message", "is no object with role and content");
+    if (row_text(s, who, "role", &name) || row_text(s, what, "content", &text)) return -1;
+    while (role < ROLES && strcmp(name, ROLE_NAME[role])) role++;
+    if (role != next && (role != ROLE_SYSTEM || s->row.turns > 0))
+        return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
+                       line, s->row.turns + 1, name, s->row.turns > 0 ? "" : "system or ", ROLE_NAME[next]);
+    return *text ? turn_add(s, role, text, "") : row_fail(s, line, "content", "is empty");
+}
+
+static int row_messages(Reader *s, uint32_t list) {
+    Role next = ROLE_USER;
+    if (s->j->node[list].kind != JSON_ARRAY) return row_fail(s, s->row.line, "messages", "is not an array");
+    for (uint32_t at = list + 1; at < s->j->node[list].next; at = s->j->node[at].next) {
+        if (row_message(s, at, next)) return -1;
+        next = s->rows->turn[s->turns - 1].role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
+    }
+    if (*s->row.output || (next == ROLE_ASSISTANT && !s->answers)) return 0;
+    return row_fail(s, s->row.line, "messages", next == ROLE_USER ? "ask nothing" : "end without an answer");
+}
+
+static int row_get(Reader *s, uint32_t object) {
+    enum { PAIR, PROMPT = 3, MESSAGES = 5, MEMBERS };          // where each form's members begin
+    static const char *const name[MEMBERS] = {"instruction", "input", "output", "prompt", "completion",
+                                              "messages"};
+    const char *text[MEMBERS] = {"", "", "", "", "", ""};
+    uint32_t at = 0, line = s->j->node[object].line;
+    int form = PAIR, seen = -1;
+    s->row = (Row){.line = line, .output = ""};
+    s->bytes = 0;
+    if (s->j->node[object].kind != JSON_OBJECT) return row_fail(s, line, "the row", "is not an object");
+    for (int i = 0; i < MEMBERS; i++) {
+        uint32_t found = json_get(s->j, object, name[i]);
+        if (!found || s->j->node[found].kind == JSON_NULL) continue;
+        form = i < PROMPT ? PAIR : i < MESSAGES ? PROMPT : MESSAGES;
+        if (seen >= 0 && seen < form)
+            return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s", s->rows->path, line,
+                           name[seen], name[i]);
+        if (form != MESSAGES && row_text(s, found, name[i], &text[i])) return -1;
+        seen = i, at = found;
+    }
+    if (form == MESSAGES) return row_messages(s, at);
+    int last = form == PAIR ? 2 : 4;
+    const char *ask = text[form], *answer = text[last];
+    if (!*answer && s->answers) return row_fail(s, line, name[last], "is missing or empty");
+    if (!*ask && !*text[1])
+        return row_fail(s, line, form == PAIR ? "instruction or input" : "prompt", "is missing or empty");
+    if (turn_add(s, ROLE_USER, ask, text[1])) return -1;
+    return *answer ? turn_add(s, ROLE_ASSISTANT, answer, "") : 0;
+}
+
+// All turns are there, and no longer move.
+static void rows_end(Rows *r) {
+    Turn *t = r->turn;
+    for (Row *row = r->row; row < r->row + r->n; t += row->turns, row++) {
+        row->turn = t;
+        for (size_t i = 0; i < row->turns - (*row->output != 0); i++) {
+            row->hash = hash64(t[i].text, strlen(t[i].text), row->hash);
+            row->hash = hash64(t[i].input, strlen(t[i].input), row->hash);
+        }
+    }
+}
+
 // The rows' strings lie in the parsed JSON, which is kept as their memory. What begins with [ is one array.
-int rows_load(Rows *r, const char *path, Err *e) {
+int rows_load(Rows *r, const char *path, bool answers, Err *e) {
     uint8_t *data;
     size_t bytes;
     memset(r, 0, sizeof *r);
     if (file_read(path, DATA_MAX, &data, &bytes, e)) return -1;
     bool array = data[strspn((const char *)data, "\xEF\xBB\xBF \t\r\n")] == '[';
     Json *j = r->memory = calloc(1, sizeof *j);
+    Reader s = {.rows = r, .j = j, .answers = answers, .e = e};
     r->path = strdup(path);
     int rc = j && r->path ? json_read(j, path, 1, data, bytes, !array, e) : err_memory(e, sizeof *j);
     free(data);
@@ -1265,8 +1334,11 @@ int rows_load(Rows *r, const char *path, Err *e) {
     else if (!(r->row = calloc(r->n, sizeof *r->row))) err_memory(e, r->n * sizeof *r->row);
     if (!r->row) goto fail;
     uint32_t at = array;
-    for (size_t i = 0; i < r->n; i++, at = j->node[at].next)
-        if (row_get(&r->row[i], j, at, path, e)) goto fail;
+    for (size_t i = 0; i < r->n; i++, at = j->node[at].next) {
+        if (row_get(&s, at)) goto fail;
+        r->row[i] = s.row;
+    }
+    rows_end(r);
     return 0;
 fail:
     rows_free(r);
@@ -1275,24 +1347,32 @@ fail:
 
 void rows_free(Rows *r) {
     if (r->memory) json_free(r->memory);
-    free(r->memory), free(r->row), free(r->path);
+    free(r->memory), free(r->row), free(r->turn), free(r->path);
     memset(r, 0, sizeof *r);
 }
 
 // ---- templates --------------------------------------------------------------------------------------------
 // A template is parsed to pieces once and checked; then rendering a row cannot fail but for lack of memory.
 
-enum { PIECES_MAX = 256, IF_DEPTH = 8, NAME_BYTES = 64 };
+enum { PIECES_MAX = 256, IF_DEPTH = 8, NAME_BYTES = 64, TEMPLATE_MAX = 1 << 16 };
+enum { INSTRUCTION, OUTPUT, INPUT, TURN, FIELDS };     // the row form has the first three, [user] the last 2
+static const char *const FIELD[FIELDS] = {"instruction", "output", "input", "text"};
+enum { DEFAULT = ROLES, WHOLE, PARTS };        // behind a part for each Role; WHOLE: the row form
+static const char *const SECTION[WHOLE] = {"[system]", "[user]", "[assistant]", "[default]"};
+
 typedef struct {
     enum { PIECE_TEXT, PIECE_FIELD, PIECE_SPECIAL, PIECE_TARGET, PIECE_IF, PIECE_ELSE, PIECE_ENDIF } kind;
     const char *text;                 // PIECE_TEXT: n bytes of the template
     size_t n;
     int field;                        // PIECE_FIELD, PIECE_IF
     int32_t token;                    // PIECE_SPECIAL
+    int depth;                        // {?...} that are open there
 } Piece;
 typedef struct {
     Piece piece[PIECES_MAX];
-    int pieces;
+    int pieces, begin[PARTS], end[PARTS];      // pieces of each part; begin -1: there is none
+    int target, turn_end;             // the pieces after {target} and after the end of turn
+    bool input;                       // {input} has a place of its own, so it is no part of {text}
 } Template;
 
 const char *template_named(const char *name) {
@@ -1302,8 +1382,13 @@ const char *template_named(const char *name) {
          "context{/}. Write a response that appropriately completes the request.\n\n### Instruction:\n"
          "{instruction}\n\n{?input}### Input:\n{input}\n\n{/}### Response:\n{target}{output}{eot}"},
         {"chatml",
-         "{<|im_start|>}user\n{?instruction}{instruction}{?input}\n{input}{/}{:}{input}{/}{<|im_end|>}\n"
-         "{<|im_start|>}assistant\n{target}{output}{<|im_end|>}"},
+         "[system]\n{<|im_start|>}system\n{text}{<|im_end|>}\n\n"
+         "[user]\n{<|im_start|>}user\n{text}{<|im_end|>}\n\n"
+         "[assistant]\n{<|im_start|>}assistant\n{target}{text}{<|im_end|>}\n\n"},
+        {"llama3",
+         "[system]\n{<|start_header_id|>}system{<|end_header_id|>}\n\n{text}{<|eot_id|>}\n"
+         "[user]\n{<|start_header_id|>}user{<|end_header_id|>}\n\n{text}{<|eot_id|>}\n"
+         "[assistant]\n{<|start_header_id|>}assistant{<|end_header_id|>}\n\n{target}{text}{<|eot_id|>}\n"},
         {"plain", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}Answer:{target} {output}{eot}"},
         {"none", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}{target}{output}{eot}"}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -1312,7 +1397,9 @@ const char *template_named(const char *name) {
 }
 
 // What stands between braces.
-static int piece_named(Piece *p, const char *name, const Tokenizer *t, Err *e) {
+static int piece_named(Template *tp, Piece *p, const char *name, int part, const Tokenizer *t, Err *e) {
+    bool whole = part == WHOLE;
+    int from = whole ? INSTRUCTION : part == ROLE_USER ? INPUT : part == DEFAULT ? FIELDS : TURN;
     *p = (Piece){.kind = PIECE_SPECIAL};
     if (*name == '<' || !strcmp(name, "eot")) {
         p->token = *name == '<' ? tokenizer_find(t, name) : t->eot;
@@ -1322,56 +1409,114 @@ static int piece_named(Piece *p, const char *name, const Tokenizer *t, Err *e) {
     p->kind = !strcmp(name, "target") ? PIECE_TARGET : !strcmp(name, ":") ? PIECE_ELSE : PIECE_ENDIF;
     if (p->kind != PIECE_ENDIF || !strcmp(name, "/")) return 0;
     p->kind = *name == '?' ? PIECE_IF : PIECE_FIELD;
-    for (p->field = 0; p->field < FIELDS; p->field++)
-        if (!strcmp(name + (*name == '?'), FIELD[p->field])) return 0;
-    return err_set(e, "template: {%s} is unknown\nhint: there are {instruction} {input} {output} {target} "
-                   "{eot} {<|name|>} {?input} {:} {/}, and {{ is a brace", name);
+    for (p->field = from; p->field < (whole ? TURN : FIELDS); p->field++) {
+        if (strcmp(name + (*name == '?'), FIELD[p->field])) continue;
+        if (p->field == INPUT && *name != '?') tp->input = true;
+        return 0;
+    }
+    return err_set(e, "template: {%s} is unknown%s%s\nhint: there are %s {target} {eot} {<|name|>} {?input} "
+                   "{:} {/}, and {{ is a brace", name, whole ? "" : " in ", whole ? "" : SECTION[part],
+                   whole ? "{instruction} {input} {output}" : "{text}, in [user] {input},");
 }
 
-// Do the pieces nest, and make one answer that the model can learn to end?
-static int template_order(const Template *tp, Err *e) {
-    int depth = 0, targets = 0, outputs = 0;
+// Do the {?...} {:} {/} of a part nest?
+static int part_nest(Template *tp, int part, Err *e) {
+    int depth = 0;
     bool has_else[IF_DEPTH + 1] = {true};      // outside of any {?...} there can be no {:}
-    for (const Piece *p = tp->piece; p < tp->piece + tp->pieces; p++) {
+    for (Piece *p = tp->piece + tp->begin[part]; p < tp->piece + tp->pieces; p++) {
         if (p->kind == PIECE_IF && ++depth > IF_DEPTH) return err_set(e, "template: {?...} more than 8 deep");
-        if (p->kind == PIECE_IF) has_else[depth] = false;
         if (p->kind == PIECE_ELSE && has_else[depth]) return err_set(e, "template: {:} without {?...}");
-        if (p->kind == PIECE_ELSE) has_else[depth] = true;
+        if (p->kind == PIECE_IF || p->kind == PIECE_ELSE) has_else[depth] = p->kind == PIECE_ELSE;
+        p->depth = depth;
         if (p->kind == PIECE_ENDIF && depth-- == 0) return err_set(e, "template: {/} without {?...}");
-        if (p->kind == PIECE_TARGET && (depth > 0 || targets++ > 0))
-            return err_set(e, "template: want one {target}, outside of {?...}");
-        if (p->kind != PIECE_FIELD || p->field != OUTPUT) continue;
-        if (targets == 0) return err_set(e, "template: {output} before {target} would give the answer away");
-        outputs += depth == 0;
     }
-    if (depth > 0) return err_set(e, "template: {?...} without {/}");
-    if (targets == 0 || outputs == 0)
-        return err_set(e, "template: has no {%s}\nhint: end it with {target}{output}{eot}",
-                       targets ? "output} after {target" : "target");
-    if (tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL) return 0;
+    return depth > 0 ? err_set(e, "template: {?...} without {/}") : 0;
+}
+
+// Does a part hold its text, and the one with the answer make it something that the model can learn to end?
+static int part_check(Template *tp, int part, Err *e) {
+    bool asks = part == ROLE_ASSISTANT || part == WHOLE, text = part == DEFAULT;
+    const char *field = part == WHOLE ? "{output}" : "{text}";
+    int wanted = part == WHOLE ? OUTPUT : TURN;
+    for (int i = tp->begin[part]; i < tp->end[part]; i++) {
+        const Piece *p = &tp->piece[i];
+        bool here = p->depth == 0, words = p->kind == PIECE_FIELD && p->field == wanted;
+        if (p->kind == PIECE_TARGET && (!asks || !here || tp->target))
+            return err_set(e, "template: want one {target}, where the answer is and outside of {?...}");
+        if (p->kind == PIECE_TARGET) tp->target = i + 1;
+        if (words && asks && !tp->target)
+            return err_set(e, "template: %s before {target} would give the answer away", field);
+        if (words && asks && here) tp->turn_end = 0;           // it comes after the last of them
+        text = text || (words && (here || !asks));
+        if (asks && text && here && p->kind == PIECE_SPECIAL && !tp->turn_end) tp->turn_end = i + 1;
+    }
+    if (!asks) return text ? 0 : err_set(e, "template: %s has no {text}", SECTION[part]);
+    if (!tp->target || !text)
+        return err_set(e, "template: has no %s{target}\nhint: end it with {target}%s{eot}",
+                       !tp->target ? "" : part == WHOLE ? "{output} after " : "{text} after ", field);
+    if (part == WHOLE) tp->turn_end = tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL ? tp->pieces : 0;
+    if (tp->turn_end) return 0;
     return err_set(e, "template: does not end with a special token\nhint: end it with {eot}");
 }
 
-static int template_parse(Template *tp, const char *template, const Tokenizer *t, Err *e) {
-    const char *s = template;
-    for (tp->pieces = 0; *s; tp->pieces++) {
+// A part's text, from s up to end, to pieces.
+static int part_parse(Template *tp, int part, const char *s, const char *end, const Tokenizer *t, Err *e) {
+    tp->begin[part] = tp->pieces;
+    for (size_t n; s < end; tp->pieces++, s += n) {
         Piece *p = &tp->piece[tp->pieces];
-        size_t n = strcspn(s, "{");
+        const char *brace = memchr(s, '{', (size_t)(end - s));
         char name[NAME_BYTES];
         if (tp->pieces == PIECES_MAX) return err_set(e, "template: has more than %d pieces", PIECES_MAX);
+        n = (size_t)((brace ? brace : end) - s);
         if (n > 0 || s[1] == '{') {
             *p = (Piece){.kind = PIECE_TEXT, .text = s, .n = n > 0 ? n : 1};
-            s += n > 0 ? n : 2;
+            if (n == 0) n = 2;
             continue;
         }
-        n = strcspn(s, "}");
-        if (!s[n] || n > sizeof name)
-            return err_set(e, "template: '{' without '}' at byte %td\nhint: {{ is a brace", s - template);
-        snprintf(name, n, "%s", s + 1);
-        if (piece_named(p, name, t, e)) return -1;
-        s += n + 1;
+        const char *close = memchr(s, '}', (size_t)(end - s));
+        n = close ? (size_t)(close - s) + 1 : 0;
+        if (n == 0 || n - 1 > sizeof name)
+            return err_set(e, "template: '{' without '}': %.20s\nhint: {{ is a brace", s);
+        snprintf(name, n - 1, "%s", s + 1);
+        if (piece_named(tp, p, name, part, t, e)) return -1;
     }
-    return template_order(tp, e);
+    tp->end[part] = tp->pieces;
+    return part_nest(tp, part, e) || part_check(tp, part, e) ? -1 : 0;
+}
+
+// The part that a line begins; WHOLE: it is [word], but there is no such part; -1: it is another line.
+static int section_line(const char *s, const char **next) {
+    size_t n = strcspn(s, "\n"), word = strspn(s + (*s == '['), "abcdefghijklmnopqrstuvwxyz");
+    int part = 0;
+    *next = s + n + (s[n] == '\n');
+    if (*s != '[' || word == 0 || word + 2 != n || s[n - 1] != ']') return -1;
+    while (part < WHOLE && (strlen(SECTION[part]) != n || strncmp(s, SECTION[part], n))) part++;
+    return part;
+}
+
+bool template_has_sections(const char *template) {
+    const char *next;
+    int part = section_line(template, &next);
+    return part >= 0 && part != WHOLE;
+}
+
+static int template_parse(Template *tp, const char *template, const Tokenizer *t, Err *e) {
+    *tp = (Template){.pieces = 0};
+    for (int i = 0; i < PARTS; i++) tp->begin[i] = tp->end[i] = -1;
+    if (!template_has_sections(template))
+        return part_parse(tp, WHOLE, template, template + strlen(template), t, e);
+    for (const char *s = template, *body, *end, *next; *s; s = end) {
+        int part = section_line(s, &body);
+        if (part == WHOLE || tp->begin[part] >= 0)
+            return err_set(e, "template: the line %.*s %s\nhint: there are [default] [system] [user] "
+                           "[assistant]", (int)strcspn(s, "\n"), s,
+                           part == WHOLE ? "begins no section" : "comes twice");
+        for (end = body; *end && section_line(end, &next) < 0;) end = next;
+        if (part_parse(tp, part, body, end - (end > body && end[-1] == '\n'), t, e)) return -1;
+    }
+    for (int i = ROLE_USER; i <= ROLE_ASSISTANT; i++)
+        if (tp->begin[i] < 0) return err_set(e, "template: has no section %s", SECTION[i]);
+    return 0;
 }
 
 int template_check(const char *template, const Tokenizer *t, Err *e) {
@@ -1379,28 +1524,66 @@ int template_check(const char *template, const Tokenizer *t, Err *e) {
     return template_parse(&tp, template, t, e);
 }
 
+// The line break that ends a file is none of a row form's.
+static int template_read(const char *path, char **template, Err *e) {
+    uint8_t *text;
+    size_t n, length = 1;
+    if (access(path, F_OK))
+        return err_set(e, "--template: '%s', want alpaca, chatml, llama3, none, plain or a file", path);
+    if (file_read(path, TEMPLATE_MAX, &text, &n, e)) return -1;
+    *template = (char *)text;
+    for (size_t at = 0; at < n; at += length)
+        if (!text[at] || !(length = utf8_length(text + at, text + n)))
+            return err_set(e, "%s: byte %zu is not UTF-8 text", path, at);
+    if (n > 0 && text[n - 1] == '\n' && !template_has_sections(*template)) text[n - 1] = 0;
+    return 0;
+}
+
+int template_choose(const char *asked, const Checkpoint *k, char **template, Err *e) {
+    bool own = !asked && k->template && *k->template;
+    const char *named = own ? k->template : template_named(asked ? asked : "plain");
+    int rc = 0;
+    *template = NULL;
+    if (!named) rc = template_read(asked, template, e);
+    else if (!(*template = strdup(named))) rc = err_memory(e, strlen(named));
+    if (rc == 0) rc = template_check(*template, &k->tok, e);
+    if (rc) free(*template), *template = NULL;
+    return rc;
+}
+
 // ---- encoding ---------------------------------------------------------------------------------------------
 typedef struct {
     Tokenizer tok;                    // a copy: add_space is for the first text of a row only
-    uint8_t *text;                    // what the segment at hand has so far
     int32_t *id;                      // of the row at hand
+    uint8_t *taught, *text;           // of each id; what the segment at hand has so far
     void *scratch;
-    size_t bytes, text_room, ids, id_room, scratch_room;
+    size_t ids, bytes, id_room, taught_room, text_room, scratch_room;
+    size_t prompt;                    // ids before the last {target}
+    Teach teach;
+    bool teaching;                    // are the ids that come now taught?
 } Encoder;
 
-static void encoder_free(Encoder *c) { free(c->text), free(c->id), free(c->scratch); }
+static void encoder_free(Encoder *c) { free(c->text), free(c->id), free(c->taught), free(c->scratch); }
+
+static int encode_room(Encoder *c, size_t n, Err *e) {
+    return grow(&c->id, &c->id_room, c->ids + n, sizeof *c->id, e) ||
+           grow(&c->taught, &c->taught_room, c->ids + n, 1, e) ? -1 : 0;
+}
 
 static int encode_id(Encoder *c, int32_t id, Err *e) {
-    if (grow(&c->id, &c->id_room, c->ids + 1, sizeof id, e)) return -1;
+    if (encode_room(c, 1, e)) return -1;
+    c->taught[c->ids] = c->teaching;
     c->id[c->ids++] = id;
     return 0;
 }
 
 static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
     if (n == 0) return 0;
-    if (grow(&c->id, &c->id_room, c->ids + tokenizer_most(&c->tok, n), sizeof *c->id, e) ||
+    if (encode_room(c, tokenizer_most(&c->tok, n), e) ||
         grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(&c->tok, n), 1, e)) return -1;
-    c->ids += tokenizer_encode(&c->tok, text, n, false, c->id + c->ids, c->scratch);
+    size_t more = tokenizer_encode(&c->tok, text, n, false, c->id + c->ids, c->scratch);
+    memset(c->taught + c->ids, c->teaching, more);
+    c->ids += more;
     c->tok.add_space = false;
     return 0;
 }
@@ -1408,7 +1591,8 @@ static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
 // A new row or file.
 static int encode_begin(Encoder *c, const Tokenizer *t, Err *e) {
     c->tok = *t;
-    c->ids = c->bytes = 0;
+    c->ids = c->bytes = c->prompt = 0;
+    c->teaching = c->teach == TEACH_ALL;
     return t->bos >= 0 ? encode_id(c, t->bos, e) : 0;
 }
 
@@ -1425,28 +1609,50 @@ static int segment_end(Encoder *c, Err *e) {
     return encode_text(c, c->text, n, e);
 }
 
-// A row to ids. Text is collected until a special token or {target} ends its segment, then encoded as one.
-static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t *prompt,
-                  Err *e) {
-    const char *field[FIELDS] = {row->instruction, row->input, row->output};
-    int rc = encode_begin(c, t, e), depth = 0;
-    int hidden = 0;                   // the depth of the {?...} whose part is left out, 0: none
-    for (const Piece *p = tp->piece; p < tp->piece + tp->pieces && rc == 0; p++) {
-        if (p->kind == PIECE_IF) {
-            depth++;
-            if (!hidden && !*field[p->field]) hidden = depth;
-        } else if (p->kind == PIECE_ELSE) {
-            hidden = hidden == depth ? 0 : hidden ? hidden : depth;
-        } else if (p->kind == PIECE_ENDIF) {
-            hidden = hidden == depth ? 0 : hidden;
-            depth--;
-        } else if (!hidden) {
-            if (p->kind == PIECE_TEXT) rc = segment_add(c, p->text, p->n, e);
-            else if (p->kind == PIECE_FIELD) rc = segment_add(c, field[p->field], strlen(field[p->field]), e);
-            else rc = segment_end(c, e);
-            if (p->kind == PIECE_TARGET) *prompt = c->ids;
-            if (p->kind == PIECE_SPECIAL && rc == 0) rc = encode_id(c, p->token, e);
-        }
+// {target}: from here on it is taught, and with TEACH_LAST what came before no longer is.
+static void target_begin(Encoder *c) {
+    c->prompt = c->ids;
+    if (c->teach == TEACH_LAST && c->ids > 0) memset(c->taught, 0, c->ids);
+    c->teaching = c->teach != TEACH_NONE;
+}
+
+// Pieces of a part, up to `end`. Text is collected, across parts too, until a special token or {target} ends
+// its segment, which is then encoded as one.
+static int render_part(Encoder *c, const Template *tp, int part, int end, const Turn *turn,
+                       const char *output, Err *e) {
+    const char *field[FIELDS] = {turn->text, output, turn->input, turn->text};
+    const char *join = *turn->text ? "\n" : "", *more = tp->input ? "" : turn->input;
+    int rc = 0, hidden = 0;           // hidden: the depth of the {?...} whose half is left out, 0: none
+    for (int i = tp->begin[part]; i < end && rc == 0; i++) {
+        const Piece *p = &tp->piece[i];
+        if (p->kind == PIECE_IF && !hidden && !*field[p->field]) hidden = p->depth;
+        else if (p->kind == PIECE_ELSE && (!hidden || hidden == p->depth)) hidden = hidden ? 0 : p->depth;
+        else if (p->kind == PIECE_ENDIF && hidden == p->depth) hidden = 0;
+        else if (hidden || p->kind >= PIECE_IF) continue;
+        else if (p->kind == PIECE_TEXT) rc = segment_add(c, p->text, p->n, e);
+        else if (p->kind == PIECE_FIELD) rc = segment_add(c, field[p->field], strlen(field[p->field]), e);
+        else if ((rc = segment_end(c, e)) == 0 && p->kind == PIECE_TARGET) target_begin(c);
+        else if (rc == 0) rc = encode_id(c, p->token, e);
+        if (p->kind == PIECE_FIELD && p->field == TURN && *more && rc == 0)
+            rc = segment_add(c, join, strlen(join), e) || segment_add(c, more, strlen(more), e) ? -1 : 0;
+        if (i + 1 == tp->turn_end) c->teaching = c->teach == TEACH_ALL;
+    }
+    return rc;
+}
+
+// A row to ids, without the first `skip` of its exchanges. Its last answer ends with the end of turn; where
+// nothing is taught, the row ends before that answer.
+static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t skip, Err *e) {
+    static const Turn none = {ROLE_ASSISTANT, "", ""};
+    int part = tp->begin[WHOLE] < 0 ? ROLE_ASSISTANT : WHOLE, opening = DEFAULT, rc = encode_begin(c, t, e);
+    size_t first = row->turn[0].role == ROLE_SYSTEM;
+    if (first) opening = ROLE_SYSTEM;
+    if (rc == 0) rc = render_part(c, tp, opening, tp->end[opening], row->turn, "", e);
+    for (size_t i = first + 2 * skip; i < row->turns && rc == 0; i += 2) {
+        const Turn *user = &row->turn[i], *answer = i + 1 < row->turns ? user + 1 : &none;
+        int end = i + 2 < row->turns ? tp->end[part] : c->teach == TEACH_NONE ? tp->target : tp->turn_end;
+        rc = render_part(c, tp, ROLE_USER, tp->end[ROLE_USER], user, "", e) ||
+             render_part(c, tp, part, end, part == WHOLE ? user : answer, answer->text, e) ? -1 : 0;
     }
     return rc;
 }
@@ -1456,7 +1662,7 @@ typedef struct {                      // what Examples.memory is
     Example *ex;
     int32_t *tok;                     // of all examples, one after the other
     uint8_t *taught;
-    size_t ex_room, tok_room;
+    size_t ex_room, tok_room, taught_room;
 } Arena;
 
 static int examples_begin(Examples *x, const Tokenizer *t, size_t seq, Err *e) {
@@ -1467,15 +1673,19 @@ static int examples_begin(Examples *x, const Tokenizer *t, size_t seq, Err *e) {
     return x->memory ? 0 : err_memory(e, sizeof(Arena));
 }
 
-static int examples_add(Examples *x, const int32_t *id, size_t len, size_t prompt, size_t row, uint64_t hash,
+// ids from..from+len-1 of what was encoded; nothing comes before the first, which can't be predicted.
+static int examples_add(Examples *x, const Encoder *c, size_t from, size_t len, size_t row, uint64_t hash,
                         Err *e) {
     Arena *a = x->memory;
     if (grow(&a->ex, &a->ex_room, x->n + 1, sizeof *a->ex, e) ||
-        grow(&a->tok, &a->tok_room, x->tokens + len, sizeof *id, e)) return -1;
-    memcpy(a->tok + x->tokens, id, len * sizeof *id);
+        grow(&a->tok, &a->tok_room, x->tokens + len, sizeof *a->tok, e) ||
+        grow(&a->taught, &a->taught_room, x->tokens + len, 1, e)) return -1;
+    memcpy(a->tok + x->tokens, c->id + from, len * sizeof *a->tok);
+    memcpy(a->taught + x->tokens, c->taught + from, len);
+    a->taught[x->tokens] = 0;
     x->tokens += len;
     x->ex = a->ex;
-    x->ex[x->n++] = (Example){NULL, NULL, (uint32_t)len, (uint32_t)prompt, (uint32_t)row, hash};
+    x->ex[x->n++] = (Example){NULL, NULL, (uint32_t)len, (uint32_t)c->prompt, (uint32_t)row, hash};
     return 0;
 }
 
@@ -1489,56 +1699,82 @@ static void examples_count(Examples *x) {
 }
 
 // The arena has stopped moving, so now the examples can point into it.
-static int examples_end(Examples *x, bool teach_prompt, Err *e) {
+static void examples_end(Examples *x) {
     Arena *a = x->memory;
     size_t at = 0;
-    if (!(a->taught = calloc(x->tokens, 1))) return err_memory(e, x->tokens);
-    for (Example *ex = x->ex; ex < x->ex + x->n; at += ex->len, ex++) {
-        ex->tok = a->tok + at;
-        ex->taught = a->taught + at;
-        for (uint32_t t = 1; t < ex->len; t++) ex->taught[t] = teach_prompt || t >= ex->prompt;
-    }
+    for (Example *ex = x->ex; ex < x->ex + x->n; at += ex->len, ex++)
+        ex->tok = a->tok + at, ex->taught = a->taught + at;
     examples_count(x);
-    return 0;
+}
+
+// Does the template have a place for all that the row has, and the row what is to be taught?
+static int row_check(const Template *tp, const Row *row, Teach teach, const char *path, Err *e) {
+    bool whole = tp->begin[WHOLE] >= 0, begins = row->turn[0].role == ROLE_SYSTEM;
+    const char *wrong = NULL;
+    if (teach != TEACH_NONE && !*row->output) wrong = "has no answer to learn";
+    else if (whole && (begins || row->turns > 2))
+        wrong = "is a conversation, which the template is not for\nhint: --template chatml";
+    else if (begins && tp->begin[ROLE_SYSTEM] < 0) wrong = "has a system turn, the template no [system]";
+    return wrong ? err_set(e, "%s:%" PRIu32 ": the row %s", path, row->line, wrong) : 0;
+}
+
+// A row longer than seq loses as many of its oldest exchanges as it takes to fit, never the last. Each try is
+// a whole rendering, so the number is searched by halves.
+static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t seq,
+                       Err *e) {
+    size_t few = 1, many = (row->turns - (row->turn[0].role == ROLE_SYSTEM) - 1) / 2;
+    while (few < many) {
+        size_t half = few + (many - few) / 2;
+        if (render(c, tp, row, t, half, e)) return -1;
+        if (c->ids <= seq) many = half;
+        else few = half + 1;
+    }
+    return many > 0 ? render(c, tp, row, t, many, e) : 0;
 }
 
 // 1: the row is short enough, or is now; 0: drop it; -1: an error.
-static int row_fit(Encoder *c, size_t *prompt, size_t seq, TooLong mode, const char *path, const Row *row,
-                   Err *e) {
+static int row_fit(Encoder *c, size_t seq, TooLong mode, const char *path, const Row *row, Err *e) {
     size_t over = c->ids > seq ? c->ids - seq : 0, kept = c->tok.bos >= 0;
     if (over == 0) return 1;
     if (mode == TOO_LONG_DROP) return 0;
-    if (mode == TOO_LONG_ERROR)
-        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu\nhint: --seq %zu, or "
-                       "--too-long cut or drop", path, row->line, c->ids, seq, c->ids);
-    if (over >= *prompt)              // one token must stay for the answer to follow
-        return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: --seq "
-                       "%zu, or --too-long drop", path, row->line, c->ids - *prompt, seq - 1, c->ids);
+    if (mode != TOO_LONG_CUT)
+        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
+                       c->ids, seq, mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
+    if (over >= c->prompt)            // one token must stay for the answer to follow
+        return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
+                       "--too-long drop", path, row->line, c->ids - c->prompt, seq - 1);
     c->ids -= over;
-    *prompt -= over;
+    c->prompt -= over;
     memmove(c->id + kept, c->id + kept + over, (c->ids - kept) * sizeof *c->id);
+    memmove(c->taught + kept, c->taught + kept + over, c->ids - kept);
     return 1;
 }
 
 int examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
-                  TooLong too_long, bool teach_prompt, Err *e) {
+                  TooLong too_long, Teach teach, Err *e) {
     Template tp;
-    Encoder c = {.ids = 0};
+    Encoder c = {.teach = teach};
     int rc = -1;
     if (examples_begin(x, t, seq, e) || template_parse(&tp, template, t, e)) goto out;
     for (size_t i = 0; i < r->n; i++) {
         const Row *row = &r->row[i];
-        size_t prompt = 0;
-        if (render(&c, &tp, row, t, &prompt, e)) goto out;
+        if (row_check(&tp, row, teach, r->path, e) || render(&c, &tp, row, t, 0, e)) goto out;
         bool longer = c.ids > seq;
-        int fits = row_fit(&c, &prompt, seq, too_long, r->path, row, e);
-        if (fits < 0 || (fits && examples_add(x, c.id, c.ids, prompt, i, row->hash, e))) goto out;
+        if (longer && too_long == TOO_LONG_CUT && row_shorten(&c, &tp, row, t, seq, e)) goto out;
+        int fits = row_fit(&c, seq, too_long, r->path, row, e);
+        if (fits < 0) goto out;
+        if (teach == TEACH_NONE ? c.ids == 0 : !memchr(c.taught + 1, 1, c.ids - 1)) {
+            err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path,
+                    row->line, teach == TEACH_NONE ? "begin with" : "learn");
+            goto out;
+        }
+        if (fits && examples_add(x, &c, 0, c.ids, i, row->hash, e)) goto out;
         x->cut += fits && longer;
         x->dropped += !fits;
     }
     x->rows = r->n;
-    rc = x->n > 0 ? examples_end(x, teach_prompt, e)
-                  : err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
+    if (x->n > 0) rc = 0, examples_end(x);
+    else err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
 out:
     encoder_free(&c);
     if (rc) examples_free(x);
@@ -1546,18 +1782,19 @@ out:
 }
 
 // The ids of a file in windows; the last token of one is the first of the next.
-static int windows_add(Examples *x, const Encoder *c, size_t seq, Err *e) {
+static int windows_add(Examples *x, Encoder *c, size_t seq, Err *e) {
+    c->prompt = 1;
     for (size_t at = 0; at + 1 < c->ids; at += seq - 1) {
         size_t len = c->ids - at < seq ? c->ids - at : seq;
         uint64_t hash = 0;
         for (size_t t = at; t < at + len; t++) hash = hash_number((uint64_t)c->id[t], hash);
-        if (examples_add(x, c->id + at, len, 1, x->n, hash, e)) return -1;
+        if (examples_add(x, c, at, len, x->n, hash, e)) return -1;
     }
     return 0;
 }
 
 int examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e) {
-    Encoder c = {.ids = 0};
+    Encoder c = {.teach = TEACH_ALL};
     uint8_t *data;
     size_t n;
     int rc = examples_begin(x, t, seq, e);
@@ -1569,7 +1806,7 @@ int examples_text(Examples *x, const char *const *path, int paths, const Tokeniz
         if (rc == 0 && (n == 0 || c.ids < 2)) rc = err_set(e, "%s: has no text to learn from", path[i]);
     }
     x->rows = x->n;
-    if (rc == 0) rc = examples_end(x, true, e);
+    if (rc == 0) examples_end(x);
     encoder_free(&c);
     if (rc) examples_free(x);
     return rc;
@@ -1649,4 +1886,60 @@ size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows) {
 void batch_free(BatchMemory *b) {
     free(b->memory);
     memset(b, 0, sizeof *b);
+}
+
+// ---- answers ----------------------------------------------------------------------------------------------
+// Takes the token that a row has got. Does it end the answer, and why?
+static void answer_take(Generated *g, Stream *s, const Tokenizer *t, size_t max_tokens, size_t cached,
+                        bool first_line) {
+    size_t n;
+    int32_t id = s->id[s->n - 1];
+    const uint8_t *text = tokenizer_decode(t, id, &n);
+    bool line = false, special = t->flag[id] == TOKEN_SPECIAL;
+    for (size_t i = 0; i < n && !special; i++) {
+        line = line || (first_line && g->words && text[i] == '\n');
+        g->words = g->words || !strchr(" \t\r\n", text[i]);
+    }
+    if (!special) g->tokens++, g->bytes += n;
+    g->stop = special ? STOP_END : line ? STOP_LINE : g->tokens >= max_tokens ? STOP_LENGTH : STOP_FULL;
+    s->done = g->stop != STOP_FULL || s->n > cached;
+}
+
+static int answer_text(Generated *g, const Tokenizer *t, const int32_t *id, Err *e) {
+    size_t at = 0, n;
+    if (!(g->text = malloc(g->bytes + 1))) return err_memory(e, g->bytes);
+    for (size_t i = 0; i < g->tokens; i++, at += n) {
+        const uint8_t *text = tokenizer_decode(t, id[i], &n);
+        memcpy(g->text + at, text, n);
+    }
+    g->text[at] = 0;
+    return 0;
+}
+
+int generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *how, uint64_t seed,
+             size_t max_tokens, bool first_line, Generated *out, Err *e) {
+    size_t room = m->shape.cached + 1, V = (size_t)m->cfg.vocab, live = rows;
+    Stream *s = calloc(rows, sizeof *s);
+    int32_t *id = malloc((rows * (room + m->shape.seq + 3) + V) * sizeof *id);
+    Fault f;
+    int rc = s && id ? 0 : err_memory(e, rows * room * sizeof *id);
+    memset(out, 0, rows * sizeof *out);
+    for (size_t i = 0; i < rows && rc == 0; i++) {
+        assert(p[i].n > 0 && p[i].n < room);
+        s[i] = (Stream){.id = id + i * room, .n = p[i].n, .prompt = p[i].n, .rng = {seed + i}};
+        memcpy(s[i].id, p[i].tok, p[i].n * sizeof *id);
+    }
+    while (live > 0 && rc == 0) {
+        if (model_extend(m, s, rows, how, V < t->vocab ? V : t->vocab, id + rows * room, &f))
+            rc = err_fault(e, "answering", &f);
+        for (size_t i = 0; i < rows && rc == 0; i++) {
+            if (!s[i].fresh) continue;
+            answer_take(&out[i], &s[i], t, max_tokens, m->shape.cached, first_line);
+            live -= s[i].done;
+        }
+    }
+    for (size_t i = 0; i < rows && rc == 0; i++) rc = answer_text(&out[i], t, s[i].id + p[i].n, e);
+    for (size_t i = 0; i < rows && rc; i++) free(out[i].text), out[i].text = NULL;
+    free(s), free(id);
+    return rc;
 }

@@ -22,12 +22,12 @@ static Option OPTION[] = {
     TEXT("--model", &opt.model, "FILE", "checkpoint to measure"),
     TEXT("--vs", &opt.vs, "FILE", "a second one, on the same rows"),
     TEXT("--base", &opt.base, "FILE", "the model that an adapter (train --lora) among these was trained on"),
-    TEXT("--data", &opt.data, "FILE", "held-out pairs: JSON array or JSON Lines"),
+    TEXT("--data", &opt.data, "FILE", "held-out rows, as train takes them"),
     TEXT("--text", &opt.text, "FILE", "loss: raw text instead; further files may follow as plain words"),
-    TEXT("--template", &opt.template, "NAME",
-         "alpaca, chatml, plain, none; otherwise the checkpoint's own, or plain"),
+    TEXT("--template", &opt.template, "NAME|FILE",
+         "alpaca, chatml, llama3, none, plain, or a file; otherwise the checkpoint's own, or plain"),
     INT("--shots", &opt.shots, 0, 100, "N", "answers: put the first N rows of --examples in each prompt"),
-    TEXT("--examples", &opt.examples, "FILE", "pairs for --shots"),
+    TEXT("--examples", &opt.examples, "FILE", "rows for --shots"),
     INT("--limit", &opt.limit, 1, 1e9, "N", "only the first N rows"),
     INT("--max-tokens", &opt.max_tokens, 1, 1 << 20, "N", "answers: longest answer"),
     INT("--batch", &opt.batch, 1, 4096, "N", "rows at once; changes no result"),
@@ -53,7 +53,7 @@ static void help(void) {
 
 typedef struct {
     Checkpoint k;
-    const char *template;
+    char *template;                   // free()
     void *block;
     Model m;
     BatchMemory batch;
@@ -64,11 +64,7 @@ static int load(Loaded *x, const char *path, Err *e) {
     if (checkpoint_open(&x->k, path, opt.base, e)) return -1;
     if (x->k.tok.kind == TOK_NONE)
         return err_set(e, "%s: has no tokenizer, want one to turn text into tokens", path);
-    if (opt.template && !template_named(opt.template))
-        return err_set(e, "--template: '%s', want alpaca, chatml, plain or none", opt.template);
-    bool own = !opt.template && x->k.template && *x->k.template;
-    x->template = own ? x->k.template : template_named(opt.template ? opt.template : "plain");
-    return opt.data ? template_check(x->template, &x->k.tok, e) : 0;
+    return opt.data ? template_choose(opt.template, &x->k, &x->template, e) : 0;
 }
 
 // Memory for rows of seq tokens at once and a cache of `cached` positions, and the weights in it
@@ -80,6 +76,7 @@ static int prepare(Loaded *x, size_t rows, size_t seq, size_t cached, Err *e) {
 static void unload(Loaded *x) {
     batch_free(&x->batch);
     block_free(x->block);
+    free(x->template);
     checkpoint_close(&x->k);
 }
 
@@ -113,8 +110,9 @@ static int loss_of(const char *path, const char *const *text, int texts, Loss *r
     if (load(&x, path, e)) goto out;
     size_t seq = (size_t)x.k.cfg.context + 1;
     if (opt.data) {
-        if (rows_load(&rows, opt.data, e)) goto out;
-        if (examples_make(&ex, &rows, x.template, &x.k.tok, seq, TOO_LONG_ERROR, false, e)) goto out;
+        if (rows_load(&rows, opt.data, true, e)) goto out;
+        rows.n = limited(rows.n);
+        if (examples_make(&ex, &rows, x.template, &x.k.tok, seq, TOO_LONG_REFUSE, TEACH_ANSWERS, e)) goto out;
     } else if (examples_text(&ex, text, texts, &x.k.tok, seq, e)) goto out;
     size_t n = limited(ex.n), batch = (size_t)opt.batch < n ? (size_t)opt.batch : n;
     if (prepare(&x, batch, ex.longest - 1, 0, e)) goto out;
@@ -161,9 +159,9 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
 }
 
 // ---- eval answers -----------------------------------------------------------------------------------------
-// Greedy decoding of many rows at once. A row stops at a special token, at --max-tokens, when its context is
-// full, or, where no reference answer has a line break, at the first line break: a base model that was never
-// taught to end its answer is judged by its first line.
+// Greedy answers to many rows at once; in a conversation, to its last question. Where no reference answer has
+// a line break, an answer also ends at its first: a base model that was never taught to end its answer is judged
+// by its first line.
 
 typedef struct {
     char *text;                       // the answer, white space at both ends removed
@@ -179,8 +177,6 @@ typedef struct {
 
 // The prompt of a row: the shots, each ended by an empty line instead of its end-of-turn, then the row up to
 // {target}
-typedef struct { int32_t *tok; size_t n; } Prompt;
-
 static int prompt_make(Prompt *p, const Example *row, const Examples *shots, const Tokenizer *t, Err *e) {
     int32_t blank[8];
     uint64_t scratch[64];
@@ -217,80 +213,18 @@ static char *trimmed(const uint8_t *s, size_t n, bool first_line) {
     return copy;
 }
 
-// Is there a line break after something else than white space?
-static bool line_ended(const uint8_t *s, size_t n) {
-    while (n && strchr(" \t\r\n", *s)) { s++; n--; }
-    return n && memchr(s, '\n', n);
-}
-
-// Decodes rows p[0..n) together; out[i] receives the bytes of row i's answer
-static int decode(Loaded *x, const Prompt *p, size_t n, size_t T, bool first_line, Answer *out, Err *e) {
-    int rc = -1;
-    size_t V = (size_t)x->k.cfg.vocab, room = x->m.shape.cached, live = n;
-    const Tokenizer *t = &x->k.tok;
-    int32_t *tok = calloc(n * T, sizeof *tok), *len = calloc(3 * n, sizeof *len), *past = len + n,
-            *rows = len + 2 * n;
-    int32_t *order = malloc(V * sizeof *order);
-    struct { uint8_t *s; size_t n, cap; } *buf = calloc(n, sizeof *buf);
-    Sampling greedy = {0.0f, 1, 1.0f, 1.0f};
-    Fault f;
-    if (!tok || !len || !order || !buf) { err_set(e, "no memory to decode %zu rows", n); goto out; }
-    for (size_t i = 0; i < n; i++) {
-        memcpy(tok + i * T, p[i].tok, p[i].n * sizeof *tok);
-        len[i] = (int32_t)p[i].n;
-        out[i] = (Answer){0};
+// Answers to rows p[0..n) together.
+static int answer(Loaded *x, const Prompt *p, size_t n, bool first_line, Answer *out, Err *e) {
+    static const Sampling greedy = {0.0f, 1, 1.0f, 1.0f};
+    Generated *g = calloc(n, sizeof *g);
+    if (!g) return err_set(e, "no memory for %zu answers", n);
+    int rc = generate(&x->m, &x->k.tok, p, n, &greedy, 0, (size_t)opt.max_tokens, first_line, g, e);
+    for (size_t i = 0; i < n && !rc; i++) {
+        out[i] = (Answer){trimmed((const uint8_t *)g[i].text, g[i].bytes, first_line), g[i].tokens, false};
+        if (!out[i].text) rc = err_set(e, "no memory for an answer");
     }
-    Batch b = {tok, NULL, len, past, n, T};
-    while (live) {
-        if (model_forward(&x->m, &b, &f)) { err_fault(e, "decoding", &f); goto out; }
-        for (size_t i0 = 0, at = 0; i0 < n; i0 += HEAD_ROWS) {
-            size_t k = n - i0 < HEAD_ROWS ? n - i0 : HEAD_ROWS, heads = 0;
-            for (size_t i = i0; i < i0 + k; i++) {
-                at += (size_t)len[i];
-                if (len[i]) rows[heads++] = (int32_t)(at - 1);
-            }
-            float *logits = (float *)model_logits(&x->m, rows, heads);
-            for (size_t i = i0; i < i0 + k; i++) {
-                if (!len[i]) continue;
-                past[i] += len[i];
-                int32_t next = model_sample(logits, V, &greedy, NULL, 0, order, NULL);
-                logits += V;
-                size_t bytes;
-                bool known = next < (int32_t)t->vocab;
-                const uint8_t *s = known ? tokenizer_decode(t, next, &bytes) : NULL;
-                bool stop = !known || t->flag[next] == TOKEN_SPECIAL;
-                if (!stop) {
-                    if (buf[i].n + bytes > buf[i].cap) {
-                        size_t cap = 2 * (buf[i].n + bytes) + 64;
-                        uint8_t *grown = realloc(buf[i].s, cap);
-                        if (!grown) { err_set(e, "no memory for an answer of %zu bytes", cap); goto out; }
-                        buf[i].s = grown;
-                        buf[i].cap = cap;
-                    }
-                    memcpy(buf[i].s + buf[i].n, s, bytes);
-                    buf[i].n += bytes;
-                    out[i].tokens++;
-                    stop = first_line && line_ended(buf[i].s, buf[i].n);
-                }
-                stop = stop || out[i].tokens >= (size_t)opt.max_tokens || (size_t)past[i] + 1 > room;
-                len[i] = stop ? 0 : 1;
-                live -= stop;
-                tok[i * T] = next;
-            }
-        }
-    }
-    for (size_t i = 0; i < n; i++)
-        if (!(out[i].text = trimmed(buf[i].s ? buf[i].s : (const uint8_t *)"", buf[i].n, first_line))) {
-            err_set(e, "no memory for an answer");
-            goto out;
-        }
-    rc = 0;
-out:
-    for (size_t i = 0; buf && i < n; i++) free(buf[i].s);
-    free(buf);
-    free(tok);
-    free(len);
-    free(order);
+    for (size_t i = 0; i < n; i++) free(g[i].text);
+    free(g);
     return rc;
 }
 
@@ -298,7 +232,7 @@ static int answers_of(const char *path, const Rows *rows, const Rows *shot_rows,
                       Answers *a, Err *e) {
     int rc = -1;
     Loaded x = {0};
-    Examples ex = {0}, all_shots = {0};
+    Examples ex = {0}, shots = {0};
     Prompt *p = calloc(n, sizeof *p);
     size_t longest = 0, batch = (size_t)opt.batch < n ? (size_t)opt.batch : n;
     double start = seconds();
@@ -308,20 +242,12 @@ static int answers_of(const char *path, const Rows *rows, const Rows *shot_rows,
     }
     if (load(&x, path, e)) goto out;
     size_t context = (size_t)x.k.cfg.context;
-    if (examples_make(&ex, rows, x.template, &x.k.tok, context + 1, TOO_LONG_ERROR, false, e)) goto out;
-    if (opt.shots &&
-        examples_make(&all_shots, shot_rows, x.template, &x.k.tok, context + 1, TOO_LONG_ERROR, false, e))
-        goto out;
-    Examples shots = all_shots;
-    shots.n = (size_t)opt.shots;
+    if (examples_make(&ex, rows, x.template, &x.k.tok, context, TOO_LONG_REFUSE, TEACH_NONE, e) ||
+        (opt.shots && examples_make(&shots, shot_rows, x.template, &x.k.tok, context + 1, TOO_LONG_REFUSE,
+                                    TEACH_ANSWERS, e))) goto out;
     for (size_t i = 0; i < n; i++) {
         if (prompt_make(&p[i], &ex.ex[i], &shots, &x.k.tok, e)) goto out;
         if (p[i].n > longest) longest = p[i].n;
-        if (p[i].n == 0) {
-            err_set(e, "%s:%" PRIu32 ": the prompt has no token, want at least 1\nhint: another --template",
-                    rows->path, rows->row[i].line);
-            goto out;
-        }
         if (p[i].n > context) {
             err_set(e,
                     "%s:%" PRIu32
@@ -335,7 +261,7 @@ static int answers_of(const char *path, const Rows *rows, const Rows *shot_rows,
     if (prepare(&x, batch, longest, cached, e)) goto out;
     for (size_t i = 0; i < n; i += batch) {
         size_t k = n - i < batch ? n - i : batch;
-        if (decode(&x, p + i, k, longest, first_line, a->answer + i, e)) goto out;
+        if (answer(&x, p + i, k, first_line, a->answer + i, e)) goto out;
         progress("answers", i + k, n);
     }
     for (size_t i = 0; i < n; i++) {
@@ -352,7 +278,7 @@ out:
     for (size_t i = 0; p && i < n; i++) free(p[i].tok);
     free(p);
     examples_free(&ex);
-    examples_free(&all_shots);
+    examples_free(&shots);
     unload(&x);
     return rc;
 }
@@ -371,8 +297,9 @@ static size_t majority(const Rows *rows, size_t n, const char **answer) {
 static void log_answers(Log *log, const Rows *rows, size_t n, const Answers *a, int models) {
     for (size_t i = 0; log && i < n; i++) {
         const Row *r = &rows->row[i];
-        char *q[5] = {json_quote(r->instruction, strlen(r->instruction)),
-                      json_quote(r->input, strlen(r->input)), json_quote(r->output, strlen(r->output)),
+        const Turn *asked = &r->turn[r->turns - 2];
+        char *q[5] = {json_quote(asked->text, strlen(asked->text)),
+                      json_quote(asked->input, strlen(asked->input)), json_quote(r->output, strlen(r->output)),
                       json_quote(a[0].answer[i].text, strlen(a[0].answer[i].text)),
                       models > 1 ? json_quote(a[1].answer[i].text, strlen(a[1].answer[i].text)) : NULL};
         if (q[0] && q[1] && q[2] && q[3])
@@ -396,8 +323,8 @@ static int eval_answers(Err *e) {
         return err_set(e, "want --data FILE, held-out pairs, and no --text\nhint: ./eval --help");
     if (opt.shots && !opt.examples)
         return err_set(e, "--shots needs --examples FILE, whose first rows go into the prompt");
-    if (rows_load(&rows, opt.data, e)) goto out;
-    if (opt.shots && rows_load(&shot_rows, opt.examples, e)) goto out;
+    if (rows_load(&rows, opt.data, true, e)) goto out;
+    if (opt.shots && rows_load(&shot_rows, opt.examples, true, e)) goto out;
     if (opt.shots && (size_t)opt.shots > shot_rows.n) {
         err_set(e, "--shots: %" PRId64 ", want at most the %zu rows of %s", opt.shots, shot_rows.n,
                 opt.examples);
@@ -410,7 +337,8 @@ static int eval_answers(Err *e) {
             goto out;
         }
     if (opt.log && log_open(&log, opt.log, false, e)) goto out;
-    n = limited(rows.n);
+    n = rows.n = limited(rows.n);
+    if (opt.shots) shot_rows.n = (size_t)opt.shots;
     bool first_line = true;
     for (size_t i = 0; i < n; i++) first_line = first_line && !strchr(rows.row[i].output, '\n');
     for (int i = 0; i < models; i++)

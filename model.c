@@ -1517,3 +1517,37 @@ int32_t model_sample(float *z, size_t V, const Sampling *s, const int32_t *recen
     }
     return order[V - taken];                      // u was rounded up to the whole sum
 }
+
+// ---- decoding ---------------------------------------------------------------------------------------------
+// A row whose last token went through the model gets its next one from the logits of that token.
+int model_extend(Model *m, Stream *s, size_t rows, const Sampling *how, size_t V, int32_t *scratch,
+                 Fault *f) {
+    size_t T = m->shape.seq, at = 0, i1;
+    int32_t *tok = scratch, *len = tok + rows * T, *past = len + rows, *head = past + rows;
+    int32_t *order = head + rows;
+    Batch b = {tok, NULL, len, past, rows, T};
+    for (size_t i = 0; i < rows; i++) {
+        size_t n = s[i].done ? 0 : min_size(s[i].n - s[i].fed, T);
+        memcpy(tok + i * T, s[i].id + s[i].fed, n * sizeof *tok);
+        len[i] = (int32_t)n;
+        past[i] = (int32_t)s[i].fed;
+    }
+    if (model_forward(m, &b, f)) return -1;
+    for (size_t i0 = 0; i0 < rows; i0 = i1) {
+        size_t n = 0, k = 0;
+        for (i1 = i0; i1 < min_size(i0 + HEAD_ROWS, rows); i1++) {
+            at += (size_t)len[i1];
+            s[i1].fed += (size_t)len[i1];
+            s[i1].fresh = len[i1] > 0 && s[i1].fed == s[i1].n;
+            if (s[i1].fresh) head[n++] = (int32_t)(at - 1);
+        }
+        if (n > 0) model_logits(m, head, n);
+        for (Stream *r = s + i0; r < s + i1; r++) {
+            if (!r->fresh) continue;
+            float *logits = m->x.logits + k++ * (size_t)m->cfg.vocab;
+            r->id[r->n] = model_sample(logits, V, how, r->id + r->prompt, r->n - r->prompt, order, &r->rng);
+            r->n++;
+        }
+    }
+    return 0;
+}

@@ -239,6 +239,17 @@ typedef struct {
 // One token id from logits (V), which are changed. recent (n): ids that the repeat penalty applies to. order (V): scratch.
 int32_t model_sample(float *logits, size_t V, const Sampling *s, const int32_t *recent, size_t n, int32_t *order, Rng *r);
 
+// ---- model.c: decoding ------------------------------------------------------------------------------------
+typedef struct {                      // a row that grows
+    int32_t *id;                      // (cached + 1) prompt, then answer
+    size_t n, prompt, fed;            // tokens in id, n - fed > 0; of the prompt; those already in the cache
+    bool done, fresh;                 // done: leave it alone; fresh: the last call added id[n - 1]
+    Rng rng;
+} Stream;
+// Feeds every row that is not done at most shape.seq of its tokens, and adds a token, one of the first V, to those
+// that are through. rows <= shape.rows; scratch: rows * (shape.seq + 3) + cfg.vocab numbers.
+int model_extend(Model *m, Stream *s, size_t rows, const Sampling *how, size_t V, int32_t *scratch, Fault *f);
+
 // ---- tokenizer.c ------------------------------------------------------------------------------------------
 typedef enum {
     TOK_NONE,                         // the model has no tokenizer
@@ -406,31 +417,51 @@ int    state_save(const char *path, const State *s, const Model *m, Err *e);
 int    state_load(const char *path, State *s, Model *m, Err *e);
 
 // ---- data.c: from rows to batches -------------------------------------------------------------------------
+typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLES } Role;
 typedef struct {
-    const char *instruction, *input, *output;    // UTF-8, 0-terminated, "" if absent
+    Role role;
+    const char *text, *input;         // UTF-8, 0-terminated; input: "" but in rows of instruction and input
+} Turn;
+typedef struct {
+    Turn *turn;                       // at most one of the system, then user and assistant alternate
+    size_t turns;
+    const char *output;               // the last turn's text if it is the assistant's; "": it is a user's
     uint32_t line;                    // in the file
-    uint64_t hash;                    // of instruction and input: the split depends on it alone
+    uint64_t hash;                    // of what comes before the last answer: the split depends on it alone
 } Row;
 typedef struct {
     Row *row;
     size_t n;
     char *path;
+    Turn *turn;                       // of all rows
     void *memory;
 } Rows;
-// A JSON array or JSON Lines of objects, each with an output and an instruction or an input, up to 4 MiB of text.
-int    rows_load(Rows *r, const char *path, Err *e);
+// A JSON array or JSON Lines of objects, each up to 4 MiB of text, in one of three forms: instruction or input or
+// both, and output; prompt, completion; messages, an array of {"role", "content"} with the roles system (first
+// only), user and assistant. The last turn is an answer; without `answers` it may be a user's.
+int    rows_load(Rows *r, const char *path, bool answers, Err *e);
 void   rows_free(Rows *r);
 
-// A template is text with fields: {instruction} {input} {output}; {?input} ... {:} ... {/} takes the first part if the
-// row has an input, else the second; {target} begins what the model is taught; {eot} is the tokenizer's end-of-text and
-// {<|name|>} any special token by name; {{ is a brace. The end must be a special token, and it is taught.
-const char *template_named(const char *name);                             // alpaca, chatml, plain, none; NULL: no such
+// A template is text with fields. {eot} is the tokenizer's end-of-text, {<|name|>} any special token by name, {{ a
+// brace; {?input} ... {:} ... {/} takes the first part if there is an input, else the second; {target} begins what
+// is taught.
+//   Row form, for one exchange: {instruction} {input} {output}. It ends with a special token, which is taught.
+//   Section form, for conversations: the first line, and others, are exactly [default], [system], [user] or
+// [assistant], and begin the section's text, which goes on to the next such line, without its last line break. Its
+// field is {text}, in [user] {input} too: without it, a row's input follows {text} on a line of its own. [default],
+// if there, begins a row that has no system turn; without [system] no row may have one. What [assistant] has before
+// {target} asks for an answer; the first special token behind {text} is the end of turn, and taught; what follows,
+// such as a line break, only stands between turns.
+const char *template_named(const char *name);               // alpaca, chatml, llama3, plain, none; NULL: no such
 int    template_check(const char *template, const Tokenizer *t, Err *e);
+bool   template_has_sections(const char *template);
+// The template asked for, by name or a file of up to 64 KiB; NULL: the checkpoint's own, or plain. Checked; free().
+int    template_choose(const char *asked, const Checkpoint *k, char **template, Err *e);
 
 typedef struct {
     int32_t *tok;                     // (len)
     uint8_t *taught;                  // (len) 1: the model is asked to predict this token
-    uint32_t len, prompt;             // tokens; those before {target}
+    uint32_t len, prompt;             // tokens; those before the last {target}
     uint32_t row;                     // index in Rows; of raw text: window number
     uint64_t hash;
 } Example;
@@ -442,11 +473,16 @@ typedef struct {
     uint32_t longest;
     void *memory;
 } Examples;
-typedef enum { TOO_LONG_ERROR, TOO_LONG_DROP, TOO_LONG_CUT } TooLong;     // CUT shortens the prompt, never the answer
-// Rows to tokens, each segment encoded on its own. A row longer than seq tokens is an error naming file and line,
-// unless too_long says otherwise. teach_prompt: the prompt is taught too (--mask none).
+// CUT leaves out the oldest exchanges (but no system turn), then shortens the prompt, never the last answer.
+// REFUSE is ERROR with a message that names no option of train.
+typedef enum { TOO_LONG_ERROR, TOO_LONG_DROP, TOO_LONG_CUT, TOO_LONG_REFUSE } TooLong;
+// What is taught: every answer of a row; the last; all but the first token (--mask none); nothing: then an example
+// is a prompt, and ends where the last answer shall begin.
+typedef enum { TEACH_ANSWERS, TEACH_LAST, TEACH_ALL, TEACH_NONE } Teach;
+// Rows to tokens. Text between two special tokens, or one and {target}, is encoded as one; no text of a row becomes
+// a special token. A row longer than seq tokens is an error naming file and line, unless too_long says otherwise.
 int    examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
-                     TooLong too_long, bool teach_prompt, Err *e);
+                     TooLong too_long, Teach teach, Err *e);
 // Raw text: each file is encoded, begun with begin-of-text if the tokenizer has one, ended with end-of-text, and cut
 // into windows of seq tokens; every token is taught
 // but the first of a file. Consecutive windows share one token, so that no prediction is lost.
@@ -467,4 +503,23 @@ int    batch_alloc(BatchMemory *b, size_t rows, size_t seq, Err *e);
 // Fills the first `rows` rows, at most those allocated, and sets view.B; returns the number of targets.
 size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows);
 void   batch_free(BatchMemory *b);
+
+// ---- data.c: answers --------------------------------------------------------------------------------------
+typedef struct {
+    int32_t *tok;
+    size_t n;                         // 1 .. m->shape.cached
+} Prompt;
+// Why an answer ended: a special token, its first line, max_tokens, or the cache is full.
+typedef enum { STOP_END, STOP_LINE, STOP_LENGTH, STOP_FULL } Stop;
+typedef struct {
+    char *text;                       // (bytes) and a 0; may hold 0 bytes and broken UTF-8; free()
+    size_t bytes, tokens;             // tokens: without the special one that ended it
+    Stop stop;
+    bool words;                       // something but white space came
+} Generated;
+// Answers to prompts p[0..rows), rows <= m->shape.rows, together, each as it would be alone: row i draws its random
+// numbers from seed + i. Any special token ends an answer; with first_line a line break does so too, once something
+// but white space came. On failure nothing is left in out.
+int    generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *how, uint64_t seed,
+                size_t max_tokens, bool first_line, Generated *out, Err *e);
 #endif

@@ -16,12 +16,13 @@
 // ---- options ----------------------------------------------------------------------------------------------
 
 static struct {
-    const char *model, *init, *data, *text, *val, *out, *template, *mask, *too_long, *schedule, *dtype, *log, *lora_on;
+    const char *model, *init, *data, *text, *val, *out, *template, *mask, *turns, *too_long, *schedule, *dtype, *log,
+        *lora_on;
     int64_t lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, threads;
     double split, lr, warmup, decay, clip, beta2, lora_alpha;
     bool recompute, resume, plan, help, version;
 } opt = {
-    .mask = "prompt", .too_long = "error", .schedule = "cosine", .epochs = 3, .batch = 16, .seed = 1,
+    .mask = "prompt", .turns = "all", .too_long = "error", .schedule = "cosine", .epochs = 3, .batch = 16, .seed = 1,
     .split = 0.1, .lr = 5e-4, .warmup = 0.05, .decay = 0.1, .clip = 1.0, .beta2 = 0.95,
     .lora_alpha = 16, .lora_on = "qkv,proj,fc1,fc2",
 };
@@ -33,7 +34,7 @@ static Option OPTION[] = {
          "or start from random weights and a tokenizer learned from --text: \"layers=6 "
          "heads=6 width=192 context=256 vocab=2048\" (then also kv_heads, hidden, rms, rope, swiglu, bias, "
          "tied, ...)"),
-    TEXT("--data", &opt.data, "FILE", "pairs: JSON array or JSON Lines with instruction, input, output"),
+    TEXT("--data", &opt.data, "FILE", "rows, as a JSON array or JSON Lines: instruction, input, output; prompt, completion; or messages"),
     TEXT("--text", &opt.text, "FILE", "or raw text; further files may follow as plain words"),
     TEXT("--val", &opt.val, "FILE", "held-out file of the same kind; else --split"),
     REAL("--split", &opt.split, 0, 0.9, "X",
@@ -41,10 +42,11 @@ static Option OPTION[] = {
     TEXT("--out", &opt.out, "FILE", "checkpoint to write"),
     TEXT("--dtype", &opt.dtype, "TYPE", "of --out: f32 or bf16; otherwise that of --model, f32 with --init"),
     GROUP("How rows become tokens"),
-    TEXT("--template", &opt.template, "NAME",
-         "alpaca, chatml, plain, none; otherwise the checkpoint's own, or plain"),
-    TEXT("--mask", &opt.mask, "WHAT", "prompt: only the answer is taught; none: the prompt as well"),
-    TEXT("--too-long", &opt.too_long, "WHAT", "error, drop, or cut (shortens the prompt, never the answer)"),
+    TEXT("--template", &opt.template, "NAME|FILE",
+         "alpaca, chatml, llama3, none, plain, or a file; otherwise the checkpoint's own, or plain"),
+    TEXT("--mask", &opt.mask, "WHAT", "prompt: only answers are taught; none: all the rest as well"),
+    TEXT("--turns", &opt.turns, "WHICH", "of several answers in a row, teach all or the last"),
+    TEXT("--too-long", &opt.too_long, "WHAT", "error, drop, or cut (the oldest turns, then the prompt, never the answer)"),
     INT("--seq", &opt.seq, 2, 1 << 20, "N", "most tokens in a row; otherwise the model's context"),
     GROUP("Training"),
     INT("--epochs", &opt.epochs, 1, 10000, "N", "passes over the data"),
@@ -111,12 +113,14 @@ typedef struct {
     Config cfg;                       // base's, and --lora
     void *tokenizer;                  // memory of the one made here
     const char *template;
+    char *chosen;                     // the template's memory, if it has its own
     Rows rows, val_rows;
     Examples all, val_all, train, val;     // train and val are views of all, or of all and val_all
     const char *text[MAX_TEXTS + 1];
     int texts;
     Schedule schedule;
     TooLong too_long;
+    Teach teach;
     Dtype dtype;
     char *lineage, state_path[4096], key[65];
     void *block;
@@ -368,25 +372,21 @@ out:
     return rc;
 }
 
+static int load_rows(const Run *r, const char *path, Rows *rows, Examples *x, size_t seq, Err *e) {
+    if (rows_load(rows, path, true, e)) return -1;
+    return examples_make(x, rows, r->template, &r->base.tok, seq, r->too_long, r->teach, e);
+}
+
 static int load_examples(Run *r, Err *e) {
     const Config *c = &r->base.cfg;
     size_t seq = opt.seq ? (size_t)opt.seq : (size_t)c->context + 1;
     if (seq > (size_t)c->context + 1)
         return err_set(e, "--seq: %zu, want 2..%d, one more than the context", seq, (int)c->context + 1);
-    bool teach_prompt = !strcmp(opt.mask, "none");
     if (opt.text) {
         if (examples_text(&r->all, r->text, r->texts, &r->base.tok, seq, e)) return -1;
         if (opt.val && examples_text(&r->val_all, &opt.val, 1, &r->base.tok, seq, e)) return -1;
-    } else {
-        if (template_check(r->template, &r->base.tok, e)) return -1;
-        if (rows_load(&r->rows, opt.data, e)) return -1;
-        if (examples_make(&r->all, &r->rows, r->template, &r->base.tok, seq, r->too_long, teach_prompt, e))
-            return -1;
-        if (opt.val && rows_load(&r->val_rows, opt.val, e)) return -1;
-        if (opt.val && examples_make(&r->val_all, &r->val_rows, r->template, &r->base.tok, seq, r->too_long,
-                                     teach_prompt, e))
-            return -1;
-    }
+    } else if (load_rows(r, opt.data, &r->rows, &r->all, seq, e) ||
+               (opt.val && load_rows(r, opt.val, &r->val_rows, &r->val_all, seq, e))) return -1;
     examples_split(&r->all, opt.val ? 0.0 : opt.split, (uint64_t)opt.seed, &r->train, &r->val);
     if (opt.val) r->val = r->val_all;
     if (!r->train.n)
@@ -432,9 +432,9 @@ static int describe(Run *r, Err *e) {
         if (sha256_file(opt.val, hex, e)) return -1;
         SAY("held-out sha256 %s\n", hex);
     }
-    SAY("options mask=%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64
+    SAY("options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64
         " lr=%.9g schedule=%s warmup=%.9g",
-        opt.mask, opt.too_long, opt.seq, opt.val ? 0.0 : opt.split, r->steps, opt.batch, opt.lr, opt.schedule,
+        opt.mask, r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq, opt.val ? 0.0 : opt.split, r->steps, opt.batch, opt.lr, opt.schedule,
         opt.warmup);
     SAY(" weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2, opt.clip,
         opt.seed, DTYPE_NAME[r->dtype]);
@@ -494,6 +494,7 @@ static int parse_lora(Config *c, Err *e) {
 
 static int check_options(Run *r, Err *e) {
     static const char *const masks[] = {"prompt", "none"}, *const longs[] = {"error", "drop", "cut"};
+    static const char *const turns[] = {"all", "last"};
     static const char *const schedules[] = {"cosine", "linear", "constant"};
     if (!opt.model == !opt.init)
         return err_set(e, "want either --model FILE or --init SIZES\nhint: ./train --help");
@@ -507,10 +508,11 @@ static int check_options(Run *r, Err *e) {
     if (!opt.lora && (given("--lora-alpha") || given("--lora-on")))
         return err_set(e, "--lora-alpha and --lora-on need --lora RANK");
     if (!opt.out && !opt.plan) return err_set(e, "want --out FILE, the checkpoint to write");
-    int k = 0;
-    if (choice("--mask", opt.mask, masks, 2, e) < 0 ||
-        (k = choice("--too-long", opt.too_long, longs, 3, e)) < 0)
-        return -1;
+    int k = 0, mask = choice("--mask", opt.mask, masks, 2, e);
+    if (mask < 0 || (k = choice("--turns", opt.turns, turns, 2, e)) < 0) return -1;
+    if (mask && k) return err_set(e, "--turns last leaves nothing to --mask none, which teaches all");
+    r->teach = mask ? TEACH_ALL : k ? TEACH_LAST : TEACH_ANSWERS;
+    if ((k = choice("--too-long", opt.too_long, longs, 3, e)) < 0) return -1;
     r->too_long = (TooLong)k;
     if ((k = choice("--schedule", opt.schedule, schedules, 3, e)) < 0) return -1;
     r->schedule = (Schedule)k;
@@ -546,11 +548,9 @@ static int setup(Run *r, Err *e) {
     } else if (parse_init(opt.init, &r->base.cfg, e) || learn_tokenizer(r, e)) return -1;
     r->cfg = r->base.cfg;
     if (opt.lora && parse_lora(&r->cfg, e)) return -1;
-    if (opt.template && !template_named(opt.template))
-        return err_set(e, "--template: '%s', want alpaca, chatml, plain or none", opt.template);
-    bool inherits = !opt.template && r->base.template && *r->base.template;
-    r->template = inherits ? r->base.template : opt.template ? template_named(opt.template)
-                : opt.data ? template_named("plain") : "";
+    bool wanted = opt.data || opt.template;
+    if (wanted && template_choose(opt.template, &r->base, &r->chosen, e)) return -1;
+    r->template = wanted ? r->chosen : r->base.template ? r->base.template : "";
     if (load_examples(r, e)) return -1;
 
     r->per_epoch = ((int64_t)r->train.n + opt.batch - 1) / opt.batch;
@@ -585,6 +585,7 @@ static void release(Run *r) {
     free(r->pick);
     free(r->order);
     free(r->lineage);
+    free(r->chosen);
     block_free(r->block);
     examples_free(&r->all);
     examples_free(&r->val_all);

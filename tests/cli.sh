@@ -94,8 +94,8 @@ refused "[] as data"              "none.json: has no rows"                      
 refused "an empty text"           "empty: has no text"                             train $m $o --text empty
 refused "a missing text"          "nope.txt: cannot open: No such file"            train $m $o --text text.txt nope.txt
 refused "a JSON error, by line and column" "syntax.jsonl:10:31: found .*, want ':'" train $m $o --data syntax.jsonl
-refused "a row without output"    "no_output.jsonl:2: .output. is missing"         train $m $o --data no_output.jsonl
-refused "a row with nothing to learn" "empty_output.jsonl:2: .output. is .*empty"  train $m $o --data empty_output.jsonl
+refused "a row without output"    "no_output.jsonl:2: output is missing"         train $m $o --data no_output.jsonl
+refused "a row with nothing to learn" "empty_output.jsonl:2: output is .*empty"  train $m $o --data empty_output.jsonl
 refused "a row beyond the context" "long.jsonl:2: the row has [0-9]+ tokens, want at most 65" \
         train $m $o --data long.jsonl
 refused "an answer beyond the context" "long_answer.jsonl:2: the answer alone has [0-9]+ tokens, want at most" \

@@ -479,12 +479,10 @@ enum { HE = 256, LL, SPACE_A, EOT, START, END, BOS, TOKENS };
 static Tokenizer tok;
 static uint8_t flags[TOKENS];
 
-static void make_tokenizer(void) {
+static void make_tokenizer_of(const char *const *rest) {               // rest: the tokens from HE on
     static uint8_t bytes[400];
     static uint32_t start[TOKENS + 1], index[1 << 17];
     static const Merge merge[] = {{'h', 'e', HE, 0}, {'l', 'l', LL, 1}, {' ', 'a', SPACE_A, 2}};
-    static const char *const rest[] = {"he", "ll", " a", "<|endoftext|>", "<|im_start|>", "<|im_end|>",
-                                       "<s>"};
     Fault f;
     uint32_t n = 0;
     for (uint32_t i = 0; i < TOKENS; i++) {
@@ -498,6 +496,11 @@ static void make_tokenizer(void) {
                       .start = start, .flag = flags, .merge = merge};
     ck_assert_uint_le(tokenizer_index_size(TOKENS, 3), sizeof index);
     ck_assert_int_eq(tokenizer_index(&tok, index, &f), 0);
+}
+
+static void make_tokenizer(void) {
+    static const char *const rest[] = {"he", "ll", " a", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>"};
+    make_tokenizer_of(rest);
 }
 
 // ---- checkpoint -------------------------------------------------------------------------------------------
@@ -827,7 +830,7 @@ START_TEST(a_kept_tokenizer_stands_alone) {
     void *memory;
     int32_t ids[2][32];
     uint64_t scratch[1024];
-    ck_assert_uint_le(tokenizer_encode_size(sizeof text_of), sizeof scratch);
+    ck_assert_uint_le(tokenizer_encode_size(&tok, sizeof text_of), sizeof scratch);
     make_tokenizer();
     Tokenizer kept = tok;
     ck_assert_msg(tokenizer_keep(&kept, &memory, &err) == 0, "%s", err.msg);
@@ -947,7 +950,7 @@ static Rows rows;
 
 static int load_rows(const char *json) {
     write_text(path, json);
-    return rows_load(&rows, path, &err);
+    return rows_load(&rows, path, true, &err);
 }
 
 START_TEST(rows_are_loaded) {
@@ -962,10 +965,10 @@ START_TEST(rows_are_loaded) {
     for (size_t i = 0; i < 3; i++) {
         ck_assert_msg(load_rows(same[i]) == 0, "%s", err.msg);
         ck_assert_uint_eq(rows.n, 2);
-        ck_assert_str_eq(rows.row[0].instruction, "a");
-        ck_assert_str_eq(rows.row[0].input, "b");
+        ck_assert_str_eq(rows.row[0].turn[0].text, "a");
+        ck_assert_str_eq(rows.row[0].turn[0].input, "b");
         ck_assert_str_eq(rows.row[0].output, "c");
-        ck_assert_str_eq(rows.row[1].instruction, "");
+        ck_assert_str_eq(rows.row[1].turn[0].text, "");
         ck_assert_str_eq(rows.row[1].output, "f");
         ck_assert_uint_eq(rows.row[1].line, 2);
         ck_assert_str_eq(rows.path, path);
@@ -985,13 +988,99 @@ START_TEST(rows_are_loaded) {
     rows_free(&rows);
 } END_TEST
 
+// What a row is made of, as "user:a+input assistant:b".
+static const char *row_shown(const Row *row) {
+    static const char *const name[] = {"system", "user", "assistant"};
+    static char s[400];
+    char *p = s;
+    *p = 0;
+    for (const Turn *t = row->turn; t < row->turn + row->turns; t++)
+        p += sprintf(p, "%s%s:%s%s%s", t > row->turn ? " " : "", name[t->role], t->text, *t->input ? "+" : "", t->input);
+    return s;
+}
+
+START_TEST(rows_have_three_forms) {
+    static const char *const good[][2] = {
+        {"{\"instruction\":\"a\",\"input\":null,\"output\":\"c\",\"messages\":null}", "user:a assistant:c"},
+        {"{\"output\":\"c\",\"input\":\"b\",\"instruction\":\"a\",\"text\":7}", "user:a+b assistant:c"},
+        {"{\"completion\":\"c\",\"prompt\":\"a\"}", "user:a assistant:c"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"content\":\"c\",\"role\":\"assistant\",\"x\":[1]}],\"id\":1}",
+         "user:a assistant:c"},
+        {"{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"a\"},"
+         "{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"},"
+         "{\"role\":\"assistant\",\"content\":\"d\"}]}", "system:s user:a assistant:b user:c assistant:d"}};
+    uint64_t hash[5];
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert_msg(load_rows(good[i][0]) == 0, "%s", err.msg);
+        ck_assert_str_eq(row_shown(&rows.row[0]), good[i][1]);
+        ck_assert_str_eq(rows.row[0].output, i < 4 ? "c" : "d");
+        hash[i] = rows.row[0].hash;
+        rows_free(&rows);
+    }
+    ck_assert(hash[0] == hash[2] && hash[0] == hash[3]);                   // the split looks at what is asked only
+    ck_assert_uint_eq(hash[1], hash64("b", 1, hash64("a", 1, 0)));
+    uint64_t h = 0;
+    for (const char *turn = "sabc"; *turn; turn++) h = hash64("", 0, hash64(turn, 1, h));
+    ck_assert_uint_eq(hash[4], h);
+    ck_assert_msg(load_rows("[{\"prompt\":\"a\",\"completion\":\"b\"},{\"messages\":[{\"role\":\"user\",\"content\":"
+                            "\"c\"},{\"role\":\"assistant\",\"content\":\"d\"}]},{\"input\":\"e\",\"output\":\"f\"}]") == 0,
+                  "%s", err.msg);
+    ck_assert_str_eq(row_shown(&rows.row[1]), "user:c assistant:d");       // forms may change from row to row
+    ck_assert_str_eq(row_shown(&rows.row[2]), "user:+e assistant:f");
+    rows_free(&rows);
+} END_TEST
+
+START_TEST(prompts_need_no_answer) {
+    static const char json[] = "{\"prompt\":\"a\"}\n{\"input\":\"b\",\"output\":null}\n"
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"c\"}]}\n{\"prompt\":\"a\",\"completion\":\"d\"}\n";
+    write_text(path, json);
+    ck_assert_msg(rows_load(&rows, path, false, &err) == 0, "%s", err.msg);
+    ck_assert_str_eq(row_shown(&rows.row[0]), "user:a");
+    ck_assert_str_eq(row_shown(&rows.row[1]), "user:+b");
+    ck_assert_str_eq(row_shown(&rows.row[2]), "user:c");
+    ck_assert_str_eq(row_shown(&rows.row[3]), "user:a assistant:d");
+    ck_assert(!*rows.row[2].output && rows.row[0].hash == rows.row[3].hash);
+    rows_free(&rows);
+    ck_assert_int_eq(load_rows(json), -1);
+    must_say(":1: completion is missing or empty");
+} END_TEST
+
+START_TEST(conversations_are_refused_with_their_reason) {
+#define SAY(role, content) "{\"role\":\"" role "\",\"content\":\"" content "\"}"
+    static const char *const bad[][2] = {
+        {"[]", ":1: messages ask nothing"}, {"7", ":1: messages is not an array"},
+        {"[" SAY("system", "s") "]", ":1: messages ask nothing"},
+        {"[" SAY("user", "u") "]", ":1: messages end without an answer"},
+        {"[" SAY("assistant", "a") "]", "message 1 has the role 'assistant', want system or user"},
+        {"[" SAY("user", "u") ",\n" SAY("user", "u") "]", ":2: message 2 has the role 'user', want assistant"},
+        {"[" SAY("user", "u") "," SAY("system", "s") "]", "message 2 has the role 'system', want assistant"},
+        {"[" SAY("system", "s") "," SAY("system", "s") "]", "message 2 has the role 'system', want user"},
+        {"[" SAY("user", "u") "," SAY("tool", "t") "]", "message 2 has the role 'tool', want assistant"},
+        {"[" SAY("user", "u") "," SAY("assistant", "") "]", ":1: content is empty"},
+        {"[" SAY("user", "u") "," SAY("assistant", "\\u0000") "]", ":1: content holds \\u0000"},
+        {"[{\"role\":\"user\"}]", "a message is no object with role and content"}, {"[1]", "a message is no object"},
+        {"[{\"role\":\"user\",\"content\":[]}]", ":1: content is not a string"},
+        {"[{\"role\":1,\"content\":\"x\"}]", ":1: role is not a string"},
+        {"[" SAY("user", "u") "," SAY("assistant", "a") "],\"prompt\":\"p\"", "has both prompt and messages"},
+        {"null,\"output\":\"o\",\"prompt\":\"p\"", "has both output and prompt"},
+        {"null,\"completion\":\"\",\"prompt\":\"p\"", "completion is missing or empty"},
+        {"null,\"completion\":\"c\"", "prompt is missing or empty"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char json[400];
+        snprintf(json, sizeof json, "{\"messages\":%s}", bad[i][0]);
+        ck_assert_msg(load_rows(json) == -1, "%s was taken", json);
+        must_say(bad[i][1]);
+        ck_assert(!rows.row && !rows.turn && !rows.memory && !rows.path);
+    }
+} END_TEST
+
 START_TEST(rows_are_refused) {
     static const char *const bad[][2] = {
         {"", "has no rows"}, {"\n \n", "has no rows"}, {"[]", "has no rows"},
         {"[1]", ":1: the row is not an object"}, {"null\n", ":1: the row is not an object"},
-        {"[{\"input\":\"x\",\"output\":\"y\"},\n{\"input\":\"x\"}]", ":2: \"output\" is missing or empty"},
-        {"{\"input\":\"x\",\"output\":\"\"}", ":1: \"output\" is missing or empty"},
-        {"\n\n{\"output\":\"y\",\"input\":\"\"}", ":3: instruction and input are both missing or empty"},
+        {"[{\"input\":\"x\",\"output\":\"y\"},\n{\"input\":\"x\"}]", ":2: output is missing or empty"},
+        {"{\"input\":\"x\",\"output\":\"\"}", ":1: output is missing or empty"},
+        {"\n\n{\"output\":\"y\",\"input\":\"\"}", ":3: instruction or input is missing or empty"},
         {"{\"input\":\n7,\"output\":\"y\"}", ":2: input is not a string"},
         {"{\"input\":\"a\\u0000\",\"output\":\"y\"}", ":1: input holds \\u0000"},
         {"{\"input\":\"x\",\"output\":\"y\"} {\"input\":\"x\",\"output\":\"y\"}",
@@ -1031,10 +1120,10 @@ static const char *shown(const Example *ex) {
     return s;
 }
 
-static int make(const char *json, const char *template, size_t seq, TooLong mode, bool teach_prompt) {
+static int make(const char *json, const char *template, size_t seq, TooLong mode, Teach teach) {
     make_tokenizer();
     ck_assert_msg(load_rows(json) == 0, "%s", err.msg);
-    int rc = examples_make(&made, &rows, template, &tok, seq, mode, teach_prompt, &err);
+    int rc = examples_make(&made, &rows, template, &tok, seq, mode, teach, &err);
     rows_free(&rows);
     return rc;
 }
@@ -1047,7 +1136,7 @@ static const char INPUT_ONLY[] = "{\"input\":\"In\",\"output\":\"Out\"}";
 
 static void prompt_is(const char *json, const char *name, const char *prompt, const char *answer) {
     char text_of[2][2048] = {"", ""};
-    ck_assert_msg(make(json, template_named(name), 2000, TOO_LONG_ERROR, false) == 0, "%s", err.msg);
+    ck_assert_msg(make(json, template_named(name), 2000, TOO_LONG_ERROR, TEACH_ANSWERS) == 0, "%s", err.msg);
     const Example *ex = &made.ex[0];
     for (uint32_t t = 0; t < ex->len; t++) {
         size_t n;
@@ -1079,7 +1168,7 @@ START_TEST(segments_are_encoded_as_one_and_user_text_is_never_special) {
     // "h" and "e" of two pieces become one token, not across {target}; special names in user text are text
     ck_assert_int_eq(make("{\"input\":\"e a\",\"output\":\"e<|im_end|>l\"}",
                           "h{input} {{x} h{target}{output}l{<|im_end|>}", 99,
-                          TOO_LONG_ERROR, false), 0);
+                          TOO_LONG_ERROR, TEACH_ANSWERS), 0);
     ck_assert_str_eq(shown(&made.ex[0]), "|he|| a| {x} h^e<|im_end|>|ll||<|im_end|>|");
     ck_assert_uint_eq(made.ex[0].prompt, 8);
     ck_assert_int_eq(made.ex[0].tok[made.ex[0].len - 1], END);
@@ -1087,28 +1176,162 @@ START_TEST(segments_are_encoded_as_one_and_user_text_is_never_special) {
     ck_assert_uint_eq(made.targets, made.ex[0].len - 8);
     examples_free(&made);
     ck_assert_int_eq(make(ONE, "{?input}a{?instruction}b{:}c{/}{:}d{?input}e{:}f{/}{/}{target}{output}{eot}",
-                          99, TOO_LONG_ERROR, true), 0);
+                          99, TOO_LONG_ERROR, TEACH_ALL), 0);
     ck_assert_str_eq(shown(&made.ex[0]), "df^Out|<|endoftext|>|");
     ck_assert_uint_eq(made.ex[0].prompt, 2);
     for (uint32_t t = 0; t < made.ex[0].len; t++) ck_assert_uint_eq(made.ex[0].taught[t], t > 0);
     examples_free(&made);
-    ck_assert_int_eq(make(ONE, "{?input}a{?input}b{/}c{/}x{target}{output}{eot}", 99, TOO_LONG_ERROR, false),
+    ck_assert_int_eq(make(ONE, "{?input}a{?input}b{/}c{/}x{target}{output}{eot}", 99, TOO_LONG_ERROR, TEACH_ANSWERS),
                      0);
     ck_assert_str_eq(shown(&made.ex[0]), "x^Out|<|endoftext|>|");        // nothing of a part that is left out
     examples_free(&made);
+} END_TEST
+
+// The first example as text, with ( ) around what is taught.
+static const char *taught_shown(void) {
+    static char s[4096];
+    char *p = s;
+    const Example *ex = made.ex;
+    for (uint32_t t = 0; t < ex->len; t++) {
+        size_t n;
+        const uint8_t *bytes = tokenizer_decode(&tok, ex->tok[t], &n);
+        bool before = t > 0 && ex->taught[t - 1], after = t + 1 < ex->len && ex->taught[t + 1];
+        p += sprintf(p, "%s%.*s%s", ex->taught[t] && !before ? "(" : "", (int)n, (const char *)bytes,
+                     ex->taught[t] && !after ? ")" : "");
+    }
+    *p = 0;
+    return s;
+}
+
+// Renders the first row of json, compares, and frees it.
+static void renders(const char *json, const char *template, Teach teach, const char *want) {
+    ck_assert_msg(make(json, template, 999, TOO_LONG_ERROR, teach) == 0, "%s", err.msg);
+    ck_assert_str_eq(taught_shown(), want);
+    size_t targets = 0;
+    for (uint32_t t = 0; t < made.ex[0].len; t++) targets += made.ex[0].taught[t];
+    ck_assert_uint_eq(made.targets, targets);
+    examples_free(&made);
+}
+
+#define TALK SAY("user", "hi") "," SAY("assistant", "yo") "," SAY("user", "so") "," SAY("assistant", "ok")
+static const char CONVERSATION[] = "{\"messages\":[" TALK "]}";
+static const char WITH_SYSTEM[] = "{\"messages\":[" SAY("system", "be") "," TALK "]}";
+
+START_TEST(sections_make_conversations) {
+    const char *chatml = template_named("chatml");
+#define CHAT_1 "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+#define CHAT_2 "\n<|im_start|>user\nso<|im_end|>\n<|im_start|>assistant\n"
+    renders(CONVERSATION, chatml, TEACH_ANSWERS, CHAT_1 "(yo<|im_end|>)" CHAT_2 "(ok<|im_end|>)");
+    renders(CONVERSATION, chatml, TEACH_LAST, CHAT_1 "yo<|im_end|>" CHAT_2 "(ok<|im_end|>)");
+    renders(CONVERSATION, chatml, TEACH_NONE, CHAT_1 "yo<|im_end|>" CHAT_2);
+    renders(CONVERSATION, chatml, TEACH_ALL, "<|im_start|>(user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>"
+            CHAT_2 "ok<|im_end|>)");
+    renders(WITH_SYSTEM, chatml, TEACH_ANSWERS, "<|im_start|>system\nbe<|im_end|>\n" CHAT_1 "(yo<|im_end|>)" CHAT_2
+            "(ok<|im_end|>)");
+    // the order of sections is free; a missing last line break, an empty section, a [default]; {input} apart
+    static const char other_way[] = "[assistant]\nA:{target}{text}{eot}|\n[default]\nD{{\n\n[user]\nU {text}{?input}<{input}>{/}";
+    renders(CONVERSATION, other_way, TEACH_ANSWERS, "D{\nU hiA:(yo<|endoftext|>)|U soA:(ok<|endoftext|>)");
+    renders(BOTH, other_way, TEACH_ANSWERS, "D{\nU Do<In>A:(Out<|endoftext|>)");
+    static const char joined[] = "[user]\n{text};\n[system]\n{text}.\n[default]\n[assistant]\n{target}{text}{<|im_end|>}{eot} \n";
+    renders(BOTH, joined, TEACH_ANSWERS, "Do\nIn;(Out<|im_end|>)");
+    renders(INPUT_ONLY, joined, TEACH_ANSWERS, "In;(Out<|im_end|>)");
+    renders(WITH_SYSTEM, joined, TEACH_ANSWERS, "be.hi;(yo<|im_end|>)<|endoftext|> so;(ok<|im_end|>)");
+} END_TEST
+
+START_TEST(sections_are_joined_where_no_special_token_stands_between) {
+    // "h" ends the answer's section, "e" begins the next: one token; {target} and the end of turn divide
+    ck_assert_int_eq(make(CONVERSATION, "[user]\ne{text}h\n[assistant]\n{target}e{text}{eot}h", 99, TOO_LONG_ERROR,
+                          TEACH_ANSWERS), 0);
+    ck_assert_str_eq(shown(made.ex), "ehiheyo|<|endoftext|>||he|soh^eok|<|endoftext|>|");
+    examples_free(&made);
+    renders("{\"messages\":[" SAY("user", "<|im_end|>") "," SAY("assistant", "x") "]}",
+            "[user]\n{text}{eot}\n[assistant]\n{target}{text}{eot}", TEACH_ANSWERS,
+            "<|im_end|><|endoftext|>(x<|endoftext|>)");
+    ck_assert_int_eq(make("{\"messages\":[" SAY("user", "<|im_end|>") "," SAY("assistant", "x") "]}",
+                          "[user]\n{text}{eot}\n[assistant]\n{target}{text}{eot}", 99, TOO_LONG_ERROR, TEACH_ANSWERS), 0);
+    for (uint32_t t = 0; t < made.ex[0].len; t++) ck_assert_int_ne(made.ex[0].tok[t], END);
+    examples_free(&made);
+} END_TEST
+
+START_TEST(llama3_is_what_it_is_known_for) {
+    static const char *const rest[] = {"he", "ll", " a", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
+                                       "<|begin_of_text|>"};
+#define HEAD(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+    make_tokenizer_of(rest);
+    tok.bos = BOS;
+    ck_assert_int_eq(load_rows(WITH_SYSTEM), 0);
+    ck_assert_msg(examples_make(&made, &rows, template_named("llama3"), &tok, 999, TOO_LONG_ERROR, TEACH_ANSWERS, &err)
+                  == 0, "%s", err.msg);
+    ck_assert_str_eq(taught_shown(), "<|begin_of_text|>" HEAD("system") "be<|eot_id|>" HEAD("user") "hi<|eot_id|>"
+                     HEAD("assistant") "(yo<|eot_id|>)" HEAD("user") "so<|eot_id|>" HEAD("assistant") "(ok<|eot_id|>)");
+    examples_free(&made);
+    rows_free(&rows);
+} END_TEST
+
+START_TEST(rows_must_suit_their_template) {
+    static const char bare[] = "[user]\n{text}\n[assistant]\n{target}{text}{eot}";
+    ck_assert_int_eq(make(CONVERSATION, template_named("plain"), 99, TOO_LONG_DROP, TEACH_ANSWERS), -1);
+    must_say("/file:1: the row is a conversation, which the template is not for\nhint: --template chatml");
+    ck_assert_int_eq(make("{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"messages\":[" SAY("system", "s") ","
+                          SAY("user", "u") "," SAY("assistant", "a") "]}", bare, 99, TOO_LONG_DROP, TEACH_ANSWERS), -1);
+    must_say("/file:2: the row has a system turn, the template no [system]");
+    write_text(path, "{\"prompt\":\"ab\"}");
+    ck_assert_int_eq(rows_load(&rows, path, false, &err), 0);
+    ck_assert_int_eq(examples_make(&made, &rows, bare, &tok, 99, TOO_LONG_ERROR, TEACH_ANSWERS, &err), -1);
+    must_say("/file:1: the row has no answer to learn");
+    ck_assert_int_eq(examples_make(&made, &rows, bare, &tok, 99, TOO_LONG_ERROR, TEACH_NONE, &err), 0);
+    ck_assert(made.ex[0].len == 2 && made.ex[0].prompt == 2 && made.targets == 0);
+    examples_free(&made);
+    ck_assert_int_eq(examples_make(&made, &rows, "{target}{output}{eot}", &tok, 99, TOO_LONG_ERROR, TEACH_NONE, &err), -1);
+    must_say("/file:1: the row has no token to begin with");
+    rows_free(&rows);
+} END_TEST
+
+// Leaves out exchanges one by one, from rows that lack them from the start, until one fits: what cutting must find.
+START_TEST(cutting_leaves_out_the_oldest_exchanges) {
+    static const char template[] = "[system]\nS{text}{eot}\n[user]\nQ{text}\n[assistant]\nA{target}{text}{eot}";
+    enum { EXCHANGES = 9 };
+    char json[EXCHANGES][2000];
+    size_t seqs = 0;
+    for (int skip = 0; skip < EXCHANGES; skip++) {
+        char *p = json[skip] + sprintf(json[skip], "{\"messages\":[" SAY("system", "s"));
+        for (int i = skip; i < EXCHANGES; i++)
+            p += sprintf(p, "," SAY("user", "%.*s") "," SAY("assistant", "%d"), 1 + i * 5 % 7, "uvwxyz01", i);
+        strcpy(p, "]}");
+    }
+    for (size_t seq = 200; seq >= 4; seq--, seqs++) {
+        static char want[4096];
+        int skip = -1;
+        do {
+            ck_assert_int_eq(make(json[++skip], template, 999, TOO_LONG_ERROR, TEACH_ANSWERS), 0);
+            bool fits = made.ex[0].len <= seq;
+            strcpy(want, taught_shown());
+            examples_free(&made);
+            if (fits) break;
+        } while (skip + 1 < EXCHANGES);
+        ck_assert_int_eq(make(json[0], template, seq, TOO_LONG_CUT, TEACH_ANSWERS), 0);
+        ck_assert_uint_le(made.ex[0].len, seq);
+        ck_assert_uint_eq(made.cut, skip > 0);
+        size_t over = strlen(want) > strlen(taught_shown()) ? strlen(want) - strlen(taught_shown()) : 0;
+        ck_assert(over == 0 || skip + 1 == EXCHANGES);                     // then the prompt's first tokens go
+        if (over == 0) ck_assert_str_eq(taught_shown(), want);
+        ck_assert_str_eq(taught_shown() + strlen(taught_shown()) - 16, "A(8<|endoftext|>)" + 1);
+        examples_free(&made);
+    }
+    ck_assert_uint_eq(seqs, 197);
 } END_TEST
 
 START_TEST(begin_of_text_comes_first) {
     make_tokenizer();
     ck_assert_int_eq(load_rows(ONE), 0);
     tok.bos = BOS;
-    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, true,
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, TEACH_ALL,
                                    &err), 0);
     ck_assert_int_eq(made.ex[0].tok[0], BOS);
     ck_assert_uint_eq(made.ex[0].prompt, 4);
     ck_assert_uint_eq(made.ex[0].taught[0], 0);
     examples_free(&made);
-    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 6, TOO_LONG_CUT, true, &err),
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 6, TOO_LONG_CUT, TEACH_ALL, &err),
                      0);
     const int32_t want[] = {BOS, '\n', 'O', 'u', 't', EOT};
     ck_assert_uint_eq(made.ex[0].len, 6);
@@ -1126,7 +1349,7 @@ START_TEST(templates_are_refused) {
         {"{target}{output}{eot}\n", "does not end with a special token"},
         {"{inptu}{target}{output}{eot}", "{inptu} is unknown\nhint: "},
         {"{<|nope|>}{target}{output}{eot}", "no token for {<|nope|>}\nhint: "},
-        {"{target}{output}{eot", "'{' without '}' at byte 16"},
+        {"{target}{output}{eot", "'{' without '}': {eot\nhint: "},
         {"{target}{output}{?input}x{eot}", "{?...} without {/}"},
         {"{/}{target}{output}{eot}", "{/} without {?...}"},
         {"{:}{target}{output}{eot}", "{:} without"},
@@ -1138,6 +1361,23 @@ START_TEST(templates_are_refused) {
         {"{target}{output}{?input}{eot}{/}", "does not end with a special"},
         {"{::}{target}{output}{eot}", "{::} is unknown"}, {"{}", "{} is unknown"},
         {"{?input}{?input}{?input}{?input}{?input}{?input}{?input}{?input}{?input}", "more than 8 deep"}};
+    static const char *const bad_sections[][2] = {
+        {"[user]\n{text}\n[assistant]\n{text}{target}{eot}", "{text} before {target}"},
+        {"[user]\n{text}\n[assistant]\n{target}{text}\n", "does not end with a special token\nhint"},
+        {"[user]\n{text}\n[assistant]\n{target}{eot}", "has no {text} after {target}\nhint"},
+        {"[user]\n{text}\n[assistant]\n{text}{eot}", "{text} before {target}"},
+        {"[user]\n{text}\n[assistant]\n{eot}", "has no {target}"},
+        {"[user]\n{text}{target}\n[assistant]\n{target}{text}{eot}", "want one {target}, where the answer is"},
+        {"[user]\nx\n[assistant]\n{target}{text}{eot}", "[user] has no {text}"},
+        {"[user]\n{text}\n[system]\n{eot}\n[assistant]\n{target}{text}{eot}", "[system] has no {text}"},
+        {"[user]\n{text}", "has no section [assistant]"}, {"[assistant]\n{target}{text}{eot}", "has no section [user]"},
+        {"[user]\n{text}\n[user]\n{text}\n[assistant]\n{target}{text}{eot}", "the line [user] comes twice"},
+        {"[user]\n{text}\n[tool]\n{text}\n[assistant]\n{target}{text}{eot}", "the line [tool] begins no section\nhint"},
+        {"[default]\n{text}\n[user]\n{text}\n[assistant]\n{target}{text}{eot}", "{text} is unknown in [default]"},
+        {"[user]\n{instruction}\n[assistant]\n{target}{text}{eot}", "{instruction} is unknown in [user]"},
+        {"[user]\n{text}\n[assistant]\n{target}{output}{eot}", "{output} is unknown in [assistant]"},
+        {"[user]\n{?text}{text}\n[assistant]\n{/}{target}{text}{eot}", "{?...} without {/}"},
+        {"[users]\n{text}{target}{output}{eot}", "{text} is unknown\n"}};
     static const char all[] =
         "{{{?input}{?instruction}x{:}y{/}{:}z{/}{target}{output} {input}{eot}{<|im_end|>}";
     char many[2000] = "";
@@ -1147,6 +1387,13 @@ START_TEST(templates_are_refused) {
         ck_assert_msg(template_check(bad[i][0], &tok, &err) == -1, "%s was taken", bad[i][0]);
         must_say(bad[i][1]);
     }
+    for (size_t i = 0; i < sizeof bad_sections / sizeof *bad_sections; i++) {
+        ck_assert_msg(template_check(bad_sections[i][0], &tok, &err) == -1, "%s was taken", bad_sections[i][0]);
+        must_say(bad_sections[i][1]);
+    }
+    ck_assert(template_has_sections("[user]") && template_has_sections("[default]\n"));
+    ck_assert(!template_has_sections("[users]\n") && !template_has_sections("[user] \n"));
+    ck_assert(!template_has_sections("") && !template_has_sections("x\n[user]\n"));
     for (int i = 0; i < 300; i++) strcat(many, "{{");
     ck_assert_int_eq(template_check(many, &tok, &err), -1);
     must_say("more than 256 pieces");
@@ -1156,32 +1403,85 @@ START_TEST(templates_are_refused) {
     must_say("no token for {eot}");
 } END_TEST
 
+// Chooses among a name or file, the checkpoint's own, and plain.
+static int choose(const char *asked, const char *own, char **chosen) {
+    static char none[] = "{input}{target}{output}{eot}";
+    make_tokenizer();
+    Checkpoint k = {.tok = tok, .template = own ? none : NULL};
+    return template_choose(asked, &k, chosen, &err);
+}
+
+START_TEST(templates_come_by_name_from_a_file_or_the_checkpoint) {
+    static const struct { const char *text; size_t n; const char *wrong; } bad[] = {
+        {"{target}{output}\0{eot}", 23, "/file: byte 16 is not UTF-8 text"},
+        {"{target}\xFF{output}{eot}", 22, "/file: byte 8 is not UTF-8 text"},
+        {"{target}{output}{eot}\n\n", 23, "does not end with a special token"}, {"", 0, "has no {target}"}};
+    char *chosen;
+    ck_assert_int_eq(choose(NULL, NULL, &chosen), 0);
+    ck_assert_str_eq(chosen, template_named("plain"));
+    free(chosen);
+    ck_assert_int_eq(choose(NULL, "own", &chosen), 0);
+    ck_assert_str_eq(chosen, "{input}{target}{output}{eot}");
+    free(chosen);
+    ck_assert_int_eq(choose("chatml", "own", &chosen), 0);
+    ck_assert_str_eq(chosen, template_named("chatml"));
+    free(chosen);
+    write_text(path, "{target}{output}{eot}\n");                         // as an editor leaves it
+    ck_assert_int_eq(choose(path, "own", &chosen), 0);
+    ck_assert_str_eq(chosen, "{target}{output}{eot}");
+    free(chosen);
+    write_text(path, "[user]\n{text}\n[assistant]\n{target}{text}{eot}\n\n");
+    ck_assert_int_eq(choose(path, "own", &chosen), 0);
+    ck_assert_str_eq(chosen, "[user]\n{text}\n[assistant]\n{target}{text}{eot}\n\n");
+    free(chosen);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_file(path, bad[i].text, bad[i].n);
+        ck_assert_int_eq(choose(path, NULL, &chosen), -1);
+        must_say(bad[i].wrong);
+        ck_assert_ptr_null(chosen);
+    }
+    size_t n = (1 << 16) + 1;
+    char *big = calloc(n, 1);
+    memset(big, 'x', n);
+    write_file(path, big, n);
+    free(big);
+    ck_assert_int_eq(choose(path, NULL, &chosen), -1);
+    must_say("more than 65536 bytes");
+    ck_assert_int_eq(choose("gpt", NULL, &chosen), -1);
+    must_say("--template: 'gpt', want alpaca, chatml, llama3, none, plain or a file");
+    ck_assert_int_eq(choose(folder, NULL, &chosen), -1);
+    must_say("is a folder");
+} END_TEST
+
 START_TEST(long_rows_are_refused_dropped_or_cut) {
     static const char long_rows[] =
         "{\"instruction\":\"12345678\",\"output\":\"abc\"}\n{\"instruction\":\"1\",\"output\":\"x\"}\n";
     const char *none = template_named("none");
-    ck_assert_int_eq(make(long_rows, none, 13, TOO_LONG_ERROR, false), 0);
+    ck_assert_int_eq(make(long_rows, none, 13, TOO_LONG_ERROR, TEACH_ANSWERS), 0);
     ck_assert_uint_eq(made.longest, 13);
     examples_free(&made);
-    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_ERROR, false), -1);
-    must_say("/file:1: the row has 13 tokens, want at most 12\nhint: --seq 13, or --too-long cut or drop");
+    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_ERROR, TEACH_ANSWERS), -1);
+    must_say("/file:1: the row has 13 tokens, want at most 12\nhint: --too-long cut or drop");
     ck_assert_ptr_null(made.memory);
-    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_DROP, false), 0);
+    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_DROP, TEACH_ANSWERS), 0);
     ck_assert(made.n == 1 && made.rows == 2 && made.dropped == 1 && made.cut == 0 && made.ex[0].row == 1);
     examples_free(&made);
-    ck_assert_int_eq(make(long_rows, none, 7, TOO_LONG_CUT, false), 0);
+    ck_assert_int_eq(make(long_rows, none, 7, TOO_LONG_CUT, TEACH_ANSWERS), 0);
     ck_assert(made.n == 2 && made.cut == 1 && made.dropped == 0 && made.tokens == 11 && made.targets == 6);
     ck_assert_str_eq(shown(&made.ex[0]), "78\n^abc|<|endoftext|>|");
     ck_assert_str_eq(shown(&made.ex[1]), "1\n^x|<|endoftext|>|");
     examples_free(&made);
-    ck_assert_int_eq(make(long_rows, none, 5, TOO_LONG_CUT, false), 0);
+    ck_assert_int_eq(make(long_rows, none, 5, TOO_LONG_CUT, TEACH_ANSWERS), 0);
     ck_assert_str_eq(shown(&made.ex[0]), "\n^abc|<|endoftext|>|");
     examples_free(&made);
-    ck_assert_int_eq(make(long_rows, none, 4, TOO_LONG_CUT, false), -1);
+    ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_REFUSE, TEACH_ANSWERS), -1);
+    ck_assert_ptr_null(strstr(err.msg, "hint"));
+    must_say("/file:1: the row has 13 tokens, want at most 12");
+    ck_assert_int_eq(make(long_rows, none, 4, TOO_LONG_CUT, TEACH_ANSWERS), -1);
     must_say("/file:1: the answer alone has 4 tokens, want at most 3");
-    ck_assert_int_eq(make(long_rows, none, 3, TOO_LONG_DROP, false), -1);
+    ck_assert_int_eq(make(long_rows, none, 3, TOO_LONG_DROP, TEACH_ANSWERS), -1);
     must_say("every row has more than 3 tokens");
-    ck_assert_int_eq(make(long_rows, none, 1, TOO_LONG_DROP, false), -1);
+    ck_assert_int_eq(make(long_rows, none, 1, TOO_LONG_DROP, TEACH_ANSWERS), -1);
     must_say("= 1, want 2..");
 } END_TEST
 
@@ -1220,7 +1520,7 @@ START_TEST(a_row_has_one_added_space) {
     tok.add_space = true;
     ck_assert_int_eq(tokenizer_index(&tok, index, &f), 0);
     ck_assert_int_eq(load_rows("{\"input\":\"x\",\"output\":\"y\"}\n{\"input\":\"v\",\"output\":\"w\"}"), 0);
-    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, false,
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, TEACH_ANSWERS,
                                    &err), 0);
     ck_assert_str_eq(shown(&made.ex[0]), " x\n^y|<|endoftext|>|");
     ck_assert_str_eq(shown(&made.ex[1]), " v\n^w|<|endoftext|>|");
@@ -1234,7 +1534,7 @@ static void make_numbered(int n) {
     json[0] = 0;
     for (int i = 0; i < n; i++) sprintf(json + strlen(json), "{\"input\":\"row %d\",\"output\":\"%d\"}\n", i,
                                         i);
-    ck_assert_msg(make(json, template_named("none"), 99, TOO_LONG_ERROR, false) == 0, "%s", err.msg);
+    ck_assert_msg(make(json, template_named("none"), 99, TOO_LONG_ERROR, TEACH_ANSWERS) == 0, "%s", err.msg);
 }
 
 START_TEST(split_moves_no_old_row) {
@@ -1319,6 +1619,109 @@ START_TEST(batch_is_filled_and_padded) {
     must_say("memory");
 } END_TEST
 
+// ---- answers ----------------------------------------------------------------------------------------------
+enum { ASKED = 5, CACHED = 20 };      // prompts, and positions of the cache
+static Prompt asked[ASKED];
+static Generated said[ASKED];
+
+// A model for rows rows of seq tokens at once. One that always says the tokens of `says`, all equally likely, or, if
+// that is empty, one whose next token depends on all before.
+static void make_speaker(size_t rows_at_once, size_t seq, const char *says, int32_t also) {
+    static int32_t ids[ASKED][CACHED];
+    Config c = CONFIG;
+    Plan plan;
+    Fault f;
+    c.context = CACHED;
+    Shape s = {.rows = rows_at_once, .seq = seq, .cached = CACHED, .threads = 2};
+    make_tokenizer();
+    ck_assert_int_eq(model_plan(&plan, &c, &s, &f), 0);
+    block = block_alloc(plan.bytes, &err);
+    ck_assert_ptr_nonnull(block);
+    model_bind(&model, &plan, block);
+    model_init(&model, 5);
+    size_t C = (size_t)c.width;
+    for (size_t i = 0; i < (size_t)c.vocab * C; i++) model.w.wte[i] *= 60.0f;
+    if (*says || also >= 0) {
+        for (size_t i = 0; i < C; i++) model.w.lnfw[i] = 0.0f, model.w.lnfb[i] = i == 0;
+        for (size_t v = 0; v < (size_t)c.vocab; v++) model.w.wte[v * C] = v < TOKENS ? -90.0f : 99.0f;
+        for (; *says; says++) model.w.wte[(uint8_t)*says * C] = 5.0f;
+        if (also >= 0) model.w.wte[(size_t)also * C] = 5.0f;
+    }
+    for (size_t i = 0; i < ASKED; i++) {
+        asked[i] = (Prompt){ids[i], 1 + i * i};
+        for (size_t t = 0; t < asked[i].n; t++) ids[i][t] = (int32_t)((t * 7 + i * 31) % 256);
+    }
+}
+
+static int speak(const Prompt *p, size_t n, float temperature, uint64_t seed, size_t most, bool first_line) {
+    Sampling s = {temperature, 0, 1.0f, temperature > 0 ? 1.5f : 1.0f};
+    return generate(&model, &tok, p, n, &s, seed, most, first_line, said, &err);
+}
+
+static void forget(size_t n) {
+    for (size_t i = 0; i < n; i++) free(said[i].text);
+}
+
+START_TEST(answers_are_the_same_alone_or_together) {
+    for (int random = 0; random < 2; random++) {
+        Generated want[ASKED];
+        size_t tokens = 0;
+        make_speaker(1, 16, "", -1);
+        for (size_t i = 0; i < ASKED; i++) {
+            ck_assert_int_eq(speak(asked + i, 1, (float)random, 40 + i, 6, false), 0);
+            want[i] = said[0];
+            tokens += want[i].tokens;
+        }
+        block_free(block);
+        ck_assert_uint_ge(tokens, 15);
+        ck_assert(strcmp(want[0].text, want[1].text) && strcmp(want[1].text, want[2].text));
+        for (size_t seq = 1; seq <= 16; seq += 3) {            // also prompts in pieces
+            make_speaker(ASKED, seq, "", -1);
+            ck_assert_int_eq(speak(asked, ASKED, (float)random, 40, 6, false), 0);
+            for (size_t i = 0; i < ASKED; i++) {
+                ck_assert(said[i].bytes == want[i].bytes && said[i].tokens == want[i].tokens);
+                ck_assert(said[i].stop == want[i].stop);
+                ck_assert_mem_eq(said[i].text, want[i].text, want[i].bytes + 1);
+            }
+            forget(ASKED);
+            block_free(block);
+        }
+        for (size_t i = 0; i < ASKED; i++) free(want[i].text);
+    }
+} END_TEST
+
+START_TEST(answers_end_where_they_must) {
+    make_speaker(ASKED, 8, "a", -1);                           // the model's last token is no token: never taken
+    ck_assert_int_eq(speak(asked, ASKED, 0, 1, 6, true), 0);
+    for (size_t i = 0; i < ASKED; i++) {                       // 17 tokens of prompt leave room for 4 in a cache of 20:
+        bool full = asked[i].n == 17;                          // the last needs no place
+        ck_assert_str_eq(said[i].text, full ? "aaaa" : "aaaaaa");
+        ck_assert(said[i].stop == (full ? STOP_FULL : STOP_LENGTH) && said[i].tokens == said[i].bytes);
+    }
+    forget(ASKED);
+    block_free(block);
+    make_speaker(ASKED, 8, "", START);
+    ck_assert_int_eq(speak(asked, ASKED, 0, 1, 6, false), 0);
+    for (size_t i = 0; i < ASKED; i++)
+        ck_assert(said[i].stop == STOP_END && !*said[i].text && said[i].bytes == 0 && said[i].tokens == 0);
+    forget(ASKED);
+    block_free(block);
+    int ended[STOP_FULL + 1] = {0};
+    make_speaker(1, 8, "a\n \t", EOT);
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        ck_assert_int_eq(speak(asked, 1, 1, seed, 5, seed % 2), 0);
+        const char *word = strchr(said->text, 'a'), *line = word ? strchr(word, '\n') : NULL;
+        bool by_line = line && !line[1] && seed % 2;           // a line break behind a word is the last character
+        ck_assert(!line || !(seed % 2) || by_line);
+        ck_assert_int_eq(said->stop == STOP_LINE, by_line);
+        ck_assert(said->stop != STOP_LENGTH || said->tokens == 5);
+        ended[said->stop]++;
+        forget(1);
+    }
+    ck_assert(ended[STOP_END] > 10 && ended[STOP_LINE] > 5 && ended[STOP_LENGTH] > 5 && !ended[STOP_FULL]);
+    block_free(block);
+} END_TEST
+
 Suite *data_suite(void) {
     Suite *s = suite_create("data");
     TCase *t = tcase_create("data");
@@ -1351,9 +1754,18 @@ Suite *data_suite(void) {
     tcase_add_test(t, state_round_trip);
     tcase_add_test(t, damaged_states_are_refused);
     tcase_add_test(t, rows_are_loaded);
+    tcase_add_test(t, rows_have_three_forms);
+    tcase_add_test(t, prompts_need_no_answer);
+    tcase_add_test(t, conversations_are_refused_with_their_reason);
     tcase_add_test(t, rows_are_refused);
     tcase_add_test(t, named_templates_are_what_they_are_known_for);
     tcase_add_test(t, segments_are_encoded_as_one_and_user_text_is_never_special);
+    tcase_add_test(t, sections_make_conversations);
+    tcase_add_test(t, sections_are_joined_where_no_special_token_stands_between);
+    tcase_add_test(t, llama3_is_what_it_is_known_for);
+    tcase_add_test(t, rows_must_suit_their_template);
+    tcase_add_test(t, cutting_leaves_out_the_oldest_exchanges);
+    tcase_add_test(t, templates_come_by_name_from_a_file_or_the_checkpoint);
     tcase_add_test(t, begin_of_text_comes_first);
     tcase_add_test(t, a_row_has_one_added_space);
     tcase_add_test(t, templates_are_refused);
@@ -1363,6 +1775,8 @@ Suite *data_suite(void) {
     tcase_add_test(t, order_is_a_permutation_and_pure);
     tcase_add_test(t, hash_depends_on_every_byte);
     tcase_add_test(t, batch_is_filled_and_padded);
+    tcase_add_test(t, answers_are_the_same_alone_or_together);
+    tcase_add_test(t, answers_end_where_they_must);
     suite_add_tcase(s, t);
     return s;
 }
