@@ -148,7 +148,7 @@ typedef struct {
     float *logits;                    // (R,V)
     float *rope;                      // (max(T,cached),HS)   cos, sin pairs of each position
     float *keys, *values;             // (L,B,cached,KV)  the cache
-    float *slot;                      // (S,C)      lookup gradient of each token of a step, S = min(V,step_tokens)
+    float *slot;                      // (S,C)      lookup gradient of each token, S = min(V,step_tokens)
     int32_t *slotof, *slottok;        // (V) slot of a token or -1; (S) token of a slot
     int32_t *tok, *pos;               // (N)        id of each token, and its position in its row
     int32_t *hrow, *htarget;          // (N)        packed rows that go through the head, and their targets
