@@ -63,7 +63,7 @@ static int err_memory(Err *e, size_t bytes) {
 // ---- options ----------------------------------------------------------------------------------------------
 enum { HELP_AT = 28, HELP_WIDTH = 80 };
 
-// How many letters of the longer name lie between the first and the last in which they differ: 1 for most slips.
+// Letters of the longer name from the first to the last in which they differ: 1 for most slips.
 static size_t apart(const char *a, size_t n, const char *b) {
     size_t m = strlen(b), least = n < m ? n : m, head = 0, tail = 0;
     while (head < least && a[head] == b[head]) head++;
@@ -875,8 +875,8 @@ static int params_move(Transfer *f, const Config *c, const Params *w, const Halv
     return 0;
 }
 
-// A file of a header (n bytes), then sets of tensors. The sum of these stands in the header at byte `sum`, that
-// of the header at byte `own`; so the header is written a second time, when both are known.
+// A header (n bytes), then sets of tensors. Their sum stands in the header at byte `sum`, the header's own at
+// byte `own`; so the header is written a second time, when both are known.
 static int sets_save(const char *path, uint8_t *header, size_t n, size_t sum, size_t own, const Config *c,
                      const Params *const *set, int sets, Dtype d, Err *e) {
     Transfer f = {path, NULL, writer_open(path, e), SUM_START};

@@ -1034,7 +1034,7 @@ static void attention_head_forward(const Head *a, float *scratch) {
     }
 }
 
-// dq (stride ldq) is overwritten, dk and dv (stride ldq) added to. From out = sum_j p_j v_j and s_j = q . k_j:
+// dq (stride ldq) is overwritten, dk and dv (stride ldq) added to. As out = sum_j p_j v_j and s_j = q . k_j:
 //     dv_j += p_j dout,   dq = sum_j ds_j k_j,   dk_j += ds_j q
 static void attention_head_backward(const Head *a, float *dq, float *dk, float *dv, const float *dout,
                                     float *scratch) {

@@ -1,16 +1,16 @@
-// model.h -- tune.c: fine-tune a GPT in plain C. The one header: letters, types and prototypes of the three rooms
-// below the programs, in reading order. train.c, eval.c and dev/*.c sit on top; nothing points back.
+// model.h -- tune.c: fine-tune a GPT in plain C. The one header: letters, types and prototypes of the three
+// rooms below the programs, in reading order. train.c, eval.c and dev/*.c sit on top; nothing points back.
 //
 //     errors            how every room reports what is wrong
-//     model.c           the transformer: tensor table, memory plan, forward, backward, AdamW, decoding, sampling
+//     model.c           the transformer: tensor table, memory plan, forward, backward, AdamW, sampling
 //     tokenizer.c       byte-pair encoding: train, encode, decode
 //     data.c            every byte in and out: files, JSON, checkpoint, rows, templates, examples, batches
 //
-// The letters. A shape is written in parentheses, last index fastest; (N,C) lies in memory as N rows of C floats.
+// The letters. A shape is written in parentheses, last index fastest; (N,C) is N rows of C floats.
 //     B  rows (sequences) of a batch           L   layers (blocks)
-//     T  positions of the longest row          NH  query heads            NKV  key/value heads, NH % NKV == 0
-//     N  tokens really there, sum of lengths   HS  floats of one head     A = NH*HS    KV = NKV*HS    Q = A + 2*KV
-//     C  channels, the width of the model      F   hidden width of the MLP    F1 = F (GELU) or 2F (SwiGLU: gate, up)
+//     T  positions of the longest row          NH  query heads         NKV  key/value heads, NH % NKV == 0
+//     N  tokens really there, sum of lengths   HS  floats of one head  A = NH*HS   KV = NKV*HS   Q = A + 2*KV
+//     C  channels, the width of the model      F   hidden width of MLP F1 = F (GELU), 2F (SwiGLU: gate, up)
 //     V  vocabulary                            P   positions the model can see, its context
 // Padding has no letter: a row has its length, and what lies behind it is neither read nor computed.
 #ifndef MODEL_H
@@ -24,7 +24,7 @@
 // ---- errors -----------------------------------------------------------------------------------------------
 // Functions that can fail return 0, or -1 with the error filled in; only a main prints it and exits.
 
-// What model.c and tokenizer.c say: no text is formatted there, so that they need no stdio on a microcontroller.
+// What model.c and tokenizer.c say: no text is formatted there, so they need no stdio on a microcontroller.
 typedef struct {
     const char *what;                 // static text: which number is wrong
     int64_t value, lo, hi;            // what it is, and the range wanted
@@ -36,8 +36,9 @@ typedef struct {
 } Err;
 
 // ---- model.c: architecture --------------------------------------------------------------------------------
-// One code path for two block shapes: GPT-2 (LayerNorm, learned positions, GELU, biases) and Llama (RMSNorm, rotary
-// positions, SwiGLU, grouped queries), with Qwen2's biases on q, k, v and Qwen3's norm of each q and k head.
+// One code path for two block shapes: GPT-2 (LayerNorm, learned positions, GELU, biases) and Llama (RMSNorm,
+// rotary positions, SwiGLU, grouped queries), with Qwen2's biases on q, k, v and Qwen3's norm of each q and k
+// head. The checkpoint's header holds the fields in this order.
 typedef struct {
     int32_t vocab, context, layers, heads, kv_heads, head_size, width, hidden;    // V P L NH NKV HS C F
     int32_t rms;                      // 1 RMSNorm, 0 LayerNorm
@@ -47,7 +48,7 @@ typedef struct {
     int32_t qkv_bias;                 // 1 a bias on q, k, v (Qwen2); implied by bias
     int32_t qk_norm;                  // 1 RMSNorm over each head of q and k (Qwen3)
     int32_t tied;                     // 1 the output head is the token embedding
-    int32_t rope_context;             // Llama-3 frequency scaling: the context it was first trained with, 0 none
+    int32_t rope_context;             // Llama-3 frequency scaling: the context before it, 0 none
     float norm_eps;                   // added to the variance in every norm
     float rope_theta;                 // base of the rotary wavelengths
     float rope_factor, rope_low, rope_high;    // Llama-3 frequency scaling; used when rope_context > 0
@@ -59,7 +60,7 @@ typedef struct {
 } Config;
 enum { LORA_QKV = 1, LORA_PROJ = 2, LORA_FC1 = 4, LORA_FC2 = 8, LORA_ALL = 15 };
 
-// The one list of the Config's whole numbers with their limits; the checkpoint, --init and the checks walk it.
+// The one list of the Config's whole numbers with their limits; --init and the checks walk it.
 typedef struct {
     const char *name;
     size_t where;                     // offset in Config
@@ -71,8 +72,8 @@ extern const ConfigField CONFIG_FIELD[CONFIG_INTS];
 int model_check(const Config *c, Fault *f);     // are the limits and the relations between the sizes kept?
 
 // ---- model.c: tensors -------------------------------------------------------------------------------------
-// Every trained tensor, in checkpoint order. Linear weights are input-major, (in, out): a row of activations times
-// the matrix. wte and head are (V,C), a row per token.
+// Every trained tensor, in checkpoint order. Linear weights are input-major, (in, out): a row of activations
+// times the matrix. wte and head are (V,C), a row per token.
 typedef struct {
     float *wte;                       // (V,C)      token embedding
     float *wpe;                       // (P,C)      position embedding                     if !rope
@@ -81,7 +82,7 @@ typedef struct {
     float *qnw, *knw;                 // (L,HS)     gain of the per-head norm of q and k   if qk_norm
     float *projw, *projb;             // (L,A,C)    attention's output projection;  (L,C)
     float *ln2w, *ln2b;               // (L,C)      norm before the MLP
-    float *fc1w, *fc1b;               // (L,C,F1)   into the MLP; SwiGLU: F gate columns, F up columns;  (L,F1)
+    float *fc1w, *fc1b;               // (L,C,F1)   into the MLP; SwiGLU: F gate, then F up columns;  (L,F1)
     float *fc2w, *fc2b;               // (L,F,C)    out of the MLP;  (L,C)
     float *lnfw, *lnfb;               // (C)        norm before the head
     float *head;                      // (V,C)      output head                            if !tied
@@ -102,7 +103,7 @@ typedef struct {
 typedef struct {                      // tensor i of a configuration, made by model_tensor from the one table
     const char *name;
     size_t where;                     // offset of its pointer in Params
-    size_t dim[3], size;              // shape (unused dims are 1) and their product; size 0: this model lacks it
+    size_t dim[3], size;              // shape (unused dims are 1), their product; 0: this model lacks it
     bool stacked;                     // dim[0] counts layers
     bool decay;                       // weight decay applies: matrices only
     bool trained;                     // has a gradient: all tensors, or with LoRA its matrices only
@@ -112,16 +113,16 @@ typedef struct {                      // tensor i of a configuration, made by mo
 Tensor model_tensor(const Config *c, int i);
 float *tensor_data(const Params *p, const Tensor *t);
 size_t model_params(const Config *c);            // how many floats all tensors have
-// Points p at all tensors of c, one after the other in block, each at a multiple of 64 bytes. Returns how many floats
-// block must have, SIZE_MAX: more than can be counted; with block NULL it does only that.
+// Points p at all tensors of c, one after the other in block, each at a multiple of 64 bytes. Returns how
+// many floats block must have, SIZE_MAX: more than can be counted; with block NULL it does only that.
 size_t params_bind(Params *p, const Config *c, float *block);
 
 // ---- model.c: memory --------------------------------------------------------------------------------------
-// The caller says how much is computed at once, model_plan says what that needs, the caller gives one block of that
-// size, and nothing is allocated afterwards.
+// The caller says how much is computed at once, model_plan says what that needs, the caller gives one block
+// of that size, and nothing is allocated afterwards.
 typedef struct {
     size_t rows, seq;                 // B rows of at most T tokens at once
-    size_t step_tokens;               // tokens in one optimizer step, all its micro-batches together; training only
+    size_t step_tokens;               // tokens in one optimizer step, of all its micro-batches; training only
     size_t cached;                    // positions per row in the key/value cache; 0: no cache
     bool train;                       // gradients, optimizer moments and every layer's activations are kept
     bool halves;                      // matrices that are not trained are bf16 in memory
@@ -129,7 +130,7 @@ typedef struct {
     int threads;                      // 1 or more; changes no bit of any result
 } Shape;
 
-enum { HEAD_ROWS = 512 };             // R: rows at the output head at once; logits are never held for a whole batch
+enum { HEAD_ROWS = 512 };             // R: rows at the output head at once, never a whole batch
 enum { PLAN_MAX = 48 };
 typedef struct {
     const char *name;
@@ -150,8 +151,9 @@ typedef struct {
     float *res;                       // (L+1,N,C)  kept: residual stream into each block, and out of the last
     float *ln1stat, *ln2stat;         // (L,N,2)    kept: mean and 1/deviation of each row
     float *qkv;                       // (L,N,Q)    kept: q and k already normed and rotated
-    float *qkraw, *qkstat;            // (L,N,A+KV) (L,N,NH+NKV)  kept if qk_norm: q, k before; 1/deviation of each head
-    float *attstat;                   // (L,N,NH,2) kept: largest score and sum of exponentials of each softmax
+    float *qkraw;                     // (L,N,A+KV) kept if qk_norm: q, k before the norm
+    float *qkstat;                    // (L,N,NH+NKV)  and 1/deviation of each head
+    float *attstat;                   // (L,N,NH,2) kept: each softmax's largest score and sum of exponentials
     float *atty;                      // (L,N,A)    kept: attention output before the projection
     float *mid;                       // (L,N,C)    kept: residual stream between attention and MLP
     float *fc1;                       // (L,N,F1)   kept: before the activation function
@@ -168,13 +170,13 @@ typedef struct {
     float *logits;                    // (R,V)
     float *rope;                      // (max(T,cached),HS)   cos, sin pairs of each position
     float *keys, *values;             // (L,B,cached,KV)  the cache
-    float *slot;                      // (S,C)      lookup gradient of each distinct token of the step; S = min(V,step_tokens)
+    float *slot;                      // (S,C)      lookup gradient of each token, S = min(V,step_tokens)
     int32_t *slotof, *slottok;        // (V) slot of a token or -1; (S) token of a slot
     int32_t *tok, *pos;               // (N)        id of each token, and its position in its row
-    int32_t *hrow, *htarget;          // (N)        packed rows that go through the head, and what they should predict
+    int32_t *hrow, *htarget;          // (N)        packed rows that go through the head, and their targets
     size_t *start;                    // (B+1)      first packed row of each row of the batch
     double *partial;                  //            losses of a chunk; partial sums of the gradient norm
-    float *scratch;                   //            packed panels and attention strips, a piece for each thread
+    float *scratch;                   //            packed panels, attention strips: a piece for each thread
 } Buffers;
 
 typedef struct {
@@ -188,13 +190,14 @@ typedef struct {
     size_t scratch;                   // floats of x.scratch for each thread
 } Model;
 
-// Lays the tensors into block, which is 64-byte aligned, zeroed (AdamW's moments start at 0), and stays the caller's.
+// Lays the tensors into block, which is 64-byte aligned, zeroed (AdamW's moments start at 0), and stays the
+// caller's.
 void model_bind(Model *m, const Plan *p, void *block);
 
 // ---- model.c: run, train ----------------------------------------------------------------------------------
 typedef struct {
     const int32_t *tok;               // (B,T) token ids
-    const int32_t *target;            // (B,T) the token to predict at each position, -1: none; NULL: no loss wanted
+    const int32_t *target;            // (B,T) what each position should predict, -1: nothing; NULL: no loss
     const int32_t *len;               // (B)   tokens in each row, 0..T
     const int32_t *past;              // (B)   tokens of each row already in the cache; NULL: none
     size_t B, T;
@@ -202,22 +205,23 @@ typedef struct {
 
 void   model_init(Model *m, uint64_t seed);       // random weights as GPT-2's
 int    model_forward(Model *m, const Batch *b, Fault *f);
-// Logits (n,V) of n packed rows, at most HEAD_ROWS and rows * seq of the Shape, until the next call of the model: row i
-// of the batch starts at packed row len[0] + ... + len[i-1].
+// Logits (n,V) of n packed rows, at most HEAD_ROWS and rows * seq of the Shape, until the next call of the
+// model: row i of the batch starts at packed row len[0] + ... + len[i-1].
 const float *model_logits(Model *m, const int32_t *rows, size_t n);
-// Sum of -log p(target) over the batch's targets, after model_forward, added target by target to *sum; each row's sum
-// goes to row_loss (B) unless that is NULL. With scale > 0 (1 / targets of the whole step) it also begins the backward pass
-// of scale * that sum; model_backward ends it, adding to the gradients.
+// Sum of -log p(target) over the batch's targets, after model_forward, added target by target to *sum; each
+// row's sum goes to row_loss (B) unless that is NULL. With scale > 0 (1 / targets of the whole step) it also
+// begins the backward pass of scale * that sum; model_backward ends it, adding to the gradients.
 void   model_loss(Model *m, const Batch *b, float scale, double *sum, double *row_loss);
 void   model_backward(Model *m, const Batch *b);
 void   model_zero_grad(Model *m);                 // before the first micro-batch of a step
-double model_grad_norm(Model *m);                 // after the last: joins the lookup gradients; Euclidean norm of all
+double model_grad_norm(Model *m);                 // after the last: joins the lookup gradients; norm of all
 
 typedef struct {
     float lr, beta1, beta2, eps, decay, clip;    // clip: largest gradient norm, 0 for no clipping
 } AdamW;
 void   model_update(Model *m, const AdamW *o, double norm, int64_t step);     // step counts from 1
-// Learning rate of a step: rises to peak over the warmup steps, then stays or falls, to reach 0 one step after the last.
+// Learning rate of a step: rises to peak over the warmup steps, then stays or falls, to reach 0 one step
+// after the last.
 typedef enum { COSINE, LINEAR, CONSTANT } Schedule;
 float  model_schedule(Schedule kind, float peak, int64_t warmup, int64_t steps, int64_t step);
 
@@ -234,10 +238,12 @@ typedef struct {
     float temperature;                // 0: greedy
     int32_t top_k;                    // 0: all
     float top_p;                      // 1: all
-    float repeat_penalty;             // 1: none; divides positive logits of tokens already there, multiplies negative
+    float repeat_penalty;             // 1: none; divides recent tokens' positive logits, multiplies negative
 } Sampling;
-// One token id from logits (V), which are changed. recent (n): ids that the repeat penalty applies to. order (V): scratch.
-int32_t model_sample(float *logits, size_t V, const Sampling *s, const int32_t *recent, size_t n, int32_t *order, Rng *r);
+// One token id from logits (V), which are changed. recent (n): ids that the repeat penalty applies to. order
+// (V): scratch.
+int32_t model_sample(float *logits, size_t V, const Sampling *s, const int32_t *recent, size_t n,
+                     int32_t *order, Rng *r);
 
 // ---- model.c: decoding ------------------------------------------------------------------------------------
 typedef struct {                      // a row that grows
@@ -254,9 +260,9 @@ int model_extend(Model *m, Stream *s, size_t rows, const Sampling *how, size_t V
 typedef enum {
     TOK_NONE,                         // the model has no tokenizer
     TOK_GPT2,                         // byte-level BPE behind GPT-2's pre-tokenizer
-    TOK_SCORED,                       // code points first, merged by score, bytes as a fallback (Llama 2, stories260K)
-    TOK_CL100K,                       // byte-level, cl100k_base's pre-tokenizer, a token that is a whole pre-token wins (Llama 3)
-    TOK_QWEN2,                        // byte-level, Qwen2's pre-tokenizer, text is put into Unicode's form NFC first
+    TOK_SCORED,                       // code points first, merged by score, bytes as a fallback (Llama 2)
+    TOK_CL100K,                       // byte-level, cl100k_base's pre-tokenizer, whole pieces first (Llama 3)
+    TOK_QWEN2,                        // byte-level, Qwen2's pre-tokenizer, text is put into form NFC first
     TOK_SMOLLM,                       // byte-level, GPT-2's pre-tokenizer with every digit by itself
     TOK_KINDS
 } TokKind;
@@ -272,7 +278,7 @@ typedef struct {
     uint32_t vocab, merges;           // how many
     int32_t eot, bos;                 // end-of-text and begin-of-text ids, -1: none
     bool add_space;                   // TOK_SCORED: a space is put before the text
-    const uint8_t *bytes;             // every token's bytes, one after the other; all of this is the caller's memory
+    const uint8_t *bytes;             // every token's bytes, one after the other; the caller's, like the rest
     const uint32_t *start;            // (vocab+1) token i is bytes[start[i]] .. bytes[start[i+1]-1]
     const uint8_t *flag;              // (vocab)   TOKEN_*
     const Merge *merge;               // (merges)
@@ -297,24 +303,25 @@ size_t tokenizer_encode_size(const Tokenizer *t, size_t n);    // bytes of scrat
 // text only if special is true. O(n log n) on any input; decode gives back the same bytes (TOK_SCORED: with add_space's space).
 size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out, void *scratch);
 const uint8_t *tokenizer_decode(const Tokenizer *t, int32_t id, size_t *n);   // the bytes of one token
-int32_t tokenizer_find(const Tokenizer *t, const char *special);              // id of a special token, -1: none
-// Learns a byte-level BPE of exactly `vocab` tokens from n bytes of text: 256 bytes, then merges, then end-of-text.
-// Most frequent pair first; ties go to the pair whose bytes sort last. Stops early (smaller t->vocab) when no pair
-// occurs twice. memory: tokenizer_train_size bytes, 8-byte aligned; t's arrays point into it; tokenizer_index comes next.
+int32_t tokenizer_find(const Tokenizer *t, const char *special);       // id of a special token, -1: none
+// Learns a byte-level BPE of exactly `vocab` tokens from n bytes of text: 256 bytes, then merges, then
+// end-of-text. Most frequent pair first; ties go to the pair whose bytes sort last. Stops early (smaller
+// t->vocab) when no pair occurs twice. memory: tokenizer_train_size bytes, 8-byte aligned; t's arrays point
+// into it; tokenizer_index or tokenizer_keep comes next.
 size_t tokenizer_train_size(size_t n, uint32_t vocab);
 int    tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f);
 
 // ---- data.c: errors, options, files -----------------------------------------------------------------------
-int    err_set(Err *e, const char *format, ...);                          // formats the message; returns -1
-int    err_fault(Err *e, const char *where, const Fault *f);              // "where: what = value, want lo..hi"; -1
+int    err_set(Err *e, const char *format, ...);                // formats the message; returns -1
+int    err_fault(Err *e, const char *where, const Fault *f);    // "where: what = value, want lo..hi"; -1
 
-typedef enum { OPT_FLAG, OPT_INT, OPT_REAL, OPT_TEXT } OptKind;           // value: bool, int64_t, double, const char *
+typedef enum { OPT_FLAG, OPT_INT, OPT_REAL, OPT_TEXT } OptKind; // value: bool, int64_t, double, const char *
 typedef struct {
     const char *name;                 // "--batch"; NULL begins a group, whose title is help
     OptKind kind;
     void *value;                      // holds the default before, the user's value after
     double lo, hi;                    // range of a number; a whole number stays exact up to 2^53
-    const char *arg, *help;           // "N", "rows of one optimizer step"
+    const char *arg, *help;           // "N", "rows of one optimizer step"; a FILE must not be empty
     bool given;                       // set when the user named it
 } Option;
 #define GROUP(title)                       {NULL, OPT_FLAG, NULL, 0, 0, NULL, title, false}
@@ -322,30 +329,33 @@ typedef struct {
 #define TEXT(name, var, arg, help)         {name, OPT_TEXT, var, 0, 0, arg, help, false}
 #define INT(name, var, lo, hi, arg, help)  {name, OPT_INT, var, lo, hi, arg, help, false}
 #define REAL(name, var, lo, hi, arg, help) {name, OPT_REAL, var, lo, hi, arg, help, false}
-// Reads argv[1..]. Words that are no options go to word[0..words), at most max_words. "--name value" and "--name=value".
-int    options_parse(Option *o, int n, int argc, char **argv, const char **word, int max_words, int *words, Err *e);
-void   options_print(const Option *o, int n);                             // the table for --help, with defaults; 80 columns
+// Reads argv[1..]. Words that are no options go to word[0..words), at most max_words. "--name value" and
+// "--name=value".
+int    options_parse(Option *o, int n, int argc, char **argv, const char **word, int max_words, int *words,
+                     Err *e);
+void   options_print(const Option *o, int n);                   // the table for --help, 80 columns
 
-double seconds(void);                                                     // a steady clock
-int    cores(void);                                                       // that this program may use
+double seconds(void);                                           // a steady clock
+int    cores(void);                                             // that this program may use
 bool   is_terminal(int descriptor);
-void  *block_alloc(size_t bytes, Err *e);                                 // 64-byte aligned, zeroed; NULL and e if refused
+void  *block_alloc(size_t bytes, Err *e);                       // 64-byte aligned, zeroed; NULL: refused
 void   block_free(void *block);
-int    file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e);   // whole; a 0 byte after it; free()
-bool   same_file(const char *a, const char *b);                           // however the two paths are spelt
+// A whole file, and a 0 byte after it; to be freed.
+int    file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e);
+bool   same_file(const char *a, const char *b);                 // however the two paths are spelt
 // A file that appears whole or not at all: written beside its place, flushed to disk, renamed.
 typedef struct Writer Writer;
 Writer *writer_open(const char *path, Err *e);
 int    writer_put(Writer *w, const void *data, size_t n, Err *e);
-int    writer_close(Writer *w, bool keep, Err *e);                        // keep: into place, else nothing happened; frees w
+int    writer_close(Writer *w, bool keep, Err *e);              // keep: into place, else it is gone; frees w
 
 // Lines of JSON for later reading, each flushed as it is written; a null log swallows them.
 typedef struct Log Log;
-int    log_open(Log **l, const char *path, bool append, Err *e);
-void   log_line(Log *l, const char *format, ...);                         // %s arguments must be JSON already: json_quote
-int    log_close(Log *l, Err *e);                                         // -1: a line could not be written
+int    log_open(Log **l, const char *path, bool append, Err *e);    // path must outlive it
+void   log_line(Log *l, const char *format, ...);               // %s must be JSON already: json_quote
+int    log_close(Log *l, Err *e);                               // -1: a line could not be written
 
-typedef struct { uint32_t h[8]; uint64_t n; uint8_t block[64]; } Sha256;  // FIPS 180-4
+typedef struct { uint32_t h[8]; uint64_t n; uint8_t block[64]; } Sha256;    // FIPS 180-4
 void   sha256_init(Sha256 *s);
 void   sha256_add(Sha256 *s, const void *data, size_t n);
 void   sha256_end(Sha256 *s, char hex[65]);
@@ -356,22 +366,23 @@ typedef enum { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_
 typedef struct {
     JsonKind kind;
     uint32_t line;                    // where it starts, from 1
-    uint32_t count;                   // elements of an array, members of an object (each a string node, then its value)
+    uint32_t count;                   // elements; members of an object, each a string node, then its value
     uint32_t next;                    // index of the node after this one with all that it holds
-    const char *text;                 // a string decoded to UTF-8, 0-terminated (it may hold \u0000: see len); a number as spelt
+    const char *text;                 // a string in UTF-8, 0-terminated, \u0000 inside: see len; or a number
     size_t len;
     double number;
 } JsonNode;
 typedef struct {
-    JsonNode *node;                   // node[0] is the value; depth first, so an array's first element is at its index + 1
+    JsonNode *node;                   // depth first: [0] is the value; an array's first is at its index + 1
     uint32_t nodes;
     char *text;
 } Json;
-// Parses one value that fills data[0..n); errors name `where`, line (counted from first_line) and column. json_free after.
+// Parses one value that fills data[0..n); errors name `where`, line (counted from first_line) and column.
+// json_free after.
 int    json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e);
-uint32_t json_get(const Json *j, uint32_t object, const char *key);      // index of a member's value, 0: not there
+uint32_t json_get(const Json *j, uint32_t object, const char *key);    // index of a member's value, 0: none
 void   json_free(Json *j);
-char  *json_quote(const char *text, size_t n);                            // as a JSON string with its quotes; free(); NULL: no memory
+char  *json_quote(const char *text, size_t n);                  // a JSON string; free(); NULL: no memory
 
 // ---- data.c: checkpoint -----------------------------------------------------------------------------------
 typedef enum { DTYPE_F32, DTYPE_BF16, DTYPES } Dtype;
@@ -382,7 +393,7 @@ typedef struct Checkpoint {
     Tokenizer tok;
     char *template, *lineage;         // 0-terminated; empty: none
     char *path;
-    void *file, *memory;              // kept open until checkpoint_close; the tokenizer's bytes and index
+    void *file, *memory;              // kept open until checkpoint_close; all that is before the tensors
     uint64_t tensors_at, tensor_sum;  // offset of the first tensor, checksum over them all
     uint64_t own_sum, base_sum;       // checksum of all before the tensors; an adapter: that of its base
     struct Checkpoint *base;          // an adapter's base model, opened with it
@@ -405,7 +416,7 @@ int    adapter_save(const char *path, const Checkpoint *base, const Config *c, c
 // Copies the tokenizer's arrays into *memory of their own (block_free) and makes its index there.
 int    tokenizer_keep(Tokenizer *t, void **memory, Err *e);
 
-// What a run needs to go on as if it had never stopped; one file with weights and moments, replaced in one rename.
+// What a run needs to go on as if it had never stopped; one file with weights and moments.
 typedef struct {
     int64_t step;                     // optimizer steps done; order and position in the data follow from it
     double best;                      // lowest validation loss so far, and at which step

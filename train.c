@@ -165,8 +165,8 @@ static int report_not_finite(Run *r, int64_t step, Err *e) {
         const float *g = tensor_data(&r->m.g, &t);
         for (size_t j = 0; j < t.size; j++)
             if (!isfinite(g[j]))
-                return err_set(e, "step %" PRId64 ": the gradient of %s[%zu] is %g, want a finite number; the "
-                               "step was not taken\nhint: a lower --lr, or --clip 1",
+                return err_set(e, "step %" PRId64 ": the gradient of %s[%zu] is %g, want a finite number; "
+                               "the step was not taken\nhint: a lower --lr, or --clip 1",
                                step, t.name, j, (double)g[j]);
     }
     return err_set(e, "step %" PRId64 ": the gradient's norm overflows; the step was not taken\n"

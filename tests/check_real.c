@@ -23,14 +23,8 @@ typedef struct {
 } Loaded;
 
 static int loaded_open(Loaded *x, const char *path, size_t rows, size_t seq, size_t cached, Err *e) {
-    Plan plan;
-    Fault f;
-    if (checkpoint_open(&x->k, path, NULL, e)) return -1;
     Shape shape = {.rows = rows, .seq = seq, .cached = cached, .threads = 1};
-    if (model_plan(&plan, &x->k.cfg, &shape, &f)) return err_fault(e, path, &f);
-    if (!(x->block = block_alloc(plan.bytes, e))) return -1;
-    model_bind(&x->m, &plan, x->block);
-    return checkpoint_read(&x->k, &x->m.w, NULL, e);
+    return checkpoint_open(&x->k, path, NULL, e) || model_load(&x->m, &x->block, &x->k, &shape, e) ? -1 : 0;
 }
 
 static void loaded_close(Loaded *x) {
