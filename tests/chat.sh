@@ -227,6 +227,7 @@ when_shown() {
         [ "$(grep -cF -e "$2" shown)" -lt "$1" ] || { printf "$3"; return; }
         sleep 0.1
     done
+    echo "waited for: $2" > vain
 }
 stops() {                                         # an answer of 200 thousand tokens, but for the Ctrl-C; then it goes on
     : > shown
@@ -238,12 +239,12 @@ stops() {                                         # an answer of 200 thousand to
         when_shown 2 "note: stopped" "/help\n"
         when_shown 1 "take the last exchange back" '\004'
     } | on_terminal "$chat --model long.bin --raw --temperature 0 --max-tokens 200000 --context 200000"
-    [ $? -eq 0 ] && [ "$(grep -c 'note: stopped' shown)" = 2 ] && grep "take the last exchange back" shown
+    [ $? -eq 0 ] && [ ! -e vain ] && [ "$(grep -c 'note: stopped' shown)" = 2 ] && grep "take the last exchange back" shown
 }
 ends() {                                          # by the signal
     : > shown
     { when_shown 1 "> " "what do I like?\n"; when_shown 2 "> " '\003'; } | on_terminal "$chat $m --temperature 0"
-    [ $? -eq 130 ] && grep "I cannot tell" shown
+    [ $? -eq 130 ] && [ ! -e vain ] && grep "I cannot tell" shown
 }
 if script -qefc true /dev/null > /dev/null 2>&1 < /dev/null; then
     "$bin/train" --init "layers=1 heads=2 width=16 rope=1 context=200000 vocab=300" --text text.txt --seq 64 \
