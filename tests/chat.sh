@@ -68,6 +68,7 @@ check "/reset keeps the system turn" answers "ok\nok\nhen likes blue\n" \
       "I like red\n/reset\nI like blue\nwhat do I like?\n" --system "be a hen"
 check "/undo takes an exchange back" answers "ok\nred\nok\nblue\n" \
       "${like}/undo\n/undo\nI like blue\nwhat do I like?\n"
+check "/undo, and the same again" answers "ok\nred\nred\n" "${like}/undo\nwhat do I like?\n"
 check "/quit ends" answers "ok\n" "I like red\n/quit\nwhat do I like?\n"
 check "/help prints the commands, not as an answer" answers "" "/help\n"
 check "empty lines and line ends of Windows" answers "ok\nred\n" "\nI like red\r\n\n\r\nwhat do I like?\r\n"
@@ -115,19 +116,19 @@ many="I like red\nI like green\nI like black\nI like white\nI like brown\nI like
 left_out() {                                      # every line is answered all the same
     sure "$many" --context 48 "$@" > got && noted "the context is full: oldest exchanges left out" && [ "$(grep -c . got)" = 7 ]
 }
-# as_if_never CONTEXT GONE ARGUMENTS...: of two exchanges as many are left out, and the third is answered as if they
-# had never been, but the system turn had
+# as_if_never CONTEXT GONE KEPT ARGUMENTS...: of four turns, the third and the fourth leave out so many exchanges, GONE,
+# and the fourth is answered as if they had never been: KEPT, 0 or 1, stay, and the system turn
 as_if_never() {
-    context=$1 gone=$2
-    shift 2
-    talk "I like red\nI like green\nwhat is it?\n" --context $context --max-tokens 8 "$@" > got || return 1
+    context=$1 gone=$2 kept=$3
+    shift 3
+    talk "I like red\nI like green\nI like blue\nwhat is it?\n" --context $context --max-tokens 8 "$@" > got || return 1
     k=$(sed -n 's/.*left out from here on: //p' stderr)
-    [ "$k" = "$gone" ] || { cat stderr; return 1; }
-    kept="$(say user "I like green"), $(say assistant "$(sed -n 2p got)"), "
-    [ "$gone" = 1 ] || kept=
-    echo "{\"messages\": [$kept$(say user "what is it?")]}" > one.jsonl
-    talk "" --in one.jsonl --max-tokens 8 "$@" > said && cat got said && [ -n "$(sed -n 3p got)" ] &&
-        grep -F "\"answer\": \"$(sed -n 3p got)\"" said
+    [ "$(echo $k)" = "$gone" ] || { cat got stderr; return 1; }
+    before="$(say user "I like blue"), $(say assistant "$(sed -n 3p got)"), "
+    [ "$kept" = 1 ] || before=
+    echo "{\"messages\": [$before$(say user "what is it?")]}" > one.jsonl
+    talk "" --in one.jsonl --max-tokens 8 "$@" > said && cat got said && [ -n "$(sed -n 4p got)" ] &&
+        grep -F "\"answer\": \"$(sed -n 4p got)\"" said
 }
 check "a full context stops no conversation" left_out
 check "a full context stops no conversation with a system turn" left_out --system "be a hen"
@@ -137,9 +138,9 @@ exactly() {                                       # a prompt of as many tokens a
         refuses "prompt: $n tokens, want 1..$((n - 1))" "" --prompt "what do I like?" --context $((n - 1))
 }
 check "a prompt may fill the context exactly" exactly
-check "an exchange left out is as if it had never been" as_if_never 40 1
-check "the system turn stays when one is left out" as_if_never 56 1 --system "be a hen"
-check "the system turn stays when two are left out" as_if_never 48 2 --system "be a hen"
+check "an exchange left out is as if it had never been" as_if_never 40 "1 1" 1
+check "the system turn stays when exchanges are left out" as_if_never 56 "1 1" 1 --system "be a hen"
+check "the system turn stays when all exchanges are left out" as_if_never 40 "2 1" 0 --system "be a hen"
 cut_off() {                                       # the base has not learned to end
     "$bin/chat" --model base.bin --raw --prompt "I like" --max-tokens 1000 --context 20 --temperature 0 2> stderr &&
         noted "cut off: the context of 20 tokens is full"
@@ -186,7 +187,9 @@ of_system() {
 }
 check "--in: --system is for rows without one, and is not shown" of_system
 echo '{"prompt": "what do I like?", "completion": "x"}' > answered.jsonl
-tight() { sure "" --in answered.jsonl --context 16 > got && grep '"answer": "I cannot' got && [ ! -s stderr ]; }
+tight() {                                         # n: what `exactly` found
+    sure "" --in answered.jsonl --context $n > got && grep '"answer": "' got && [ ! -s stderr ]
+}
 check "--in: an answer that a row has is not looked at when there is little room" tight
 { cat in.jsonl; echo '{"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": "y"}]}'; } > two.jsonl
 check "--in: a bad row is found before the first answer" refuses "two.jsonl:6: " "" --in two.jsonl
@@ -224,21 +227,24 @@ when_shown() {
         [ "$(grep -cF -e "$2" shown)" -lt "$1" ] || { printf "$3"; return; }
         sleep 0.1
     done
+    echo "waited for: $2" > vain
 }
 stops() {                                         # an answer of 200 thousand tokens, but for the Ctrl-C; then it goes on
     : > shown
     {
         when_shown 1 "> " "the\n"
         when_shown 1 "eeeeeeee" '\003'
-        when_shown 1 "note: stopped" "/help\n"
+        when_shown 1 "note: stopped" "the\n"
+        when_shown 2 "eeeeeeee" '\003'
+        when_shown 2 "note: stopped" "/help\n"
         when_shown 1 "take the last exchange back" '\004'
     } | on_terminal "$chat --model long.bin --raw --temperature 0 --max-tokens 200000 --context 200000"
-    [ $? -eq 0 ] && [ "$(grep -c 'note: stopped' shown)" = 1 ] && grep "take the last exchange back" shown
+    [ $? -eq 0 ] && [ ! -e vain ] && [ "$(grep -c 'note: stopped' shown)" = 2 ] && grep "take the last exchange back" shown
 }
 ends() {                                          # by the signal
     : > shown
     { when_shown 1 "> " "what do I like?\n"; when_shown 2 "> " '\003'; } | on_terminal "$chat $m --temperature 0"
-    [ $? -eq 130 ] && grep "I cannot tell" shown
+    [ $? -eq 130 ] && [ ! -e vain ] && grep "I cannot tell" shown
 }
 if script -qefc true /dev/null > /dev/null 2>&1 < /dev/null; then
     "$bin/train" --init "layers=1 heads=2 width=16 rope=1 context=200000 vocab=300" --text text.txt --seq 64 \

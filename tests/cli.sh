@@ -102,6 +102,23 @@ refused "an answer beyond the context" "long_answer.jsonl:2: the answer alone ha
         train $m $o --data long_answer.jsonl --too-long cut
 refused "nothing but rows that are dropped" "val.jsonl: every row has more than 5 tokens" \
         train $m $o --data val.jsonl --seq 5 --too-long drop
+turn() { printf '{"role": "%s", "content": "%s"}' "$1" "$2"; }
+exchanges() {                                     # exchanges COLOR: two of them, the second needs the first
+    printf '{"messages": [%s, %s, %s, %s]}\n' "$(turn user "the $1 cat")" "$(turn assistant "ok $1")" \
+        "$(turn user "Which?")" "$(turn assistant "it is $1")"
+}
+for color in red green blue black white brown; do exchanges $color; done > talk.jsonl
+{ exchanges red; echo "{\"messages\": [$(turn user "the red cat"), $(turn tool "x")]}"; } > role.jsonl
+{ row red cat; echo '{"prompt": "x", "output": "y"}'; } > mixed.jsonl
+printf '[user]\nU {text}{eot}\n[assistant]\nA{target} {text}{eot}\n' > turns.txt
+printf '[user]\nU {text}{eot}\n[tool]\nA{target} {text}{eot}\n' > tool.txt
+refused "a conversation in a template for one exchange" "talk.jsonl:1: the row is a conversation" \
+        train $m $o --data talk.jsonl
+refused "an unknown role"         "role.jsonl:2: message 2 has the role 'tool', want assistant" \
+        train $m $o --data role.jsonl
+refused "a row of two forms"      "mixed.jsonl:2: the row has both output and prompt" train $m $o --data mixed.jsonl
+refused "a template file with an unknown section" "template: the line .tool. begins no section" \
+        train $m $o --data talk.jsonl --template tool.txt
 refused "a missing --val file"    "nope.jsonl: cannot open"                        train $m $o $d --val nope.jsonl
 
 too_long() {
@@ -230,7 +247,10 @@ refused "--mask all"              "--mask: 'all', want prompt or none"          
 refused "--too-long keep"         "--too-long: 'keep', want error, drop or cut"    train $m $d $o --too-long keep
 refused "--schedule step"         "--schedule: 'step', want cosine, linear or constant" train $m $d $o --schedule step
 refused "--dtype f64"             "--dtype: 'f64', want f32 or bf16"               train $m $d $o --dtype f64
-refused "--template gpt"          "--template: 'gpt', want alpaca, chatml, plain or none" train $m $d $o --template gpt
+refused "--template gpt"          "--template: 'gpt', want alpaca, chatml, llama3, none, plain or a file" \
+        train $m $d $o --template gpt
+refused "--turns first"           "--turns: 'first', want all or last"             train $m $d $o --turns first
+refused "--turns last --mask none" "--turns last leaves nothing to --mask none"    train $m $d $o --turns last --mask none
 refused "a template that the tokenizer lacks tokens for" "template: .*<|im_start|>" train $m $d $o --template chatml
 refused "--seq beyond the context" "--seq: 66, want 2..6[45]"                      train $m $d $o --seq 66
 refused "no model"                "want either --model FILE or --init SIZES"       train $d $o
@@ -257,6 +277,9 @@ refused "more --shots than rows"  "--shots: 10, want at most the 9 rows of val.j
 refused "more --shots than fit in" "val.jsonl:1: the prompt has [0-9]+ tokens, want at most the context of 64" \
         eval answers $m $h --shots 9 --examples val.jsonl
 refused "eval loss of a row beyond the context" "long.jsonl:2: the row has [0-9]+ tokens" eval loss $m --data long.jsonl
+no_hint() { ! "$bin/eval" "$1" $m --data long.jsonl 2> stderr && has "the row has" < stderr && ! grep hint stderr; }
+check "eval loss: the message names no option of train" no_hint loss
+check "eval answers: the message names no option of train" no_hint answers
 refused "a missing folder for eval --log" "nofolder/log: cannot open"              eval answers $m $h --log nofolder/log
 refused "chat without a model"    "no model, want --model FILE"                    chat --prompt hello
 refused "convert with one word"   "1 file names, want"                             convert base.bin
@@ -412,6 +435,26 @@ shots() {                                         # the prompts get longer
         many=$("$bin/eval" answers $m $ask --shots 1 --examples train.jsonl | awk '/^base.bin/ { print $3 }') &&
         less "$few" "$many"
 }
+few_rows() {                                      # an overlong row beyond the limit is none of its business
+    "$bin/eval" answers $m --data long.jsonl --limit 1 --json | has '"rows": 1' &&
+        "$bin/eval" loss $m --data long.jsonl --limit 1 --json | has '"rows": 1'
+}
+talk="--data talk.jsonl --template turns.txt --split 0 --out talk.bin"
+conversations() {                                 # only a model that reads the first exchange can answer the second
+    "$bin/train" $m $talk --steps 300 --batch 6 --lr 1e-2 "$@" 2> stderr &&
+        "$bin/eval" answers --model talk.bin --data talk.jsonl --max-tokens 9 --log talk.log --json > talk.json &&
+        has '"row": 0, "instruction": "Which?", "input": "", "reference": "it is red", "answer": "it is red"' \
+            < talk.log && [ "$(field exact_match < talk.json)" = 1.000000 ]
+}
+share() { sed -n 's/.* \([0-9.]*\) % of them taught.*/\1/p' stderr; }
+last_only() {                                     # fewer targets
+    conversations && all=$(share) && conversations --turns last && less "$(share)" "$all" &&
+        "$bin/convert" --info talk.bin | has "turns=last" "U {text}{eot}"
+}
+cut_exchanges() { "$bin/train" $m $talk --steps 1 --seq 20 --too-long cut 2>&1 | has "6 cut, 0 dropped"; }
+check "eval answers and loss --limit: rows behind it may be too long" few_rows
+check "conversations: --template FILE, --turns last, eval answers to the last question" last_only
+check "--too-long cut leaves out the first exchange" cut_exchanges
 check "eval answers --vs: what was learned is right" learned
 check "eval answers --json" answers_json
 check "eval answers --log" answers_log

@@ -499,7 +499,8 @@ static void make_tokenizer_of(const char *const *rest) {               // rest: 
 }
 
 static void make_tokenizer(void) {
-    static const char *const rest[] = {"he", "ll", " a", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>"};
+    static const char *const rest[] = {"he", "ll", " a", "<|endoftext|>", "<|im_start|>", "<|im_end|>",
+                                       "<s>"};
     make_tokenizer_of(rest);
 }
 
@@ -995,20 +996,22 @@ static const char *row_shown(const Row *row) {
     char *p = s;
     *p = 0;
     for (const Turn *t = row->turn; t < row->turn + row->turns; t++)
-        p += sprintf(p, "%s%s:%s%s%s", t > row->turn ? " " : "", name[t->role], t->text, *t->input ? "+" : "", t->input);
+        p += sprintf(p, "%s%s:%s%s%s", t > row->turn ? " " : "", name[t->role], t->text,
+                     *t->input ? "+" : "", t->input);
     return s;
 }
+
+#define SAY(role, content) "{\"role\":\"" role "\",\"content\":\"" content "\"}"
 
 START_TEST(rows_have_three_forms) {
     static const char *const good[][2] = {
         {"{\"instruction\":\"a\",\"input\":null,\"output\":\"c\",\"messages\":null}", "user:a assistant:c"},
         {"{\"output\":\"c\",\"input\":\"b\",\"instruction\":\"a\",\"text\":7}", "user:a+b assistant:c"},
         {"{\"completion\":\"c\",\"prompt\":\"a\"}", "user:a assistant:c"},
-        {"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"content\":\"c\",\"role\":\"assistant\",\"x\":[1]}],\"id\":1}",
+        {"{\"messages\":[" SAY("user", "a") ",{\"content\":\"c\",\"role\":\"assistant\",\"x\":[]}],\"id\":1}",
          "user:a assistant:c"},
-        {"{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"a\"},"
-         "{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"},"
-         "{\"role\":\"assistant\",\"content\":\"d\"}]}", "system:s user:a assistant:b user:c assistant:d"}};
+        {"{\"messages\":[" SAY("system", "s") "," SAY("user", "a") "," SAY("assistant", "b") ","
+         SAY("user", "c") "," SAY("assistant", "d") "]}", "system:s user:a assistant:b user:c assistant:d"}};
     uint64_t hash[5];
     for (size_t i = 0; i < 5; i++) {
         ck_assert_msg(load_rows(good[i][0]) == 0, "%s", err.msg);
@@ -1017,14 +1020,14 @@ START_TEST(rows_have_three_forms) {
         hash[i] = rows.row[0].hash;
         rows_free(&rows);
     }
-    ck_assert(hash[0] == hash[2] && hash[0] == hash[3]);                   // the split looks at what is asked only
+    ck_assert(hash[0] == hash[2] && hash[0] == hash[3]);           // the split looks at what is asked only
     ck_assert_uint_eq(hash[1], hash64("b", 1, hash64("a", 1, 0)));
     uint64_t h = 0;
     for (const char *turn = "sabc"; *turn; turn++) h = hash64("", 0, hash64(turn, 1, h));
     ck_assert_uint_eq(hash[4], h);
-    ck_assert_msg(load_rows("[{\"prompt\":\"a\",\"completion\":\"b\"},{\"messages\":[{\"role\":\"user\",\"content\":"
-                            "\"c\"},{\"role\":\"assistant\",\"content\":\"d\"}]},{\"input\":\"e\",\"output\":\"f\"}]") == 0,
-                  "%s", err.msg);
+    int rc = load_rows("[{\"prompt\":\"a\",\"completion\":\"b\"},{\"messages\":[" SAY("user", "c") ","
+                       SAY("assistant", "d") "]},{\"input\":\"e\",\"output\":\"f\"}]");
+    ck_assert_msg(rc == 0, "%s", err.msg);
     ck_assert_str_eq(row_shown(&rows.row[1]), "user:c assistant:d");       // forms may change from row to row
     ck_assert_str_eq(row_shown(&rows.row[2]), "user:+e assistant:f");
     rows_free(&rows);
@@ -1046,19 +1049,19 @@ START_TEST(prompts_need_no_answer) {
 } END_TEST
 
 START_TEST(conversations_are_refused_with_their_reason) {
-#define SAY(role, content) "{\"role\":\"" role "\",\"content\":\"" content "\"}"
     static const char *const bad[][2] = {
         {"[]", ":1: messages ask nothing"}, {"7", ":1: messages is not an array"},
         {"[" SAY("system", "s") "]", ":1: messages ask nothing"},
         {"[" SAY("user", "u") "]", ":1: messages end without an answer"},
         {"[" SAY("assistant", "a") "]", "message 1 has the role 'assistant', want system or user"},
-        {"[" SAY("user", "u") ",\n" SAY("user", "u") "]", ":2: message 2 has the role 'user', want assistant"},
+        {"[" SAY("user", "u") ",\n" SAY("user", "u") "]", ":2: message 2 has the role 'user', want assis"},
         {"[" SAY("user", "u") "," SAY("system", "s") "]", "message 2 has the role 'system', want assistant"},
         {"[" SAY("system", "s") "," SAY("system", "s") "]", "message 2 has the role 'system', want user"},
         {"[" SAY("user", "u") "," SAY("tool", "t") "]", "message 2 has the role 'tool', want assistant"},
         {"[" SAY("user", "u") "," SAY("assistant", "") "]", ":1: content is empty"},
         {"[" SAY("user", "u") "," SAY("assistant", "\\u0000") "]", ":1: content holds \\u0000"},
-        {"[{\"role\":\"user\"}]", "a message is no object with role and content"}, {"[1]", "a message is no object"},
+        {"[{\"role\":\"user\"}]", "a message is no object with role and content"},
+        {"[1]", "a message is no object"},
         {"[{\"role\":\"user\",\"content\":[]}]", ":1: content is not a string"},
         {"[{\"role\":1,\"content\":\"x\"}]", ":1: role is not a string"},
         {"[" SAY("user", "u") "," SAY("assistant", "a") "],\"prompt\":\"p\"", "has both prompt and messages"},
@@ -1181,8 +1184,8 @@ START_TEST(segments_are_encoded_as_one_and_user_text_is_never_special) {
     ck_assert_uint_eq(made.ex[0].prompt, 2);
     for (uint32_t t = 0; t < made.ex[0].len; t++) ck_assert_uint_eq(made.ex[0].taught[t], t > 0);
     examples_free(&made);
-    ck_assert_int_eq(make(ONE, "{?input}a{?input}b{/}c{/}x{target}{output}{eot}", 99, TOO_LONG_ERROR, TEACH_ANSWERS),
-                     0);
+    ck_assert_int_eq(make(ONE, "{?input}a{?input}b{/}c{/}x{target}{output}{eot}", 99, TOO_LONG_ERROR,
+                          TEACH_ANSWERS), 0);
     ck_assert_str_eq(shown(&made.ex[0]), "x^Out|<|endoftext|>|");        // nothing of a part that is left out
     examples_free(&made);
 } END_TEST
@@ -1224,15 +1227,17 @@ START_TEST(sections_make_conversations) {
     renders(CONVERSATION, chatml, TEACH_ANSWERS, CHAT_1 "(yo<|im_end|>)" CHAT_2 "(ok<|im_end|>)");
     renders(CONVERSATION, chatml, TEACH_LAST, CHAT_1 "yo<|im_end|>" CHAT_2 "(ok<|im_end|>)");
     renders(CONVERSATION, chatml, TEACH_NONE, CHAT_1 "yo<|im_end|>" CHAT_2);
-    renders(CONVERSATION, chatml, TEACH_ALL, "<|im_start|>(user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>"
-            CHAT_2 "ok<|im_end|>)");
-    renders(WITH_SYSTEM, chatml, TEACH_ANSWERS, "<|im_start|>system\nbe<|im_end|>\n" CHAT_1 "(yo<|im_end|>)" CHAT_2
-            "(ok<|im_end|>)");
+    renders(CONVERSATION, chatml, TEACH_ALL, "<|im_start|>(user\nhi<|im_end|>\n<|im_start|>assistant\n"
+            "yo<|im_end|>" CHAT_2 "ok<|im_end|>)");
+    renders(WITH_SYSTEM, chatml, TEACH_ANSWERS, "<|im_start|>system\nbe<|im_end|>\n" CHAT_1 "(yo<|im_end|>)"
+            CHAT_2 "(ok<|im_end|>)");
     // the order of sections is free; a missing last line break, an empty section, a [default]; {input} apart
-    static const char other_way[] = "[assistant]\nA:{target}{text}{eot}|\n[default]\nD{{\n\n[user]\nU {text}{?input}<{input}>{/}";
+    static const char other_way[] = "[assistant]\nA:{target}{text}{eot}|\n[default]\nD{{\n\n"
+                                    "[user]\nU {text}{?input}<{input}>{/}";
     renders(CONVERSATION, other_way, TEACH_ANSWERS, "D{\nU hiA:(yo<|endoftext|>)|U soA:(ok<|endoftext|>)");
     renders(BOTH, other_way, TEACH_ANSWERS, "D{\nU Do<In>A:(Out<|endoftext|>)");
-    static const char joined[] = "[user]\n{text};\n[system]\n{text}.\n[default]\n[assistant]\n{target}{text}{<|im_end|>}{eot} \n";
+    static const char joined[] = "[user]\n{text};\n[system]\n{text}.\n[default]\n"
+                                 "[assistant]\n{target}{text}{<|im_end|>}{eot} \n";
     renders(BOTH, joined, TEACH_ANSWERS, "Do\nIn;(Out<|im_end|>)");
     renders(INPUT_ONLY, joined, TEACH_ANSWERS, "In;(Out<|im_end|>)");
     renders(WITH_SYSTEM, joined, TEACH_ANSWERS, "be.hi;(yo<|im_end|>)<|endoftext|> so;(ok<|im_end|>)");
@@ -1240,30 +1245,31 @@ START_TEST(sections_make_conversations) {
 
 START_TEST(sections_are_joined_where_no_special_token_stands_between) {
     // "h" ends the answer's section, "e" begins the next: one token; {target} and the end of turn divide
-    ck_assert_int_eq(make(CONVERSATION, "[user]\ne{text}h\n[assistant]\n{target}e{text}{eot}h", 99, TOO_LONG_ERROR,
-                          TEACH_ANSWERS), 0);
+    ck_assert_int_eq(make(CONVERSATION, "[user]\ne{text}h\n[assistant]\n{target}e{text}{eot}h", 99,
+                          TOO_LONG_ERROR, TEACH_ANSWERS), 0);
     ck_assert_str_eq(shown(made.ex), "ehiheyo|<|endoftext|>||he|soh^eok|<|endoftext|>|");
     examples_free(&made);
-    renders("{\"messages\":[" SAY("user", "<|im_end|>") "," SAY("assistant", "x") "]}",
-            "[user]\n{text}{eot}\n[assistant]\n{target}{text}{eot}", TEACH_ANSWERS,
-            "<|im_end|><|endoftext|>(x<|endoftext|>)");
     ck_assert_int_eq(make("{\"messages\":[" SAY("user", "<|im_end|>") "," SAY("assistant", "x") "]}",
-                          "[user]\n{text}{eot}\n[assistant]\n{target}{text}{eot}", 99, TOO_LONG_ERROR, TEACH_ANSWERS), 0);
+                          "[user]\n{text}{eot}\n[assistant]\n{target}{text}{eot}", 99, TOO_LONG_ERROR,
+                          TEACH_ANSWERS), 0);
+    ck_assert_str_eq(taught_shown(), "<|im_end|><|endoftext|>(x<|endoftext|>)");
     for (uint32_t t = 0; t < made.ex[0].len; t++) ck_assert_int_ne(made.ex[0].tok[t], END);
     examples_free(&made);
 } END_TEST
 
 START_TEST(llama3_is_what_it_is_known_for) {
-    static const char *const rest[] = {"he", "ll", " a", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
-                                       "<|begin_of_text|>"};
+    static const char *const rest[] = {"he", "ll", " a", "<|start_header_id|>", "<|end_header_id|>",
+                                       "<|eot_id|>", "<|begin_of_text|>"};
 #define HEAD(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
     make_tokenizer_of(rest);
     tok.bos = BOS;
     ck_assert_int_eq(load_rows(WITH_SYSTEM), 0);
-    ck_assert_msg(examples_make(&made, &rows, template_named("llama3"), &tok, 999, TOO_LONG_ERROR, TEACH_ANSWERS, &err)
-                  == 0, "%s", err.msg);
-    ck_assert_str_eq(taught_shown(), "<|begin_of_text|>" HEAD("system") "be<|eot_id|>" HEAD("user") "hi<|eot_id|>"
-                     HEAD("assistant") "(yo<|eot_id|>)" HEAD("user") "so<|eot_id|>" HEAD("assistant") "(ok<|eot_id|>)");
+    int rc = examples_make(&made, &rows, template_named("llama3"), &tok, 999, TOO_LONG_ERROR, TEACH_ANSWERS,
+                           &err);
+    ck_assert_msg(rc == 0, "%s", err.msg);
+    ck_assert_str_eq(taught_shown(), "<|begin_of_text|>" HEAD("system") "be<|eot_id|>"
+                     HEAD("user") "hi<|eot_id|>" HEAD("assistant") "(yo<|eot_id|>)"
+                     HEAD("user") "so<|eot_id|>" HEAD("assistant") "(ok<|eot_id|>)");
     examples_free(&made);
     rows_free(&rows);
 } END_TEST
@@ -1273,7 +1279,8 @@ START_TEST(rows_must_suit_their_template) {
     ck_assert_int_eq(make(CONVERSATION, template_named("plain"), 99, TOO_LONG_DROP, TEACH_ANSWERS), -1);
     must_say("/file:1: the row is a conversation, which the template is not for\nhint: --template chatml");
     ck_assert_int_eq(make("{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"messages\":[" SAY("system", "s") ","
-                          SAY("user", "u") "," SAY("assistant", "a") "]}", bare, 99, TOO_LONG_DROP, TEACH_ANSWERS), -1);
+                          SAY("user", "u") "," SAY("assistant", "a") "]}", bare, 99, TOO_LONG_DROP,
+                          TEACH_ANSWERS), -1);
     must_say("/file:2: the row has a system turn, the template no [system]");
     write_text(path, "{\"prompt\":\"ab\"}");
     ck_assert_int_eq(rows_load(&rows, path, false, &err), 0);
@@ -1282,14 +1289,16 @@ START_TEST(rows_must_suit_their_template) {
     ck_assert_int_eq(examples_make(&made, &rows, bare, &tok, 99, TOO_LONG_ERROR, TEACH_NONE, &err), 0);
     ck_assert(made.ex[0].len == 2 && made.ex[0].prompt == 2 && made.targets == 0);
     examples_free(&made);
-    ck_assert_int_eq(examples_make(&made, &rows, "{target}{output}{eot}", &tok, 99, TOO_LONG_ERROR, TEACH_NONE, &err), -1);
+    ck_assert_int_eq(examples_make(&made, &rows, "{target}{output}{eot}", &tok, 99, TOO_LONG_ERROR,
+                                   TEACH_NONE, &err), -1);
     must_say("/file:1: the row has no token to begin with");
     rows_free(&rows);
 } END_TEST
 
-// Leaves out exchanges one by one, from rows that lack them from the start, until one fits: what cutting must find.
+// What cutting must find: of rows that lack 0, 1, 2, ... exchanges from the start, the first that fits.
 START_TEST(cutting_leaves_out_the_oldest_exchanges) {
-    static const char template[] = "[system]\nS{text}{eot}\n[user]\nQ{text}\n[assistant]\nA{target}{text}{eot}";
+    static const char template[] = "[system]\nS{text}{eot}\n[user]\nQ{text}\n"
+                                   "[assistant]\nA{target}{text}{eot}";
     enum { EXCHANGES = 9 };
     char json[EXCHANGES][2000];
     size_t seqs = 0;
@@ -1313,7 +1322,7 @@ START_TEST(cutting_leaves_out_the_oldest_exchanges) {
         ck_assert_uint_le(made.ex[0].len, seq);
         ck_assert_uint_eq(made.cut, skip > 0);
         size_t over = strlen(want) > strlen(taught_shown()) ? strlen(want) - strlen(taught_shown()) : 0;
-        ck_assert(over == 0 || skip + 1 == EXCHANGES);                     // then the prompt's first tokens go
+        ck_assert(over == 0 || skip + 1 == EXCHANGES);             // then the prompt's first tokens go
         if (over == 0) ck_assert_str_eq(taught_shown(), want);
         ck_assert_str_eq(taught_shown() + strlen(taught_shown()) - 16, "A(8<|endoftext|>)" + 1);
         examples_free(&made);
@@ -1331,8 +1340,8 @@ START_TEST(begin_of_text_comes_first) {
     ck_assert_uint_eq(made.ex[0].prompt, 4);
     ck_assert_uint_eq(made.ex[0].taught[0], 0);
     examples_free(&made);
-    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 6, TOO_LONG_CUT, TEACH_ALL, &err),
-                     0);
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 6, TOO_LONG_CUT, TEACH_ALL,
+                                   &err), 0);
     const int32_t want[] = {BOS, '\n', 'O', 'u', 't', EOT};
     ck_assert_uint_eq(made.ex[0].len, 6);
     ck_assert_mem_eq(made.ex[0].tok, want, sizeof want);
@@ -1367,13 +1376,16 @@ START_TEST(templates_are_refused) {
         {"[user]\n{text}\n[assistant]\n{target}{eot}", "has no {text} after {target}\nhint"},
         {"[user]\n{text}\n[assistant]\n{text}{eot}", "{text} before {target}"},
         {"[user]\n{text}\n[assistant]\n{eot}", "has no {target}"},
-        {"[user]\n{text}{target}\n[assistant]\n{target}{text}{eot}", "want one {target}, where the answer is"},
+        {"[user]\n{text}{target}\n[assistant]\n{target}{text}{eot}", "want one {target}, where the answer"},
         {"[user]\nx\n[assistant]\n{target}{text}{eot}", "[user] has no {text}"},
         {"[user]\n{text}\n[system]\n{eot}\n[assistant]\n{target}{text}{eot}", "[system] has no {text}"},
-        {"[user]\n{text}", "has no section [assistant]"}, {"[assistant]\n{target}{text}{eot}", "has no section [user]"},
+        {"[user]\n{text}", "has no section [assistant]"},
+        {"[assistant]\n{target}{text}{eot}", "has no section [user]"},
         {"[user]\n{text}\n[user]\n{text}\n[assistant]\n{target}{text}{eot}", "the line [user] comes twice"},
-        {"[user]\n{text}\n[tool]\n{text}\n[assistant]\n{target}{text}{eot}", "the line [tool] begins no section\nhint"},
-        {"[default]\n{text}\n[user]\n{text}\n[assistant]\n{target}{text}{eot}", "{text} is unknown in [default]"},
+        {"[user]\n{text}\n[tool]\n{text}\n[assistant]\n{target}{text}{eot}",
+         "the line [tool] begins no section\nhint"},
+        {"[default]\n{text}\n[user]\n{text}\n[assistant]\n{target}{text}{eot}",
+         "{text} is unknown in [default]"},
         {"[user]\n{instruction}\n[assistant]\n{target}{text}{eot}", "{instruction} is unknown in [user]"},
         {"[user]\n{text}\n[assistant]\n{target}{output}{eot}", "{output} is unknown in [assistant]"},
         {"[user]\n{?text}{text}\n[assistant]\n{/}{target}{text}{eot}", "{?...} without {/}"},
@@ -1388,7 +1400,8 @@ START_TEST(templates_are_refused) {
         must_say(bad[i][1]);
     }
     for (size_t i = 0; i < sizeof bad_sections / sizeof *bad_sections; i++) {
-        ck_assert_msg(template_check(bad_sections[i][0], &tok, &err) == -1, "%s was taken", bad_sections[i][0]);
+        const char *template = bad_sections[i][0];
+        ck_assert_msg(template_check(template, &tok, &err) == -1, "%s was taken", template);
         must_say(bad_sections[i][1]);
     }
     ck_assert(template_has_sections("[user]") && template_has_sections("[default]\n"));
@@ -1520,8 +1533,8 @@ START_TEST(a_row_has_one_added_space) {
     tok.add_space = true;
     ck_assert_int_eq(tokenizer_index(&tok, index, &f), 0);
     ck_assert_int_eq(load_rows("{\"input\":\"x\",\"output\":\"y\"}\n{\"input\":\"v\",\"output\":\"w\"}"), 0);
-    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR, TEACH_ANSWERS,
-                                   &err), 0);
+    ck_assert_int_eq(examples_make(&made, &rows, template_named("none"), &tok, 99, TOO_LONG_ERROR,
+                                   TEACH_ANSWERS, &err), 0);
     ck_assert_str_eq(shown(&made.ex[0]), " x\n^y|<|endoftext|>|");
     ck_assert_str_eq(shown(&made.ex[1]), " v\n^w|<|endoftext|>|");
     examples_free(&made);
@@ -1624,8 +1637,8 @@ enum { ASKED = 5, CACHED = 20 };      // prompts, and positions of the cache
 static Prompt asked[ASKED];
 static Generated said[ASKED];
 
-// A model for rows rows of seq tokens at once. One that always says the tokens of `says`, all equally likely, or, if
-// that is empty, one whose next token depends on all before.
+// A model for so many rows of seq tokens at once. It says the tokens of `says` and `also`, all equally likely;
+// if there are none, its next token depends on all before.
 static void make_speaker(size_t rows_at_once, size_t seq, const char *says, int32_t also) {
     static int32_t ids[ASKED][CACHED];
     Config c = CONFIG;
@@ -1675,7 +1688,7 @@ START_TEST(answers_are_the_same_alone_or_together) {
         block_free(block);
         ck_assert_uint_ge(tokens, 15);
         ck_assert(strcmp(want[0].text, want[1].text) && strcmp(want[1].text, want[2].text));
-        for (size_t seq = 1; seq <= 16; seq += 3) {            // also prompts in pieces
+        for (size_t seq = 1; seq <= 16; seq += 3) {    // also prompts in pieces
             make_speaker(ASKED, seq, "", -1);
             ck_assert_int_eq(speak(asked, ASKED, (float)random, 40, 6, false), 0);
             for (size_t i = 0; i < ASKED; i++) {
@@ -1691,10 +1704,10 @@ START_TEST(answers_are_the_same_alone_or_together) {
 } END_TEST
 
 START_TEST(answers_end_where_they_must) {
-    make_speaker(ASKED, 8, "a", -1);                           // the model's last token is no token: never taken
+    make_speaker(ASKED, 8, "a", -1);                   // the model's last token is no token: never taken
     ck_assert_int_eq(speak(asked, ASKED, 0, 1, 6, true), 0);
-    for (size_t i = 0; i < ASKED; i++) {                       // 17 tokens of prompt leave room for 4 in a cache of 20:
-        bool full = asked[i].n == 17;                          // the last needs no place
+    for (size_t i = 0; i < ASKED; i++) {
+        bool full = asked[i].n == 17;                  // and 4 more in a cache of 20: the last needs no place
         ck_assert_str_eq(said[i].text, full ? "aaaa" : "aaaaaa");
         ck_assert(said[i].stop == (full ? STOP_FULL : STOP_LENGTH) && said[i].tokens == said[i].bytes);
     }
@@ -1706,12 +1719,20 @@ START_TEST(answers_end_where_they_must) {
         ck_assert(said[i].stop == STOP_END && !*said[i].text && said[i].bytes == 0 && said[i].tokens == 0);
     forget(ASKED);
     block_free(block);
+    make_speaker(1, 8, "ab", -1);                      // the penalty is for what the answer has said, not for
+    model.w.wte['a' * CONFIG.width] = 5.5f;            // the prompt
+    asked[0].tok[0] = 'a';
+    Sampling s = {0, 0, 1, 1.2f};
+    ck_assert_int_eq(generate(&model, &tok, asked, 1, &s, 1, 2, false, said, &err), 0);
+    ck_assert_str_eq(said->text, "ab");
+    forget(1);
+    block_free(block);
     int ended[STOP_FULL + 1] = {0};
     make_speaker(1, 8, "a\n \t", EOT);
     for (uint64_t seed = 0; seed < 300; seed++) {
         ck_assert_int_eq(speak(asked, 1, 1, seed, 5, seed % 2), 0);
         const char *word = strchr(said->text, 'a'), *line = word ? strchr(word, '\n') : NULL;
-        bool by_line = line && !line[1] && seed % 2;           // a line break behind a word is the last character
+        bool by_line = line && !line[1] && seed % 2;   // a line break behind a word is the last character
         ck_assert(!line || !(seed % 2) || by_line);
         ck_assert_int_eq(said->stop == STOP_LINE, by_line);
         ck_assert(said->stop != STOP_LENGTH || said->tokens == 5);
