@@ -76,6 +76,10 @@ check-real: all $(BUILD)/check_real ## checks on real models: make check-real RE
 $(BUILD)/check_real: tests/check_real.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
 
+parity: all $(BUILD)/parity ## what dev/parity.py drives to compare with transformers: dev/PARITY.md
+$(BUILD)/parity: dev/parity.c $(ROOMS)
+	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+
 deps:             ## installs Check, which the unit tests need, if it is missing
 	@printf '#include <check.h>\nint main(void){return 0;}\n' | $(CC) -x c - -o /dev/null 2>/dev/null && exit 0; \
 	as=; [ "$$(id -u)" = 0 ] || as=sudo; \
@@ -91,4 +95,4 @@ clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
-.PHONY: all programs portable reference asan demo demo-from-scratch test test-bits test-warnings test-asan test-valgrind check-real deps install clean help
+.PHONY: all programs portable reference asan demo demo-from-scratch test test-bits test-warnings test-asan test-valgrind check-real parity deps install clean help
