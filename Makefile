@@ -16,6 +16,7 @@ WARN    = -std=c99 -pedantic -Wall -Wextra -Wshadow -Wconversion -Wdouble-promot
 NUMBERS = -ffp-contract=off -fno-math-errno
 FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(OPENMP) $(SANITIZE) $(DEFINE)
 ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
+FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf gguf llama2c)
 PROGRAMS = train eval convert chat bench
 CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm
 DEMO    = build/demo
@@ -25,12 +26,15 @@ all: programs     ## the programs: ./train ./eval ./convert ./chat ./bench
 programs: $(PROGRAMS:%=$(BUILD)/%)
 
 $(BUILD)/%.o: %.c model.h Makefile
-	@mkdir -p $(BUILD)
+	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -c $< -o $@
 $(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
-$(BUILD)/convert $(BUILD)/chat: $(BUILD)/%: dev/%.c $(ROOMS)
+$(BUILD)/chat: dev/chat.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+$(FORMATS): dev/convert.h
+$(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
+	$(CC) $(FLAGS) $^ -o $@ -lm
 $(BUILD)/bench: dev/bench.c model.c $(BUILD)/tokenizer.o $(BUILD)/data.o
 	$(CC) $(FLAGS) -I. $(filter-out model.c,$^) -o $@ -lm
 
