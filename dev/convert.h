@@ -77,6 +77,10 @@ bool   named_bias(const Named *n);                           // a shift or a bia
 void   named_shape(const Named *n, const Config *c, size_t *out, size_t *in);
 // Number of the row whose name this is, -1: none. gguf: by the GGUF name. *layer: the number at its #.
 int    named_find(const char *name, bool gguf, Family f, size_t layers, size_t *layer);
+bool   named_ignored(const char *name, Family f);            // a buffer in old folders of Hugging Face, no weights
+// Where a stored tensor lies in ours float by float as it is stored, unpaired; NULL: nowhere, it is turned or a part.
+bool   named_is_straight(const Named *n, bool input_major);
+float *named_straight(const Named *n, const Config *c, const Params *w, size_t layer, bool input_major);
 // From and to x, the floats of one stored tensor of shape (out, in), or (in, out) if input_major. paired: the rotary
 // positions turn neighbours 2i and 2i+1 of a head (GGUF's llama), not i and i + HS/2 as ours and Hugging Face's.
 void   named_put(const Named *n, const Config *c, const Params *w, size_t layer, const float *x, bool input_major,

@@ -259,12 +259,34 @@ int named_find(const char *name, bool gguf, Family f, size_t layers, size_t *lay
     return -1;
 }
 
+// Rotary frequencies and causal masks, which older versions of transformers saved.
+bool named_ignored(const char *name, Family f) {
+    static const char *const gpt2[] = {"h.#.attn.bias", "h.#.attn.masked_bias"};
+    static const char *const roped[] = {"layers.#.self_attn.rotary_emb.inv_freq", "rotary_emb.inv_freq"};
+    const char *prefix = f == FAMILY_GPT2 ? "transformer." : "model.";
+    size_t n = strlen(prefix), layer;
+    if (strncmp(name, prefix, n) == 0) name += n;
+    for (int i = 0; i < 2; i++)
+        if (name_match(f == FAMILY_GPT2 ? gpt2[i] : roped[i], name, SIZE_MAX / 16, &layer)) return true;
+    return false;
+}
+
 // ---- their matrices and ours ------------------------------------------------------------------------------
 
 // Column o of a head whose neighbours 2i, 2i+1 are turned together becomes i or i + HS/2.
 static size_t unpaired(size_t o, size_t HS) {
     size_t j = o % HS;
     return o - j + j / 2 + j % 2 * (HS / 2);
+}
+
+bool named_is_straight(const Named *n, bool input_major) {
+    return is_rows(n) || (n->part == PART_WHOLE && (input_major || named_vector(n)));
+}
+
+float *named_straight(const Named *n, const Config *c, const Params *w, size_t layer, bool input_major) {
+    Tensor t = tensor_of(n, c);
+    if (!named_is_straight(n, input_major)) return NULL;
+    return tensor_data(w, &t) + (t.stacked ? layer * (t.size / t.dim[0]) : 0);
 }
 
 // One function for both directions, so that they cannot disagree. ours, theirs: the floats; put: ours = theirs.
@@ -274,12 +296,12 @@ static void named_move(const Named *n, const Config *c, const Params *w, size_t 
     size_t first, count, out, in, all = t.dim[t.stacked + !named_vector(n)], HS = (size_t)c->head_size;
     float *ours = tensor_data(w, &t) + (t.stacked ? layer * (t.size / t.dim[0]) : 0);
     named_shape(n, c, &out, &in);
-    if (is_rows(n)) {
-        if (put) memcpy(ours, theirs, t.size * sizeof *ours);
-        else memcpy(theirs, ours, t.size * sizeof *ours);
-        return;
-    }
     columns(n, c, &first, &count);
+    if (is_rows(n)) {                             // one long vector
+        all = count = out * in;
+        first = 0;
+        in = 1;
+    }
     if (named_vector(n)) in = 1;
     bool turned = paired && (n->part == PART_Q || n->part == PART_K);
     for (size_t block = 0; block < count; block += 16)            // 16 columns: a line of the processor's memory
