@@ -390,7 +390,7 @@ static int read_json(Import *m, const char *folder, const Extras *x, const EndId
     for (uint32_t i = 0; added && i < added->count; i++, at = d.j.node[at].next)
         if (slots_added(&s, &d, at, doc_get(&d, at, "id"), e)) goto out;
     if (end_find(&eot, &s, x, ends, e) || begin_find(&bos, &s, &d, x, e)) goto out;
-    if (!(scratch = malloc(d.bytes + n + 1))) { err_set(e, "out of memory"); goto out; }    // no string is longer
+    if (!(scratch = malloc(d.bytes + 1))) { err_set(e, "out of memory"); goto out; }    // no string is longer
     if (slots_put(&s, m, kind, merges->count, scratch, e) || merges_json(m, &d, merges, scratch, e)) goto out;
     m->tok.eot = eot;
     m->tok.bos = bos;
