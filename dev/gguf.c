@@ -458,7 +458,7 @@ static int config_read(const Gguf *g, Config *c, Err *e) {
 
 // ---- rotary scaling ---------------------------------------------------------------------------------------
 // Llama 3's scaling is a tensor here: how many times slower each pair of a head turns. Its numbers come from a
-// factor and three others of which only two ratios matter: so low is 1.
+// factor and three others of which only two ratios matter: so low is 1, but for our own files, which have all as keys.
 enum { PAIRS_MAX = 512 };                         // model_check: a head has 1024 floats at most
 
 // Turns of pair i over one position times 2 pi, in float as everywhere.
@@ -509,15 +509,21 @@ static int scaling_read(const Gguf *g, Config *c, Err *e) {
         return err_set(e, "%s: tensor rope_freqs.weight: %s, %zu numbers, want F32, %zu", g->path,
                        TYPE[t->type].name, t->dim[0], c->rope ? half : 0);
     numbers_read(x, g->data + t->offset, half, TYPE_F32);
-    Config plain = *c;
-    c->rope_context = 8192;                       // what every Llama 3 has
-    c->rope_low = 1.0f;
-    c->rope_high = 4.0f;
-    c->rope_factor = x[half - 1];
     bool ones = true;
     for (size_t i = 0; i < half; i++) ones = ones && x[i] >= 1.0f && x[i] <= 1.0f;
-    if (ones) *c = plain;
-    if (ones || factors_match(c, x) || (factors_solve(c, x) && factors_match(c, x))) return 0;
+    if (ones) return 0;
+    int64_t context = 8192;                       // what every Llama 3 has
+    c->rope_factor = x[half - 1];
+    c->rope_low = 1.0f;
+    c->rope_high = 4.0f;
+    if (key_whole(g, "tune", "rope_context", 1, 1 << 20, &context, e) ||
+        key_real(g, "tune", "rope_factor", &c->rope_factor, e) ||
+        key_real(g, "tune", "rope_low", &c->rope_low, e) ||
+        key_real(g, "tune", "rope_high", &c->rope_high, e)) return -1;
+    c->rope_context = (int32_t)context;
+    Fault f;
+    if (model_check(c, &f)) return err_fault(e, g->path, &f);
+    if (factors_match(c, x) || (factors_solve(c, x) && factors_match(c, x))) return 0;
     return err_set(e, "%s: tensor rope_freqs.weight: want what Llama 3's scaling of the positions gives", g->path);
 }
 
@@ -885,6 +891,11 @@ static void put_architecture(Out *o) {
     put_whole(o, arch, "attention.value_length", c->head_size);
     put_whole(o, arch, "rope.dimension_count", c->head_size);
     put_real(o, arch, "rope.freq_base", c->rope_theta);
+    if (!c->rope_context) return;
+    put_whole(o, "tune", "rope_context", c->rope_context);
+    put_real(o, "tune", "rope_factor", c->rope_factor);
+    put_real(o, "tune", "rope_low", c->rope_low);
+    put_real(o, "tune", "rope_high", c->rope_high);
 }
 
 // ---- writing the tokenizer --------------------------------------------------------------------------------
