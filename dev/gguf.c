@@ -3,7 +3,8 @@
 //     0    4      "GGUF"
 //     4    4      u32: version, 3; 2 is laid out alike
 //     8    8, 8   u64: tensors, keys
-//    24           keys: name, u32 type, value;  a text: u64 bytes, the bytes;  an array: u32 type, u64 elements, these
+//    24           keys: name, u32 type, value
+//                      a text: u64 bytes, the bytes;  an array: u32 type, u64 elements, the elements
 //                 tensors: name, u32 dimensions, a u64 each, innermost first, u32 type, u64 offset
 //                 zeros up to a multiple of general.alignment; from here the offsets count
 //                 the tensors in the order of their entries, each padded to that multiple
@@ -23,7 +24,7 @@
 #define FILE_MAX ((size_t)1 << (sizeof(size_t) > 4 ? 37 : 30))
 enum {
     VERSION_LEAST = 2, VERSION = 3, HEADER = 24,
-    KEYS_MAX = 1024, ENTRIES_MAX = 1 << 16,       // real files have some 30 keys, and 12 tensors in each layer
+    KEYS_MAX = 1024, ENTRIES_MAX = 1 << 16,       // real files have some 30 keys, 12 tensors in a layer
     NAME_MAX_BYTES = 63, ALIGN_MAX = 1 << 16, ALIGN = 32,
     BLOCK = 32,                                   // numbers that share a scale
     MERGES_MOST = 1 << 24
@@ -103,14 +104,15 @@ static int take_value(Gguf *g, Key *k, uint32_t kind, Err *e) {
         k->count = u64_at(p + 4);
     }
     if (kind >= KINDS || of >= KINDS || of == ARRAY)
-        return err_set(e, "%s: byte %zu: key %.*s: %s %lu, want a known one and no array in an array", g->path,
-                       g->at, SHOW(k->name), kind == ARRAY ? "array of type" : "type", (unsigned long)of);
+        return err_set(e, "%s: byte %zu: key %.*s: %s %lu, want a known one and no array in an array",
+                       g->path, g->at, SHOW(k->name), kind == ARRAY ? "array of type" : "type",
+                       (unsigned long)of);
     k->kind = (Kind)kind;
     k->of = (Kind)of;
     k->value = g->file + g->at;
     size_t begin = g->at, least = of == TEXT_ ? 8 : WIDTH[of];
     if (k->count > (g->n - g->at) / least)
-        return err_set(e, "%s: byte %zu: key %.*s: %.0f elements, want at most the %zu that fit into the file",
+        return err_set(e, "%s: byte %zu: key %.*s: %.0f elements, want at most the %zu that are left",
                        g->path, g->at, SHOW(k->name), (double)k->count, (g->n - g->at) / least);
     Text skipped;
     for (uint64_t i = 0; of == TEXT_ && i < k->count; i++)
@@ -164,7 +166,8 @@ static int64_t whole_at(const uint8_t *p, Kind kind) {
     return u > INT64_MAX ? INT64_MAX : (int64_t)u;
 }
 
-// Whole number of a key, in lo..hi. If there is no such key, *out keeps its value, the default; out of range: none.
+// Whole number of a key, in lo..hi. Without the key *out keeps its value, the default; one that is out of range
+// says that there is none.
 static int key_whole(const Gguf *g, const char *group, const char *name, int64_t lo, int64_t hi, int64_t *out,
                      Err *e) {
     const Key *k = key_find(g, group, name);
@@ -173,8 +176,8 @@ static int key_whole(const Gguf *g, const char *group, const char *name, int64_t
         return key_wrong(g, k, "a whole number", e);
     *out = whole_at(k->value, k->kind);
     if (*out >= lo && *out <= hi) return 0;
-    return err_set(e, "%s: byte %zu: key %s.%s = %lld, want %lld..%lld", g->path, (size_t)(k->value - g->file),
-                   group, name, (long long)*out, (long long)lo, (long long)hi);
+    return err_set(e, "%s: byte %zu: key %s.%s = %lld, want %lld..%lld", g->path,
+                   (size_t)(k->value - g->file), group, name, (long long)*out, (long long)lo, (long long)hi);
 }
 
 // A real number; if there is no such key, *out keeps its value, the default; NaN: none.
@@ -214,21 +217,21 @@ static Text next_text(const uint8_t **at) {
 }
 
 // ---- number formats ---------------------------------------------------------------------------------------
-// A row of blocks; each has `count` numbers in `bytes` bytes: a scale d and perhaps a least number m, both f16,
-// then 8-bit numbers, or 16 bytes of which the low halves are the first 16 numbers, the high halves the others.
+// A row is blocks of `count` numbers in `bytes` bytes: a scale d and perhaps a least number m, both f16, then
+// 8-bit numbers, or 16 bytes whose low halves are the first 16 numbers and whose high halves are the others.
 //     Q8_0 d x    Q4_0 d (x - 8)    Q4_1 d x + m        in this order of float operations, as ggml has it
-enum { TYPE_F32 = 0, TYPE_F16 = 1, TYPE_Q4_0 = 2, TYPE_Q4_1 = 3, TYPE_Q8_0 = 8, TYPE_BF16 = 30 };
-static const struct { const char *name; uint8_t count, bytes; } TYPE[] = {    // bytes 0: not read here
-    {"F32", 1, 4},    {"F16", 1, 2},    {"Q4_0", 32, 18}, {"Q4_1", 32, 20}, {"Q4_2", 0, 0},    {"Q4_3", 0, 0},
-    {"Q5_0", 0, 0},   {"Q5_1", 0, 0},   {"Q8_0", 32, 34}, {"Q8_1", 0, 0},   {"Q2_K", 0, 0},    {"Q3_K", 0, 0},
-    {"Q4_K", 0, 0},   {"Q5_K", 0, 0},   {"Q6_K", 0, 0},   {"Q8_K", 0, 0},   {"IQ2_XXS", 0, 0}, {"IQ2_XS", 0, 0},
-    {"IQ3_XXS", 0, 0}, {"IQ1_S", 0, 0}, {"IQ4_NL", 0, 0}, {"IQ3_S", 0, 0},  {"IQ2_S", 0, 0},   {"IQ4_XS", 0, 0},
-    {"I8", 0, 0},     {"I16", 0, 0},    {"I32", 0, 0},    {"I64", 0, 0},    {"F64", 0, 0},     {"IQ1_M", 0, 0},
-    {"BF16", 1, 2},   {"Q4_0_4_4", 0, 0}, {"Q4_0_4_8", 0, 0}, {"Q4_0_8_8", 0, 0}, {"TQ1_0", 0, 0}, {"TQ2_0", 0, 0},
-    {"IQ4_NL_4_4", 0, 0}, {"IQ4_NL_4_8", 0, 0}, {"IQ4_NL_8_8", 0, 0}, {"MXFP4", 0, 0}, {"NVFP4", 0, 0},
-    {"Q1_0", 0, 0},
+static const char *const TYPE_NAME[] = {
+    "F32", "F16", "Q4_0", "Q4_1", "Q4_2", "Q4_3", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K",
+    "Q5_K", "Q6_K", "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
+    "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16", "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0",
+    "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4", "NVFP4", "Q1_0",
 };
-enum { TYPES = sizeof TYPE / sizeof TYPE[0] };
+enum { TYPES = sizeof TYPE_NAME / sizeof TYPE_NAME[0] };
+enum { TYPE_F32 = 0, TYPE_F16 = 1, TYPE_Q4_0 = 2, TYPE_Q4_1 = 3, TYPE_Q8_0 = 8, TYPE_BF16 = 30 };
+static const struct { uint8_t count, bytes; } TYPE[TYPES] = {                 // 0: not read here
+    [TYPE_F32] = {1, 4},       [TYPE_F16] = {1, 2},       [TYPE_BF16] = {1, 2},
+    [TYPE_Q4_0] = {BLOCK, 18}, [TYPE_Q4_1] = {BLOCK, 20}, [TYPE_Q8_0] = {BLOCK, 34},
+};
 
 static uint32_t u16_at(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 
@@ -265,7 +268,7 @@ static int entry_sizes(const Gguf *g, Entry *t, const uint8_t *p, uint32_t dims,
     if (t->type >= TYPES || !TYPE[t->type].bytes)
         return err_set(e, "%s: tensor %.*s: type %lu%s%s, want F32, F16, BF16, Q8_0, Q4_0 or Q4_1", g->path,
                        SHOW(t->name), (unsigned long)t->type, t->type < TYPES ? ", " : "",
-                       t->type < TYPES ? TYPE[t->type].name : "");
+                       t->type < TYPES ? TYPE_NAME[t->type] : "");
     for (size_t i = 0; i < 4; i++) {
         uint64_t d = i < dims ? u64_at(p + 8 * i) : 1;
         t->dim[i] = d < SIZE_MAX ? (size_t)d : SIZE_MAX;
@@ -275,10 +278,10 @@ static int entry_sizes(const Gguf *g, Entry *t, const uint8_t *p, uint32_t dims,
     }
     if (t->dim[0] % TYPE[t->type].count)
         return err_set(e, "%s: tensor %.*s: rows of %zu numbers, want a multiple of %d for %s", g->path,
-                       SHOW(t->name), t->dim[0], TYPE[t->type].count, TYPE[t->type].name);
+                       SHOW(t->name), t->dim[0], TYPE[t->type].count, TYPE_NAME[t->type]);
     if (!mul_ok(count / TYPE[t->type].count, TYPE[t->type].bytes, &t->bytes) || t->bytes > g->n)
-        return err_set(e, "%s: tensor %.*s: %zu x %zu x %zu x %zu numbers, want what fits into the file", g->path,
-                       SHOW(t->name), t->dim[0], t->dim[1], t->dim[2], t->dim[3]);
+        return err_set(e, "%s: tensor %.*s: %zu x %zu x %zu x %zu numbers, want what the file can hold",
+                       g->path, SHOW(t->name), t->dim[0], t->dim[1], t->dim[2], t->dim[3]);
     return 0;
 }
 
@@ -329,7 +332,7 @@ static int header_read(Gguf *g, Err *e) {
     uint32_t version = u32_at(g->file + 4);
     if (version != VERSION && version != VERSION_LEAST)
         return err_set(e, "%s: byte 4: version %lu%s, want %d or %d", g->path, (unsigned long)version,
-                       (version & 0xffff) == 0 && version ? " (a big-endian file)" : "", VERSION_LEAST, VERSION);
+                       version >= 1 << 16 ? ", a big-endian file" : "", VERSION_LEAST, VERSION);
     uint64_t entries = u64_at(g->file + 8), keys = u64_at(g->file + 16), left = g->n - HEADER;
     if (entries > ENTRIES_MAX || entries > left / 33)             // 33 and 13: bytes of the smallest
         return err_set(e, "%s: byte 8: %.0f tensors, want 0..%d that fit into the file", g->path,
@@ -357,16 +360,19 @@ static int header_read(Gguf *g, Err *e) {
 // Every key of the architecture is known, or refused: a key could say that something is computed differently.
 typedef enum { READ, IDLE, ONLY } Rule;           // read below; without effect; ONLY with this value
 static const struct { const char *name; Rule rule; float only; } ARCH_KEY[] = {
-    {"context_length", READ, 0},       {"embedding_length", READ, 0},        {"block_count", READ, 0},
-    {"feed_forward_length", READ, 0},  {"attention.head_count", READ, 0},    {"attention.head_count_kv", READ, 0},
-    {"attention.key_length", READ, 0}, {"attention.value_length", READ, 0},  {"rope.dimension_count", READ, 0},
-    {"rope.freq_base", READ, 0},       {"rope.scaling.type", READ, 0},       {"vocab_size", READ, 0},
-    {"attention.layer_norm_epsilon", READ, 0}, {"attention.layer_norm_rms_epsilon", READ, 0},
-    {"tensor_data_layout", IDLE, 0},   {"rope.scaling.original_context_length", IDLE, 0},
-    {"rope.scaling.finetuned", IDLE, 0}, {"rope.scaling.factor", ONLY, 1},   {"rope.scale_linear", ONLY, 1},
-    {"rope.scaling.attn_factor", ONLY, 1}, {"expert_count", ONLY, 0},        {"expert_used_count", ONLY, 0},
-    {"attention.sliding_window", ONLY, 0}, {"attention.causal", ONLY, 1},    {"pooling_type", ONLY, 0},
-    {"use_parallel_residual", ONLY, 0},
+    {"vocab_size", READ, 0},                   {"context_length", READ, 0},
+    {"embedding_length", READ, 0},             {"block_count", READ, 0},
+    {"feed_forward_length", READ, 0},          {"attention.head_count", READ, 0},
+    {"attention.head_count_kv", READ, 0},      {"attention.key_length", READ, 0},
+    {"attention.value_length", READ, 0},       {"attention.layer_norm_epsilon", READ, 0},
+    {"rope.dimension_count", READ, 0},         {"attention.layer_norm_rms_epsilon", READ, 0},
+    {"rope.freq_base", READ, 0},               {"rope.scaling.type", READ, 0},
+    {"rope.scaling.factor", ONLY, 1},          {"rope.scale_linear", ONLY, 1},
+    {"rope.scaling.attn_factor", ONLY, 1},     {"rope.scaling.original_context_length", IDLE, 0},
+    {"rope.scaling.finetuned", IDLE, 0},       {"tensor_data_layout", IDLE, 0},
+    {"expert_count", ONLY, 0},                 {"expert_used_count", ONLY, 0},
+    {"attention.sliding_window", ONLY, 0},     {"attention.causal", ONLY, 1},
+    {"pooling_type", ONLY, 0},                 {"use_parallel_residual", ONLY, 0},
 };
 enum { ARCH_KEYS = sizeof ARCH_KEY / sizeof ARCH_KEY[0] };
 
@@ -392,7 +398,8 @@ static int family_read(Gguf *g, Err *e) {
     if (t.n < sizeof name && !memchr(t.s, 0, t.n)) memcpy(name, t.s, t.n);
     g->family = family_find(name);
     if (g->family == FAMILIES)
-        return err_set(e, "%s: key general.architecture = %.*s, want gpt2, llama, qwen2 or qwen3", g->path, SHOW(t));
+        return err_set(e, "%s: key general.architecture = %.*s, want gpt2, llama, qwen2 or qwen3", g->path,
+                       SHOW(t));
     size_t n = strlen(name);
     for (size_t i = 0; i < g->keys; i++) {
         Text key = g->key[i].name;
@@ -430,6 +437,7 @@ static int head_read(const Gguf *g, Config *c, Err *e) {
 static int config_read(const Gguf *g, Config *c, Err *e) {
     const char *arch = FAMILY_NAME[g->family];
     bool gpt2 = g->family == FAMILY_GPT2;
+    const char *eps = gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
     c->context = c->width = c->layers = c->hidden = c->heads = -1;
     if (size_read(g, "context_length", &c->context, e) || size_read(g, "embedding_length", &c->width, e) ||
         size_read(g, "block_count", &c->layers, e) || size_read(g, "feed_forward_length", &c->hidden, e) ||
@@ -438,8 +446,8 @@ static int config_read(const Gguf *g, Config *c, Err *e) {
     c->norm_eps = NAN;
     c->rope_theta = gpt2 ? 0.0f : 10000.0f;
     if (size_read(g, "attention.head_count_kv", &c->kv_heads, e) || head_read(g, c, e) ||
-        key_real(g, arch, gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", &c->norm_eps, e) ||
-        key_real(g, arch, "rope.freq_base", &c->rope_theta, e)) return -1;
+        key_real(g, arch, eps, &c->norm_eps, e) || key_real(g, arch, "rope.freq_base", &c->rope_theta, e))
+        return -1;
     c->bias = gpt2;
     c->rms = c->rope = c->swiglu = !gpt2;
     c->qkv_bias = g->family == FAMILY_QWEN2;
@@ -457,8 +465,9 @@ static int config_read(const Gguf *g, Config *c, Err *e) {
 }
 
 // ---- rotary scaling ---------------------------------------------------------------------------------------
-// Llama 3's scaling is a tensor here: how many times slower each pair of a head turns. Its numbers come from a
-// factor and three others of which only two ratios matter: so low is 1, but for our own files, which have all as keys.
+// Llama 3's scaling is a tensor here: how many times slower each pair of a head turns. Its numbers come from
+// a factor and three others of which only two ratios matter, so that low may be 1. Our own files have them as
+// keys, too.
 enum { PAIRS_MAX = 512 };                         // model_check: a head has 1024 floats at most
 
 // Turns of pair i over one position times 2 pi, in float as everywhere.
@@ -481,7 +490,8 @@ static bool factors_match(const Config *c, const float *x) {
     return true;
 }
 
-// From two pairs that are neither left alone nor slowed by the whole factor: blend = (context * turns - 1) / (high - 1).
+// From two pairs that are neither left alone nor slowed by the whole factor; each has its equation
+//     blend = (context * turns - 1) / (high - 1)
 static bool factors_solve(Config *c, const float *x) {
     double speed[2] = {0, 0}, blend[2] = {0, 0}, factor = (double)c->rope_factor;
     int found = 0;
@@ -507,7 +517,7 @@ static int scaling_read(const Gguf *g, Config *c, Err *e) {
     if (!t) return 0;
     if (!c->rope || t->type != TYPE_F32 || t->dim[0] != half || t->bytes != 4 * half)
         return err_set(e, "%s: tensor rope_freqs.weight: %s, %zu numbers, want F32, %zu", g->path,
-                       TYPE[t->type].name, t->dim[0], c->rope ? half : 0);
+                       TYPE_NAME[t->type], t->dim[0], c->rope ? half : 0);
     numbers_read(x, g->data + t->offset, half, TYPE_F32);
     bool ones = true;
     for (size_t i = 0; i < half; i++) ones = ones && x[i] >= 1.0f && x[i] <= 1.0f;
@@ -524,7 +534,7 @@ static int scaling_read(const Gguf *g, Config *c, Err *e) {
     Fault f;
     if (model_check(c, &f)) return err_fault(e, g->path, &f);
     if (factors_match(c, x) || (factors_solve(c, x) && factors_match(c, x))) return 0;
-    return err_set(e, "%s: tensor rope_freqs.weight: want what Llama 3's scaling of the positions gives", g->path);
+    return err_set(e, "%s: tensor rope_freqs.weight: want what Llama 3's scaling gives", g->path);
 }
 
 // ---- weights ----------------------------------------------------------------------------------------------
@@ -562,8 +572,8 @@ static int entries_match(const Gguf *g, const Entry **at, const Config *c, Err *
         *place = t;
         named_shape(&NAMED[row], c, &out, &in);
         if (t->dim[0] != in || t->dim[1] != out || t->dim[2] != 1 || t->dim[3] != 1)
-            return err_set(e, "%s: tensor %s: %zu x %zu x %zu x %zu, want %zu x %zu", g->path, name, t->dim[0],
-                           t->dim[1], t->dim[2], t->dim[3], in, out);
+            return err_set(e, "%s: tensor %s: %zu x %zu x %zu x %zu, want %zu x %zu", g->path, name,
+                           t->dim[0], t->dim[1], t->dim[2], t->dim[3], in, out);
     }
     for (int row = 0; row < NAMED_ROWS; row++) {
         const Named *n = &NAMED[row];
@@ -614,16 +624,16 @@ out:
 }
 
 // ---- tokenizer --------------------------------------------------------------------------------------------
-// Two of llama.cpp's: "gpt2", byte-level with merges, behind one of many pre-tokenizers; "llama", with scores.
-static const struct { const char *pre; TokKind kind; } PRE[] = {              // the first of a kind is written
+// Two of llama.cpp's: "gpt2", byte-level with merges, behind one of many pre-tokenizers; "llama", by score.
+static const struct { const char *pre; TokKind kind; } PRE[] = {          // the first of a kind is written
     {"gpt-2", TOK_GPT2},       {"gpt2", TOK_GPT2},       {"llama-bpe", TOK_CL100K}, {"llama3", TOK_CL100K},
     {"llama-v3", TOK_CL100K},  {"qwen2", TOK_QWEN2},     {"deepseek-r1-qwen", TOK_QWEN2},
     {"smollm", TOK_SMOLLM},
 };
 enum { PRES = sizeof PRE / sizeof PRE[0] };
-enum { IS_NORMAL = 1, IS_UNKNOWN, IS_CONTROL, IS_USER, IS_UNUSED, IS_BYTE };  // tokenizer.ggml.token_type
+enum { IS_NORMAL = 1, IS_UNKNOWN, IS_CONTROL, IS_USER, IS_UNUSED, IS_BYTE };    // tokenizer.ggml.token_type
 static const char VOCAB[] = "tokenizer.ggml";
-static const uint8_t UNDERLINE[3] = {0xE2, 0x96, 0x81};                       // U+2581, which stands for a space
+static const uint8_t UNDERLINE[3] = {0xE2, 0x96, 0x81};                   // U+2581, which stands for a space
 
 static int kind_read(const Gguf *g, TokKind *kind, Err *e) {
     Text model, pre;
@@ -640,7 +650,8 @@ static int kind_read(const Gguf *g, TokKind *kind, Err *e) {
     if (*kind != TOK_NONE) return 0;
     while (i < PRES && !text_is(pre, PRE[i].pre)) i++;
     if (i == PRES)
-        return err_set(e, "%s: key %s.pre = %.*s, want gpt-2, llama-bpe, qwen2 or smollm", g->path, VOCAB, SHOW(pre));
+        return err_set(e, "%s: key %s.pre = %.*s, want gpt-2, llama-bpe, qwen2 or smollm", g->path, VOCAB,
+                       SHOW(pre));
     *kind = PRE[i].kind;
     return 0;
 }
@@ -669,21 +680,23 @@ static int byte_in(Text t) {
 // Adds token id, spelt t. scratch has room for t.n bytes.
 static int token_read(Import *m, const Gguf *g, uint32_t id, Text t, int64_t type, uint8_t *scratch, Err *e) {
     bool scored = m->tok.kind == TOK_SCORED;
+    unsigned long number = id;
     if (type < IS_NORMAL || type > (scored ? IS_BYTE : IS_UNUSED))
-        return err_set(e, "%s: type of token %lu = %lld, want %d..%d", g->path, (unsigned long)id, (long long)type,
+        return err_set(e, "%s: type of token %lu = %lld, want %d..%d", g->path, number, (long long)type,
                        IS_NORMAL, scored ? IS_BYTE : IS_UNUSED);
-    if (type == IS_UNUSED) return vocab_token(m, scratch, 0, TOKEN_SPECIAL, e);     // it only fills the embedding
+    if (type == IS_UNUSED) return vocab_token(m, scratch, 0, TOKEN_SPECIAL, e);   // only fills the embedding
     if (type == IS_UNKNOWN || type == IS_CONTROL || type == IS_USER)
         return vocab_token(m, t.s, t.n, TOKEN_SPECIAL, e);
     if (type == IS_BYTE) {
         int byte = byte_in(t);
-        if (byte < 0) return err_set(e, "%s: token %lu is %.*s, want <0x00>..<0xFF>", g->path, (unsigned long)id, SHOW(t));
+        if (byte < 0)
+            return err_set(e, "%s: token %lu is %.*s, want <0x00>..<0xFF>", g->path, number, SHOW(t));
         scratch[0] = (uint8_t)byte;
         return vocab_token(m, scratch, 1, TOKEN_BYTE, e);
     }
     int64_t n = scored ? (int64_t)spaces_in(scratch, t) : bytes_unspell(scratch, (const char *)t.s, t.n);
     if (n < 0)
-        return err_set(e, "%s: token %lu is %.*s, want bytes spelt as GPT-2 does", g->path, (unsigned long)id, SHOW(t));
+        return err_set(e, "%s: token %lu is %.*s, want bytes spelt as GPT-2 does", g->path, number, SHOW(t));
     return vocab_token(m, scratch, (size_t)n, TOKEN_NORMAL, e);
 }
 
@@ -691,7 +704,8 @@ static int scores_read(Import *m, const Gguf *g, Err *e) {
     const Key *k = key_array(g, VOCAB, "scores", F32, e);
     if (!k) return -1;
     if (k->count < m->tok.vocab)
-        return err_set(e, "%s: %.0f scores, want %lu", g->path, (double)k->count, (unsigned long)m->tok.vocab);
+        return err_set(e, "%s: %.0f scores, want %lu or more", g->path, (double)k->count,
+                       (unsigned long)m->tok.vocab);
     float *score = calloc(m->tok.vocab + 1, sizeof *score);
     if (!score) return err_set(e, "%s: out of memory", g->path);
     numbers_read(score, k->value, m->tok.vocab, TYPE_F32);
@@ -715,7 +729,8 @@ static int merges_read(Import *m, const Gguf *g, const Key *k, uint8_t *scratch,
         int64_t n = space ? bytes_unspell(scratch, (const char *)t.s, left) : -1, r = -1;
         if (n >= 0) r = bytes_unspell(scratch + n, (const char *)space + 1, t.n - left - 1);
         if (r < 0)
-            return err_set(e, "%s: merge %.0f is \"%.*s\", want two tokens spelt as GPT-2 does", g->path, (double)i, SHOW(t));
+            return err_set(e, "%s: merge %.0f is \"%.*s\", want two tokens spelt as GPT-2 does", g->path,
+                           (double)i, SHOW(t));
         if (vocab_merge(m, scratch, (size_t)n, scratch + n, (size_t)r, e)) return -1;
     }
     return 0;
@@ -739,8 +754,8 @@ static int ends_read(Import *m, const Gguf *g, Err *e) {
         key_whole(g, VOCAB, "eos_token_id", -1, last, &eos, e) ||
         key_whole(g, VOCAB, "bos_token_id", -1, last, &bos, e)) return -1;
     if (squeeze || key_find(g, VOCAB, "precompiled_charsmap"))
-        return err_set(e, "%s: the tokenizer changes the text (remove_extra_whitespaces or precompiled_charsmap), "
-                       "want one that does not", g->path);
+        return err_set(e, "%s: key %s.%s: the tokenizer changes the text, want one that does not", g->path,
+                       VOCAB, squeeze ? "remove_extra_whitespaces" : "precompiled_charsmap");
     if (begins && bos < 0) return key_missing(g, VOCAB, "bos_token_id", e);
     t->add_space = t->add_space && scored;
     t->eot = (int32_t)eos;
@@ -870,9 +885,10 @@ static void put_array(Out *o, const char *group, const char *name, Kind of, size
 }
 
 static void put_architecture(Out *o) {
-    static const int32_t FILE_TYPE[] = {[AS_F32] = 0, [AS_F16] = 1, [AS_BF16] = 32, [AS_Q8_0] = 7};
+    static const int32_t FILE_TYPE[] = {0, 1, 32, 7};                     // by Stored
     const Config *c = &o->m->cfg;
     const char *arch = FAMILY_NAME[o->family];
+    const char *eps = c->rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     put_word(o, "general", "architecture", arch);
     put_word(o, "general", "type", "model");
     put_whole(o, "general", "file_type", FILE_TYPE[o->as]);
@@ -885,7 +901,7 @@ static void put_architecture(Out *o) {
     put_whole(o, arch, "feed_forward_length", c->hidden);
     put_whole(o, arch, "attention.head_count", c->heads);
     put_whole(o, arch, "attention.head_count_kv", c->kv_heads);
-    put_real(o, arch, c->rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", c->norm_eps);
+    put_real(o, arch, eps, c->norm_eps);
     if (!c->rope) return;
     put_whole(o, arch, "attention.key_length", c->head_size);
     put_whole(o, arch, "attention.value_length", c->head_size);
@@ -927,7 +943,7 @@ static size_t spell(const Tokenizer *t, int32_t id, char *out) {
 }
 
 static void put_tokens(Out *o) {
-    static const int32_t OF[] = {[TOKEN_NORMAL] = IS_NORMAL, [TOKEN_SPECIAL] = IS_CONTROL, [TOKEN_BYTE] = IS_BYTE};
+    static const int32_t OF[] = {IS_NORMAL, IS_CONTROL, IS_BYTE};         // by flag
     const Tokenizer *t = &o->m->tok;
     int32_t V = o->m->cfg.vocab;
     put_array(o, VOCAB, "tokens", TEXT_, (size_t)V);
@@ -945,6 +961,11 @@ static void put_merges(Out *o) {
     }
 }
 
+static void put_scores(Out *o) {
+    put_array(o, VOCAB, "scores", F32, (size_t)o->m->cfg.vocab);
+    for (int32_t i = 0; i < o->m->cfg.vocab; i++) put_number(o, bits_of(o->score[i]), 4);
+}
+
 static void put_tokenizer(Out *o) {
     const Tokenizer *t = &o->m->tok;
     const char *jinja = o->m->template ? jinja_for(o->m->template) : NULL;
@@ -956,8 +977,7 @@ static void put_tokenizer(Out *o) {
     put_word(o, VOCAB, "pre", i < PRES ? PRE[i].pre : "default");
     put_tokens(o);
     if (t->kind != TOK_SCORED) put_merges(o);
-    else put_array(o, VOCAB, "scores", F32, (size_t)o->m->cfg.vocab);
-    for (int32_t id = 0; t->kind == TOK_SCORED && id < o->m->cfg.vocab; id++) put_number(o, bits_of(o->score[id]), 4);
+    else put_scores(o);
     if (t->eot >= 0) put_whole(o, VOCAB, "eos_token_id", t->eot);
     if (t->bos >= 0) put_whole(o, VOCAB, "bos_token_id", t->bos);
     put_bool(o, VOCAB, "add_bos_token", t->bos >= 0);
@@ -1001,7 +1021,7 @@ static int spellings_check(const Out *o) {
     return rc;
 }
 
-// A vocabulary with scores has no list of merges: the score of a token is minus the least rank of those that make it.
+// A vocabulary with scores has no list of merges: a token's score is minus the least rank that makes it.
 // Do the merges that a reader finds from the scores come in the order of ours?
 static int scores_check(const Out *o) {
     const Tokenizer *t = &o->m->tok;
@@ -1027,7 +1047,7 @@ static int scores_check(const Out *o) {
     }
     import_free(&back);
     if (rc || same) return rc;
-    return err_set(o->e, "tokenizer: its merges are not in an order that scores of tokens can give, as GGUF wants");
+    return err_set(o->e, "tokenizer: its merges are in no order that scores of tokens give, as GGUF wants");
 }
 
 // Room for spelling, and merges and scores in the order in which they are written.
@@ -1059,13 +1079,14 @@ static int tokenizer_prepare(Out *o) {
 
 // Norms, biases and positions stay F32, as llama.cpp wants them.
 static uint32_t type_for(const Named *row, Stored as) {
-    static const uint32_t OF[] = {[AS_F32] = TYPE_F32, [AS_F16] = TYPE_F16, [AS_BF16] = TYPE_BF16, [AS_Q8_0] = TYPE_Q8_0};
+    static const uint32_t OF[] = {TYPE_F32, TYPE_F16, TYPE_BF16, TYPE_Q8_0};      // by Stored
     return named_vector(row) || row->where == offsetof(Params, wpe) ? TYPE_F32 : OF[as];
 }
 
 static size_t bytes_for(size_t n, uint32_t type) { return n / TYPE[type].count * TYPE[type].bytes; }
 
-static void put_entry(Out *o, const char *name, size_t in, size_t out, bool vector, uint32_t type, size_t *offset) {
+static void put_entry(Out *o, const char *name, size_t in, size_t out, bool vector, uint32_t type,
+                      size_t *offset) {
     put_text(o, name, strlen(name));
     put_number(o, vector ? 1 : 2, 4);
     put_number(o, in, 8);
@@ -1092,9 +1113,10 @@ static void block_write(uint8_t *p, const float *x) {
 static bool numbers_write(uint8_t *out, const float *x, size_t n, uint32_t type) {
     bool fits = true;
     for (size_t i = 0; i < n; i += TYPE[type].count, out += TYPE[type].bytes) {
-        uint32_t u = type == TYPE_F32 ? bits_of(x[i]) : type == TYPE_BF16 ? bf16_round(x[i]) : f16_round(x[i]);
+        uint32_t bits = bits_of(x[i]);
         if (type == TYPE_Q8_0) block_write(out, x + i);
-        else for (int k = 0; k < TYPE[type].bytes; k++) out[k] = (uint8_t)(u >> 8 * k);
+        else if (type != TYPE_F32) bits = type == TYPE_BF16 ? bf16_round(x[i]) : f16_round(x[i]);
+        for (int k = 0; k < TYPE[type].bytes && type != TYPE_Q8_0; k++) out[k] = (uint8_t)(bits >> 8 * k);
         if (type == TYPE_F16 || type == TYPE_Q8_0) fits = fits && (u16_at(out) & 0x7c00) != 0x7c00;
     }
     return fits;
@@ -1106,7 +1128,7 @@ static void put_data(Out *o, const char *name, const float *x, size_t n, uint32_
         size_t k = n - i < 4096 ? n - i : 4096;
         if (!numbers_write(piece, x + i, k, type))
             o->failed = err_set(o->e, "tensor %s: a number is too large for %s, want at most 65504%s", name,
-                                TYPE[type].name, type == TYPE_Q8_0 ? " x 127" : "");
+                                TYPE_NAME[type], type == TYPE_Q8_0 ? " x 127" : "");
         put(o, piece, bytes_for(k, type));
     }
     put_padding(o);
@@ -1146,8 +1168,8 @@ static int tensors_prepare(Out *o) {
         if (!named_here(n, c)) continue;
         named_shape(n, c, &out, &in);
         if (in % TYPE[type_for(n, o->as)].count)
-            return err_set(o->e, "tensor %s: rows of %zu numbers, want a multiple of %d for q8_0\nhint: --dtype f16",
-                           n->gguf, in, BLOCK);
+            return err_set(o->e, "tensor %s: rows of %zu numbers, want a multiple of %d for q8_0\n"
+                           "hint: --dtype f16", n->gguf, in, BLOCK);
         if (!same_order(n) && out * in > most) most = out * in;
     }
     o->x = malloc(most * sizeof *o->x);
@@ -1177,14 +1199,12 @@ static void put_file(Out *o) {
 // One file, whole or not at all. Refuses what is in no family of GGUF's, and a tokenizer that it cannot hold.
 int gguf_write(const Import *m, const char *path, Stored as, Err *e) {
     Out o = {.m = m, .as = as, .e = e};
-    int rc = family_of(&m->cfg, &o.family, e) || import_check(m, path, e) || tokenizer_prepare(&o) || tensors_prepare(&o)
-             ? -1 : 0;
-    Writer *to = rc ? NULL : writer_open(path, e);
-    if (to) {
-        o.to = to;
-        put_file(&o);
-        rc = writer_close(to, !o.failed, e) || o.failed ? -1 : 0;
-    } else rc = -1;
+    int rc = -1;
+    if (family_of(&m->cfg, &o.family, e) || import_check(m, path, e)) goto out;
+    if (tokenizer_prepare(&o) || tensors_prepare(&o) || !(o.to = writer_open(path, e))) goto out;
+    put_file(&o);
+    rc = writer_close(o.to, !o.failed, e) || o.failed ? -1 : 0;
+out:
     free(o.merge);
     free(o.score);
     free(o.spelt);
