@@ -7,8 +7,10 @@
 // only when all tensors are known to be there in full, so that a small folder cannot ask for much.
 #define _POSIX_C_SOURCE 200809L       // stat, mkdir, rename of a folder
 #include "hf.h"
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -621,7 +623,236 @@ out:
     doc_close(&generation);
     return rc;
 }
+
+// ---- out: configuration -----------------------------------------------------------------------------------
+// Text of any length through a Writer. %s of strings that are JSON already.
+static int put(Writer *w, Err *e, const char *format, ...) {
+    char text[4096];
+    va_list list;
+    va_start(list, format);
+    int n = vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    if (n < 0 || n >= (int)sizeof text) return err_set(e, "a line of JSON is too long");
+    return writer_put(w, text, (size_t)n, e);
+}
+
+// The shortest decimal number that reads back as x.
+static const char *shortest(float x, char out[32]) {
+    for (int digits = 1; digits < 10; digits++) {
+        snprintf(out, 32, "%.*g", digits, (double)x);
+        if (bits_of((float)strtod(out, NULL)) == bits_of(x)) break;
+    }
+    return out;
+}
+
+static int put_gpt2(Writer *w, const Config *c, Err *e) {
+    char eps[32];
+    return put(w, e, "  \"activation_function\": \"gelu_new\",\n  \"architectures\": [\"GPT2LMHeadModel\"],\n"
+               "  \"layer_norm_epsilon\": %s,\n  \"model_type\": \"gpt2\",\n  \"n_ctx\": %ld,\n  \"n_embd\": %ld,\n"
+               "  \"n_head\": %ld,\n  \"n_inner\": %ld,\n  \"n_layer\": %ld,\n  \"n_positions\": %ld,\n",
+               shortest(c->norm_eps, eps), (long)c->context, (long)c->width, (long)c->heads, (long)c->hidden,
+               (long)c->layers, (long)c->context);
+}
+
+static int put_llama(Writer *w, const Config *c, Family f, Err *e) {
+    static const char *const class[FAMILIES] = {"", "LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"};
+    char eps[32], theta[32], factor[32], low[32], high[32];
+    if (put(w, e, "  \"architectures\": [\"%s\"],\n  \"attention_bias\": %s,\n  \"head_dim\": %ld,\n"
+            "  \"hidden_act\": \"silu\",\n  \"hidden_size\": %ld,\n  \"intermediate_size\": %ld,\n"
+            "  \"max_position_embeddings\": %ld,\n  \"mlp_bias\": false,\n  \"model_type\": \"%s\",\n"
+            "  \"num_attention_heads\": %ld,\n  \"num_hidden_layers\": %ld,\n  \"num_key_value_heads\": %ld,\n"
+            "  \"rms_norm_eps\": %s,\n  \"rope_theta\": %s,\n  \"use_sliding_window\": false,\n", class[f],
+            c->qkv_bias ? "true" : "false", (long)c->head_size, (long)c->width, (long)c->hidden, (long)c->context,
+            FAMILY_NAME[f], (long)c->heads, (long)c->layers, (long)c->kv_heads, shortest(c->norm_eps, eps),
+            shortest(c->rope_theta, theta))) return -1;
+    if (!c->rope_context) return put(w, e, "  \"rope_scaling\": null,\n");
+    return put(w, e, "  \"rope_scaling\": {\"factor\": %s, \"high_freq_factor\": %s, \"low_freq_factor\": %s,\n"
+               "    \"original_max_position_embeddings\": %ld, \"rope_type\": \"llama3\"},\n",
+               shortest(c->rope_factor, factor), shortest(c->rope_high, high), shortest(c->rope_low, low),
+               (long)c->rope_context);
+}
+
+// The tokens that end an answer: end-of-text, and the template's end of turn, the last special token behind {target}.
+static void ends_of(EndIds *ends, const Import *m) {
+    const char *target = m->template ? strstr(m->template, "{target}") : NULL, *next = target ? strstr(target, "\n[") : NULL;
+    int32_t last = -1;
+    for (const char *p = target; p && (!next || p < next) && (p = strstr(p, "{<")) && (!next || p < next); p++) {
+        char name[128] = "";
+        size_t n = strcspn(p + 1, "}");
+        if (n < sizeof name) memcpy(name, p + 1, n);
+        last = tokenizer_find(&m->tok, name);
+    }
+    ends->n = 0;
+    if (m->tok.eot >= 0) ends->id[ends->n++] = m->tok.eot;
+    if (last >= 0 && last != m->tok.eot) ends->id[ends->n++] = last;
+}
+
+static int put_ends(Writer *w, const Import *m, Err *e) {
+    EndIds ends;
+    ends_of(&ends, m);
+    if (m->tok.bos >= 0 && put(w, e, "  \"bos_token_id\": %ld,\n", (long)m->tok.bos)) return -1;
+    if (ends.n == 0) return put(w, e, "  \"eos_token_id\": null");
+    if (ends.n == 1) return put(w, e, "  \"eos_token_id\": %ld", (long)ends.id[0]);
+    return put(w, e, "  \"eos_token_id\": [%ld, %ld]", (long)ends.id[0], (long)ends.id[1]);
+}
+
+static int write_config(const Import *m, Family f, const char *folder, Stored as, Err *e) {
+    char path[4096];
+    Writer *w = folder_path(path, folder, "config.json", e) ? NULL : writer_open(path, e);
+    const char *type = as == AS_F32 ? "float32" : as == AS_F16 ? "float16" : "bfloat16";
+    if (!w) return -1;
+    int rc = put(w, e, "{\n") || (f == FAMILY_GPT2 ? put_gpt2(w, &m->cfg, e) : put_llama(w, &m->cfg, f, e)) ||
+             put(w, e, "  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"%s\",\n  \"vocab_size\": %ld,\n",
+                 m->cfg.tied ? "true" : "false", type, (long)m->cfg.vocab) ||
+             put_ends(w, m, e) || put(w, e, "\n}\n");
+    return writer_close(w, rc == 0, e) || rc ? -1 : 0;
+}
+
+static int write_generation(const Import *m, const char *folder, Err *e) {
+    char path[4096];
+    Writer *w = folder_path(path, folder, "generation_config.json", e) ? NULL : writer_open(path, e);
+    if (!w) return -1;
+    int rc = put(w, e, "{\n") || put_ends(w, m, e) || put(w, e, "\n}\n");
+    return writer_close(w, rc == 0, e) || rc ? -1 : 0;
+}
+
+// ---- out: weights -----------------------------------------------------------------------------------------
+
+// Calls for each stored tensor in the order of the file: its name, its shape, its place in NAMED.
+typedef struct {
+    int row;
+    size_t layer, layers, out, in;
+    char name[128];
+} Each;
+
+static bool each_next(Each *t, const Config *c) {      // start with {.row = -1}
+    if (t->row >= 0 && t->layer + 1 < t->layers) {
+        t->layer++;
+    } else {
+        do t->row++;
+        while (t->row < NAMED_ROWS && !named_here(&NAMED[t->row], c));
+        if (t->row == NAMED_ROWS) return false;
+        t->layer = 0;
+        t->layers = strchr(NAMED[t->row].hf, '#') ? (size_t)c->layers : 1;
+        named_shape(&NAMED[t->row], c, &t->out, &t->in);
+    }
+    const char *hf = NAMED[t->row].hf, *mark = strchr(hf, '#');
+    if (mark) snprintf(t->name, sizeof t->name, "%.*s%zu%s", (int)(mark - hf), hf, t->layer, mark + 1);
+    else snprintf(t->name, sizeof t->name, "%s", hf);
+    return true;
+}
+
+// The header is measured first and then written; spaces at its end make the data begin at a multiple of 8.
+static int header_put(Writer *w, const Config *c, bool input_major, Type type, size_t *bytes, Err *e) {
+    Each t = {.row = -1};
+    size_t at = 0;
+    char line[512];
+    *bytes = (size_t)snprintf(line, sizeof line, "{\"__metadata__\": {\"format\": \"pt\"}");
+    if (w && writer_put(w, line, *bytes, e)) return -1;
+    while (each_next(&t, c)) {
+        bool vector = named_vector(&NAMED[t.row]), turned = input_major && !named_is_straight(&NAMED[t.row], false);
+        size_t size = t.out * t.in * TYPE[type].width;
+        char shape[64];
+        if (vector) snprintf(shape, sizeof shape, "%zu", t.in);
+        else snprintf(shape, sizeof shape, "%zu, %zu", turned ? t.in : t.out, turned ? t.out : t.in);
+        int n = snprintf(line, sizeof line, ",\n\"%s\": {\"dtype\": \"%s\", \"shape\": [%s], \"data_offsets\": [%zu, %zu]}",
+                         t.name, TYPE[type].name, shape, at, at + size);
+        if (w && writer_put(w, line, (size_t)n, e)) return -1;
+        *bytes += (size_t)n;
+        at += size;
+    }
+    size_t n = 1 + (7 - *bytes % 8);
+    if (w && writer_put(w, "}       ", n, e)) return -1;
+    *bytes += n;
+    return 0;
+}
+
+static int floats_put(Writer *w, Type type, const char *name, const float *x, size_t n, Err *e) {
+    uint8_t piece[1 << 14];
+    size_t width = TYPE[type].width;
+    for (size_t take; n > 0; n -= take, x += take) {
+        take = n < sizeof piece / width ? n : sizeof piece / width;
+        for (size_t i = 0; i < take; i++) {
+            uint32_t u = type == F32 ? bits_of(x[i]) : type == BF16 ? bf16_round(x[i]) : f16_round(x[i]);
+            bool large = type == F32 ? false : type == BF16 ? (u & 0x7f80) == 0x7f80 : (u & 0x7c00) == 0x7c00;
+            if (large)
+                return err_set(e, "%s has %g, which %s cannot hold\nhint: --dtype f32", name, (double)x[i],
+                               TYPE[type].name);
+            for (size_t k = 0; k < width; k++) piece[i * width + k] = (uint8_t)(u >> 8 * k);
+        }
+        if (writer_put(w, piece, take * width, e)) return -1;
+    }
+    return 0;
+}
+
+static int write_weights(const Import *m, Family f, const char *folder, Stored as, Err *e) {
+    bool input_major = f == FAMILY_GPT2;
+    Type type = as == AS_F32 ? F32 : as == AS_F16 ? F16 : BF16;
+    Each t = {.row = -1};
+    size_t header, most = 1;
+    uint8_t size[8];
+    char path[4096];
+    Writer *w = NULL;
+    while (each_next(&t, &m->cfg))
+        if (t.out * t.in > most && !named_is_straight(&NAMED[t.row], input_major)) most = t.out * t.in;
+    float *x = malloc(most * sizeof *x);
+    if (!x) return err_set(e, "out of memory");
+    int rc = folder_path(path, folder, "model.safetensors", e);
+    if (!rc) rc = (w = writer_open(path, e)) ? header_put(NULL, &m->cfg, input_major, type, &header, e) : -1;
+    for (int i = 0; !rc && i < 8; i++) size[i] = (uint8_t)((uint64_t)header >> 8 * i);
+    if (!rc) rc = writer_put(w, size, sizeof size, e) || header_put(w, &m->cfg, input_major, type, &header, e);
+    t = (Each){.row = -1};
+    while (!rc && each_next(&t, &m->cfg)) {
+        const Named *n = &NAMED[t.row];
+        const float *straight = named_straight(n, &m->cfg, &m->w, t.layer, input_major);
+        if (!straight) named_get(n, &m->cfg, &m->w, t.layer, x, input_major, false);
+        rc = floats_put(w, type, t.name, straight ? straight : x, t.out * t.in, e);
+    }
+    free(x);
+    return writer_close(w, rc == 0, e) || rc ? -1 : 0;
+}
+
+// ---- out: the folder --------------------------------------------------------------------------------------
+static const char *const WRITTEN[] = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+                                      "tokenizer_config.json"};
+
+// Is it free: not there, or an empty folder?
+static int folder_free(const char *path, Err *e) {
+    struct stat st;
+    struct dirent *entry;
+    if (lstat(path, &st)) return 0;
+    DIR *d = S_ISDIR(st.st_mode) ? opendir(path) : NULL;
+    if (!d) return err_set(e, "%s: is there and no folder that can be read, want a new or empty one", path);
+    do entry = readdir(d);
+    while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+    int rc = entry ? err_set(e, "%s: is not empty, want a new or empty folder", path) : 0;
+    closedir(d);
+    return rc;
+}
+
+static void folder_remove(const char *folder) {        // what this program wrote there, and nothing else
+    char path[4096];
+    Err ignored;
+    for (size_t i = 0; i < sizeof WRITTEN / sizeof *WRITTEN; i++)
+        if (folder_path(path, folder, WRITTEN[i], &ignored) == 0) unlink(path);
+    rmdir(folder);
+}
+
+// The folder grows beside its place and is renamed when it is complete: it appears whole or not at all.
 int hf_write(const Import *m, const char *folder, Stored as, Err *e) {
-    (void)m, (void)as;
-    return err_set(e, "%s: folders are not written yet", folder);
+    Family f;
+    char path[4096], temp[4096];
+    size_t n = strlen(folder);
+    while (n > 1 && folder[n - 1] == '/') n--;
+    if (n == 0 || n > sizeof path - 48) return err_set(e, "%.80s: no name for a folder", folder);
+    memcpy(path, folder, n);
+    path[n] = 0;
+    if (family_of(&m->cfg, &f, e) || folder_free(path, e)) return -1;
+    snprintf(temp, sizeof temp, "%.*s.tmp%ld", (int)n, path, (long)getpid());
+    if (mkdir(temp, 0777)) return err_set(e, "%s: cannot create: %s", temp, strerror(errno));
+    int rc = write_config(m, f, temp, as, e) || write_generation(m, temp, e) || write_weights(m, f, temp, as, e) ||
+             (m->tok.kind != TOK_NONE && hf_tokenizer_write(m, temp, e));
+    if (!rc && rename(temp, path)) rc = err_set(e, "%s: cannot create: %s", path, strerror(errno));
+    if (rc) folder_remove(temp);
+    return rc ? -1 : 0;
 }

@@ -525,3 +525,211 @@ out:
     doc_close(&x.map);
     return rc;
 }
+
+// ---- out --------------------------------------------------------------------------------------------------
+// Pieces of JSON through a Writer that remembers its first failure, so that the text below reads as it is written.
+typedef struct {
+    Writer *w;
+    Err *e;
+    int rc;
+} Out;
+
+static void text(Out *o, const char *format, ...) {
+    char line[1024];
+    va_list list;
+    va_start(list, format);
+    int n = vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    if (n < 0 || n >= (int)sizeof line) n = 0, o->rc = err_set(o->e, "tokenizer: a line is too long");
+    if (!o->rc) o->rc = writer_put(o->w, line, (size_t)n, o->e);
+}
+
+// n bytes as a string of JSON. They must be UTF-8, as JSON is: bytes of a checkpoint may be anything.
+static void string(Out *o, const char *s, size_t n) {
+    Json again = {0};
+    char *quoted = json_quote(s, n);
+    if (!quoted) o->rc = err_set(o->e, "out of memory");
+    if (!o->rc) o->rc = json_parse(&again, "tokenizer: a token", 1, (const uint8_t *)quoted, strlen(quoted), o->e);
+    if (!o->rc) o->rc = writer_put(o->w, quoted, strlen(quoted), o->e);
+    json_free(&again);
+    free(quoted);
+}
+
+// A token as Hugging Face spells it, into out, which has room for 3 times its bytes and a 0. Returns its length.
+static size_t spelt(const Tokenizer *t, int32_t id, char *out) {
+    size_t n, count = 0;
+    const uint8_t *bytes = tokenizer_decode(t, id, &n);
+    if (t->flag[id] == TOKEN_BYTE) return (size_t)snprintf(out, 8, "<0x%02X>", bytes[0]);
+    if (t->flag[id] == TOKEN_NORMAL && t->kind != TOK_SCORED) {
+        bytes_spell(out, bytes, n);
+        return strlen(out);
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool space = bytes[i] == ' ' && t->flag[id] == TOKEN_NORMAL;
+        memcpy(out + count, space ? UNDERLINE : (const char *)bytes + i, space ? 3 : 1);
+        count += space ? 3 : 1;
+    }
+    out[count] = 0;
+    return count;
+}
+
+static void token(Out *o, const Tokenizer *t, int32_t id, char *scratch) {
+    size_t n = spelt(t, id, scratch);
+    string(o, scratch, n);
+}
+
+static int by_rank(const void *a, const void *b) {
+    const Merge *x = a, *y = b;
+    if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
+    return x->result != y->result ? (x->result < y->result ? -1 : 1) : (x->left > y->left) - (x->left < y->left);
+}
+
+// Hugging Face ranks merges by their place in the list. TOK_SCORED has equal ranks, the leftmost first: these merges
+// make one token from different halves, and are listed one after the other.
+static void put_merges(Out *o, const Tokenizer *t, char *scratch, size_t room) {
+    Merge *sorted = malloc(((size_t)t->merges + 1) * sizeof *sorted);
+    if (!sorted) { o->rc = err_set(o->e, "out of memory"); return; }
+    if (t->merges > 0) memcpy(sorted, t->merge, t->merges * sizeof *sorted);
+    qsort(sorted, t->merges, sizeof *sorted, by_rank);
+    text(o, "    \"merges\": [");
+    for (uint32_t i = 0; i < t->merges && !o->rc; i++) {
+        size_t n = spelt(t, sorted[i].left, scratch);
+        scratch[n] = ' ';
+        n += 1 + spelt(t, sorted[i].right, scratch + n + 1);
+        if (n >= room) { o->rc = err_set(o->e, "tokenizer: a merge is too long"); break; }
+        text(o, i ? ",\n      " : "\n      ");
+        string(o, scratch, n);
+    }
+    text(o, "\n    ]\n  }\n");
+    free(sorted);
+}
+
+static void put_added(Out *o, const Tokenizer *t, char *scratch) {
+    bool first = true;
+    text(o, "  \"added_tokens\": [");
+    for (uint32_t i = 0; i < t->vocab && !o->rc; i++) {
+        if (t->flag[i] != TOKEN_SPECIAL || t->start[i + 1] == t->start[i]) continue;
+        text(o, "%s\n    {\"id\": %lu, \"content\": ", first ? "" : ",", (unsigned long)i);
+        token(o, t, (int32_t)i, scratch);
+        text(o, ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": true}");
+        first = false;
+    }
+    text(o, "\n  ],\n");
+}
+
+// What cuts the text, and what puts it together again.
+static void put_steps(Out *o, const Tokenizer *t, char *scratch) {
+    static const char level[] = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "
+                                "\"use_regex\": %s}";
+    int split = 0;
+    while (split < SPLITS && SPLIT[split].kind != t->kind) split++;
+    text(o, "  \"normalizer\": %s,\n  \"pre_tokenizer\": ", t->kind == TOK_QWEN2 ? "{\"type\": \"NFC\"}" : "null");
+    if (t->kind == TOK_SCORED) {
+        text(o, "{\"type\": \"Metaspace\", \"replacement\": \"%s\", \"prepend_scheme\": \"%s\", \"split\": false}",
+             UNDERLINE, t->add_space ? "first" : "never");
+    } else if (t->kind == TOK_GPT2) {
+        text(o, level, "true");
+    } else {
+        text(o, "{\"type\": \"Sequence\", \"pretokenizers\": [\n    ");
+        if (t->kind == TOK_SMOLLM) {
+            text(o, "{\"type\": \"Digits\", \"individual_digits\": true}");
+        } else {
+            text(o, "{\"type\": \"Split\", \"pattern\": {\"Regex\": ");
+            string(o, SPLIT[split].regex, strlen(SPLIT[split].regex));
+            text(o, "}, \"behavior\": \"Isolated\", \"invert\": false}");
+        }
+        text(o, ",\n    ");
+        text(o, level, t->kind == TOK_SMOLLM ? "true" : "false");
+        text(o, "]}");
+    }
+    text(o, ",\n  \"post_processor\": ");
+    if (t->bos >= 0) {
+        text(o, "{\"type\": \"TemplateProcessing\",\n    \"single\": [{\"SpecialToken\": {\"id\": ");
+        token(o, t, t->bos, scratch);
+        text(o, ", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}],\n    \"pair\": [{\"Sequence\": "
+             "{\"id\": \"A\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}],\n"
+             "    \"special_tokens\": {");
+        token(o, t, t->bos, scratch);
+        text(o, ": {\"id\": ");
+        token(o, t, t->bos, scratch);
+        text(o, ", \"ids\": [%ld], \"tokens\": [", (long)t->bos);
+        token(o, t, t->bos, scratch);
+        text(o, "]}}}");
+    } else if (t->kind == TOK_SCORED) {
+        text(o, "null");
+    } else {
+        text(o, level, "true");
+    }
+    text(o, ",\n  \"decoder\": ");
+    if (t->kind != TOK_SCORED) text(o, level, "true");
+    else text(o, "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": \"%s\"}, "
+              "\"content\": \" \"}, {\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}%s]}", UNDERLINE, t->add_space ?
+              ", {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}" : "");
+    text(o, ",\n");
+}
+
+// Every token is in the vocabulary, the special ones too: where they are not, tokenizers gives them ids of its own.
+static void put_tokenizer(Out *o, const Tokenizer *t) {
+    size_t longest = 0;
+    for (uint32_t i = 0; i < t->vocab; i++)
+        if (t->start[i + 1] - t->start[i] > longest) longest = t->start[i + 1] - t->start[i];
+    size_t room = 6 * longest + 32;
+    char *scratch = malloc(room);
+    if (!scratch) { o->rc = err_set(o->e, "out of memory"); return; }
+    bool scored = t->kind == TOK_SCORED, unknown = scored && tokenizer_find(t, "<unk>") >= 0;
+    text(o, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
+    put_added(o, t, scratch);
+    put_steps(o, t, scratch);
+    text(o, "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": %s,\n"
+         "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": %s,\n"
+         "    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n    \"vocab\": {", unknown ? "\"<unk>\"" : "null",
+         scored ? "true" : "false", scored ? "true" : "false", t->kind == TOK_CL100K ? "true" : "false");
+    for (uint32_t i = 0; i < t->vocab && !o->rc; i++) {
+        text(o, i ? ",\n      " : "\n      ");
+        token(o, t, (int32_t)i, scratch);
+        text(o, ": %lu", (unsigned long)i);
+    }
+    text(o, "\n    },\n");
+    put_merges(o, t, scratch, room);
+    text(o, "}\n");
+    free(scratch);
+}
+
+static void put_tokenizer_config(Out *o, const Import *m) {
+    const Tokenizer *t = &m->tok;
+    const char *jinja = m->template ? jinja_for(m->template) : NULL;
+    size_t n;
+    text(o, "{\n  \"add_bos_token\": %s,\n", t->bos >= 0 ? "true" : "false");
+    if (t->bos >= 0) {
+        const char *bytes = (const char *)tokenizer_decode(t, t->bos, &n);
+        text(o, "  \"bos_token\": ");
+        string(o, bytes, n);
+        text(o, ",\n");
+    }
+    if (t->eot >= 0) {
+        const char *bytes = (const char *)tokenizer_decode(t, t->eot, &n);
+        text(o, "  \"eos_token\": ");
+        string(o, bytes, n);
+        text(o, ",\n");
+    }
+    if (jinja) {
+        text(o, "  \"chat_template\": ");
+        string(o, jinja, strlen(jinja));
+        text(o, ",\n");
+    }
+    text(o, "  \"clean_up_tokenization_spaces\": false,\n  \"model_max_length\": %ld,\n"
+         "  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n", (long)m->cfg.context);
+}
+
+int hf_tokenizer_write(const Import *m, const char *folder, Err *e) {
+    static const char *const name[] = {"tokenizer.json", "tokenizer_config.json"};
+    for (int i = 0; i < 2; i++) {
+        char path[4096];
+        Out o = {.e = e};
+        if (folder_path(path, folder, name[i], e) || !(o.w = writer_open(path, e))) return -1;
+        if (i == 0) put_tokenizer(&o, &m->tok);
+        else put_tokenizer_config(&o, m);
+        if (writer_close(o.w, o.rc == 0, e) || o.rc) return -1;
+    }
+    return 0;
+}
