@@ -216,7 +216,7 @@ static int config_read(Config *c, Family *f, const Doc *d, Err *e) {
     return model_check(c, &fault) ? err_fault(e, d->path, &fault) : 0;
 }
 
-// eos_token_id: a number or several.
+// eos_token_id, a number or several, behind those that are there.
 static int ends_read(EndIds *ends, const Doc *d, Err *e) {
     const JsonNode *v = doc_get(d, 0, "eos_token_id");
     uint32_t count = v && v->kind == JSON_ARRAY ? v->count : v ? 1 : 0, most = sizeof ends->id / sizeof *ends->id;
@@ -609,11 +609,11 @@ int hf_read(Import *m, const char *folder, const Ask *ask, Err *e) {
     Family f = FAMILIES;
     int rc = -1;
     if (import_say(m, "convert tune.c " TUNE_VERSION ", ", "folder of Hugging Face", e)) goto out;
-    if (doc_open(&config, m, folder, "config.json", "config sha256 ", e) || config_read(&m->cfg, &f, &config, e) ||
-        ends_read(&ends, &config, e)) goto out;
+    if (doc_open(&config, m, folder, "config.json", "config sha256 ", e) || config_read(&m->cfg, &f, &config, e)) goto out;
     if (folder_has(folder, "generation_config.json") &&
         (doc_open(&generation, m, folder, "generation_config.json", "generation sha256 ", e) ||
          ends_read(&ends, &generation, e))) goto out;
+    if (ends_read(&ends, &config, e)) goto out;   // after the other: of two answers the first counts
     if (hf_tokenizer_read(m, folder, f, &ends, ask, e)) goto out;
     if (weights_open(&w, m, folder, e)) goto out;
     rc = weights_read(m, &w, f, e);

@@ -297,15 +297,13 @@ static const JsonNode *token_named(const Extras *x, const char *key) {
     return NULL;
 }
 
-// end-of-text: eos_token, else the configuration's first id, else <|endoftext|>. All that end a text are special.
+// end-of-text: eos_token, else the first special token among the configuration's ids, else <|endoftext|>. An id alone
+// makes no token special: configurations carry defaults that belong to other tokenizers.
 static int end_find(int32_t *eot, Slots *s, const Extras *x, const EndIds *ends, Err *e) {
     const JsonNode *named = token_named(x, "eos_token");
     *eot = -1;
-    for (int i = ends->n; i-- > 0;) {
-        if (ends->id[i] >= s->count || !s->slot[ends->id[i]].text) continue;      // beyond the tokenizer: never met
-        s->slot[ends->id[i]].special = true;
-        *eot = (int32_t)ends->id[i];
-    }
+    for (int i = ends->n; i-- > 0;)
+        if (ends->id[i] < s->count && s->slot[ends->id[i]].special) *eot = (int32_t)ends->id[i];
     if (named && (*eot = slots_special(s, named->text, named->len)) < 0)
         return err_set(e, "%s: eos_token %.60s is no token", s->path, named->text);
     if (*eot < 0) *eot = slots_special(s, END_OF_TEXT, sizeof END_OF_TEXT - 1);
