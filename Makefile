@@ -57,6 +57,9 @@ $(BUILD)/test_model $(BUILD)/test_grad: $(BUILD)/%: tests/%.c model.c model.h te
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(CHECK)
 $(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $^ -o $@ $(CHECK)
+TESTS  += $(BUILD)/test_gguf
+$(BUILD)/test_gguf: tests/test_gguf.c dev/gguf.c $(filter-out %/gguf.o,$(FORMATS)) $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out dev/gguf.c,$^) -o $@ $(CHECK)
 test: all $(TESTS) ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
