@@ -51,12 +51,14 @@ demo-from-scratch: all ## the same without the bundled model: pretrains a small 
 	@sh dev/demo/demo.sh $(DEMO)-scratch
 
 # Each test program exits nonzero on failure. Waiting threads sleep, so that 8 of them on 2 cores don't crawl.
-TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_rooms
+TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_rooms $(BUILD)/test_convert
 $(BUILD)/test_model $(BUILD)/test_grad: $(BUILD)/%: tests/%.c model.c model.h tests/cases.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(CHECK)
 $(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $^ -o $@ $(CHECK)
+$(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $^ -o $@ $(CHECK)
 TESTS  += $(BUILD)/test_gguf
 $(BUILD)/test_gguf: tests/test_gguf.c dev/gguf.c $(filter-out %/gguf.o,$(FORMATS)) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out dev/gguf.c,$^) -o $@ $(CHECK)

@@ -239,7 +239,7 @@ typedef enum { F32, BF16, F16, TYPES } Type;
 static const struct { const char *name; size_t width; Stored as; } TYPE[TYPES] = {
     {"F32", 4, AS_F32}, {"BF16", 2, AS_BF16}, {"F16", 2, AS_F16}};
 
-enum { IGNORED = -1 };                // row of a buffer that old files hold: rotary frequencies, the causal mask
+enum { IGNORED = -2 };                // row of a buffer that old files hold: rotary frequencies, the causal mask
 typedef struct {
     uint64_t begin, end;
     const char *name;                 // in the shard's header

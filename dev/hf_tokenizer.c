@@ -542,12 +542,14 @@ static void text(Out *o, const char *format, ...) {
     if (!o->rc) o->rc = writer_put(o->w, line, (size_t)n, o->e);
 }
 
-// n bytes as a string of JSON. They must be UTF-8, as JSON is: bytes of a checkpoint may be anything.
+// n bytes as a string of JSON, which must read back as they are: bytes of a checkpoint need not be UTF-8.
 static void string(Out *o, const char *s, size_t n) {
     Json again = {0};
     char *quoted = json_quote(s, n);
     if (!quoted) o->rc = err_set(o->e, "out of memory");
     if (!o->rc) o->rc = json_parse(&again, "tokenizer: a token", 1, (const uint8_t *)quoted, strlen(quoted), o->e);
+    if (!o->rc && (again.node[0].len != n || memcmp(again.node[0].text, s, n) != 0))
+        o->rc = err_set(o->e, "tokenizer: a token of %zu bytes, %.40s, is not UTF-8", n, s);
     if (!o->rc) o->rc = writer_put(o->w, quoted, strlen(quoted), o->e);
     json_free(&again);
     free(quoted);
