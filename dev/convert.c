@@ -68,7 +68,8 @@ static int load(Import *m, const char *path, const Ask *ask, Format is, Err *e) 
     m->tok.eot = m->tok.bos = -1;
     int rc = is == A_FOLDER ? hf_read(m, path, ask, e) : is == A_GGUF ? gguf_read(m, path, ask, e) :
              is == A_CHECKPOINT ? checkpoint_import(m, path, true, e) : llama2c_read(m, path, ask, e);
-    return rc || (ask->template && template_asked(m, ask->template, e)) ? -1 : 0;
+    if (rc || (ask->template && template_asked(m, ask->template, e))) return -1;
+    return ask->template && m->tok.kind != TOK_NONE ? template_check(m->template, &m->tok, e) : 0;
 }
 
 // ---- out --------------------------------------------------------------------------------------------------
@@ -249,10 +250,9 @@ static void usage(const Option *option, int options) {
     printf("usage: convert IN OUT [options]       a model from one format to another\n"
            "       convert --info IN              architecture, tokenizer, template, lineage\n"
            "       convert --diff A.bin B.bin     tensor by tensor: equal, or how far apart\n\n"
-           "IN is a folder of Hugging Face transformers (GPT-2, Llama, Qwen2, Qwen3: config.json,\n"
-           "safetensors, tokenizer), a GGUF file, a checkpoint, or a llama2.c version 0 .bin.\n"
-           "OUT is such a folder if it ends in / or is one, a GGUF file if it ends in .gguf, else\n"
-           "a checkpoint.\n\n");
+           "IN is a folder of Hugging Face transformers (GPT-2, Llama, Qwen2, Qwen3), a GGUF\n"
+           "file, a checkpoint, or a llama2.c version 0 .bin. OUT is such a folder if it ends\n"
+           "in / or is one, a GGUF file if it ends in .gguf, else a checkpoint.\n\n");
     options_print(option, options);
 }
 
@@ -265,7 +265,7 @@ int main(int argc, char **argv) {
         GROUP("Converting"),
         TEXT("--dtype", &dtype, "TYPE", "store weights as f32, bf16, f16 (folder, GGUF) or q8_0 (GGUF); otherwise bf16 "
              "if all of IN is, else f32"),
-        TEXT("--template", &ask.template, "NAME", "instead of IN's own: alpaca, chatml, plain, none, or a file"),
+        TEXT("--template", &ask.template, "NAME", "instead of IN's own: alpaca, chatml, llama3, plain, none, or a file"),
         TEXT("--tokenizer", &ask.tokenizer, "FILE", "llama2.c's tokenizer .bin"),
         FLAG("--zero-bias", &ask.zero_bias, "a bias that IN has in no layer is zero; otherwise it is an error"),
         GROUP("Looking"),

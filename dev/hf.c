@@ -26,18 +26,24 @@ int folder_path(char path[4096], const char *folder, const char *name, Err *e) {
     return len > 0 && len < 4096 ? 0 : err_set(e, "%.80s...: path longer than 4095 bytes", folder);
 }
 
+// A pipe would keep the program waiting: it is no file of a folder.
+static bool is_file(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 bool folder_has(const char *folder, const char *name) {
     char path[4096];
-    struct stat st;
     Err ignored;
-    return folder_path(path, folder, name, &ignored) == 0 && stat(path, &st) == 0;
+    return folder_path(path, folder, name, &ignored) == 0 && is_file(path);
 }
 
 int doc_open(Doc *d, Import *m, const char *folder, const char *name, const char *what, Err *e) {
     uint8_t *data = NULL;
     int rc = -1;
-    if (folder_path(d->path, folder, name, e) ||
-        import_read(m, d->path, what, JSON_MAX, &data, &d->bytes, e)) goto out;
+    if (folder_path(d->path, folder, name, e)) return -1;
+    if (!is_file(d->path)) return err_set(e, "%s: no such file", d->path);
+    if (import_read(m, d->path, what, JSON_MAX, &data, &d->bytes, e)) goto out;
     if (json_parse(&d->j, d->path, 1, data, d->bytes, e)) goto out;
     rc = d->j.node[0].kind == JSON_OBJECT ? 0 : err_set(e, "%s: want a JSON object", d->path);
 out:
@@ -279,8 +285,7 @@ static int shard_open(Shard *s, const char *folder, const char *name, Err *e) {
     int rc = -1;
     if (folder_path(s->path, folder, name, e)) return -1;
     memcpy(s->header.path, s->path, sizeof s->path);
-    if (stat(s->path, &st)) return err_set(e, "%s: cannot open: %s", s->path, strerror(errno));
-    if (!S_ISREG(st.st_mode)) return err_set(e, "%s: want a file", s->path);
+    if (stat(s->path, &st) || !S_ISREG(st.st_mode)) return err_set(e, "%s: no such file", s->path);
     if (!(s->file = fopen(s->path, "rb"))) return err_set(e, "%s: cannot open: %s", s->path, strerror(errno));
     if (st.st_size < 8) return err_set(e, "%s: %.0f bytes, want 8 or more", s->path, (double)st.st_size);
     if (read_exactly(s, NULL, size, sizeof size, e)) return -1;
@@ -690,7 +695,8 @@ static void ends_of(EndIds *ends, const Import *m) {
 static int put_ends(Writer *w, const Import *m, Err *e) {
     EndIds ends;
     ends_of(&ends, m);
-    if (m->tok.bos >= 0 && put(w, e, "  \"bos_token_id\": %ld,\n", (long)m->tok.bos)) return -1;
+    if (m->tok.bos >= 0 ? put(w, e, "  \"bos_token_id\": %ld,\n", (long)m->tok.bos) :
+                          put(w, e, "  \"bos_token_id\": null,\n")) return -1;
     if (ends.n == 0) return put(w, e, "  \"eos_token_id\": null");
     if (ends.n == 1) return put(w, e, "  \"eos_token_id\": %ld", (long)ends.id[0]);
     return put(w, e, "  \"eos_token_id\": [%ld, %ld]", (long)ends.id[0], (long)ends.id[1]);

@@ -43,7 +43,13 @@ static const uint8_t *tensor_read(const Import *m, const Named *n, float *x, con
 
 static int weights_read(Import *m, const uint8_t *at, const uint8_t *end, Err *e) {
     const Config *c = &m->cfg;
-    float *x = malloc((size_t)(end - at) + 1);    // more than any tensor needs
+    size_t most = 0, out, in;
+    for (const Named *n = NAMED; n < NAMED + NAMED_ROWS; n++) {
+        if (!named_here(n, c)) continue;
+        named_shape(n, c, &out, &in);
+        if (out * in > most) most = out * in;
+    }
+    float *x = malloc(most * sizeof *x);
     if (!x) return err_set(e, "out of memory");
     for (size_t i = 0; i < sizeof ORDER / sizeof *ORDER; i++) {
         bool head = ORDER[i].where == offsetof(Params, head);
@@ -51,6 +57,7 @@ static int weights_read(Import *m, const uint8_t *at, const uint8_t *end, Err *e
         if (!head || !c->tied) at = tensor_read(m, named_at(c, ORDER[i].where, ORDER[i].part), x, at);
     }
     assert(at == end);                            // config_read compared the sizes
+    (void)end;
     free(x);
     return 0;
 }

@@ -67,7 +67,6 @@ static uint8_t *read_file(const char *folder, const char *name, size_t *n) {
     return data;
 }
 
-// The files in a folder, as one text: "a b c ".
 static int count_files(const char *folder) {
     int n = 0;
     DIR *d = opendir(folder);
@@ -188,6 +187,15 @@ START_TEST(stored_tensors_have_their_columns) {
     ck_assert_int_eq(named_find("model.layers.1.self_attn.k_proj.bias", false, FAMILY_LLAMA, 2, &layer), -1);
     ck_assert_int_ge(named_find("layers.1.self_attn.k_proj.weight", false, FAMILY_LLAMA, 2, &layer), 0);
     import_free(&m);
+} END_TEST
+
+START_TEST(buffers_of_old_files_are_ignored) {
+    ck_assert(named_ignored("transformer.h.11.attn.bias", FAMILY_GPT2));
+    ck_assert(named_ignored("h.0.attn.masked_bias", FAMILY_GPT2));
+    ck_assert(named_ignored("model.layers.3.self_attn.rotary_emb.inv_freq", FAMILY_QWEN2));
+    ck_assert(!named_ignored("model.layers.3.self_attn.rotary_emb.inv_freq", FAMILY_GPT2));
+    ck_assert(!named_ignored("h.0.attn.c_attn.bias", FAMILY_GPT2));
+    ck_assert(!named_ignored("h..attn.bias", FAMILY_GPT2));
 } END_TEST
 
 START_TEST(families_are_told_apart) {
@@ -429,7 +437,7 @@ static const struct { const char *folder, *file, *from, *to, *message; } EDIT[] 
     {"llama3", "config.json", "\"num_hidden_layers\":2", "\"num_hidden_layers\":1", "want those of a llama of 1 layers"},
     {"llama3", "config.json", "{\"arch", "{\"quantization_config\":{},\"arch", "not quantized"},
     {"llama3", "config.json", "{\"arch", "[{\"arch", "want"},
-    {"llama3", "config.json", NULL, NULL, "config.json: cannot open"},
+    {"llama3", "config.json", NULL, NULL, "config.json: no such file"},
     {"qwen2", "config.json", "\"use_sliding_window\":false", "\"use_sliding_window\":true", "use_sliding_window = true, want false"},
     {"qwen2", "config.json", "\"full_attention\"]", "\"sliding_attention\"]", "layer_types: sliding_attention"},
     {"qwen3", "config.json", "\"attention_bias\":false", "\"attention_bias\":true", "attention_bias = true"},
@@ -439,12 +447,12 @@ static const struct { const char *folder, *file, *from, *to, *message; } EDIT[] 
     {"gpt2", "config.json", "\"scale_attn_by_inverse_layer_idx\":false", "\"scale_attn_by_inverse_layer_idx\":true", "want false"},
     {"gpt2", "generation_config.json", "\"eos_token_id\":300", "\"eos_token_id\":[1,2,3,4,5,6,7,8,9]", "at most 8 token ids"},
     {"llama3", "model.safetensors.index.json", "model-00001-of", "../model-00001-of", "want the name of a file in this folder"},
-    {"llama3", "model.safetensors.index.json", "model-00001-of", "model-00003-of", "cannot open"},
+    {"llama3", "model.safetensors.index.json", "model-00001-of", "model-00003-of", "no such file"},
     {"llama3", "model.safetensors.index.json", "embed_tokens.weight\":\"model-00001", "embed_tokens.weight\":\"model-00002",
      "but the index says model-00002"},
     {"llama3", "model.safetensors.index.json", "\"weight_map\":{", "\"weight_map\":{\"more\":\"model-00001-of-00002.safetensors\",",
      "want the 20 of its files"},
-    {"llama3", "model-00002-of-00002.safetensors", NULL, NULL, "cannot open"},
+    {"llama3", "model-00002-of-00002.safetensors", NULL, NULL, "no such file"},
     {"llama3", "tokenizer.json", "{1,3}", "{1,2}", "hint: known are those of GPT-2, Llama 2, Llama 3, Qwen2, SmolLM"},
     {"llama3", "tokenizer.json", "{1,3}", "{1,2}", "type Sequence pretokenizers type Split pattern Regex (?i:'s|'t|'re"},
     {"llama3", "tokenizer.json", "\"Isolated\"", "\"Removed\"", "pre_tokenizer: "},
@@ -476,7 +484,7 @@ static const struct { const char *folder, *file, *from, *to, *message; } EDIT[] 
     {"qwen2", "tokenizer_config.json", "\"add_prefix_space\":false", "\"add_prefix_space\":true", "add_prefix_space = true"},
     {"qwen2", "tokenizer_config.json", "\"300\":", "\"3oo\":", "id 3oo"},
     {"qwen2", "merges.txt", "h e\n", "h e e\n", "merge 0: "},
-    {"qwen2", "model.safetensors", NULL, NULL, "model.safetensors: cannot open"},
+    {"qwen2", "model.safetensors", NULL, NULL, "model.safetensors: no such file"},
 };
 
 // Replaces the first `from`, and returns whether there was one.
@@ -611,6 +619,38 @@ START_TEST(every_truncation_is_refused) {
     truncate_everywhere("gpt2", "model.safetensors", 0);
 } END_TEST
 
+START_TEST(a_pipe_is_no_file_of_a_folder) {
+    char path[1024];
+    static const char *const name[] = {"config.json", "tokenizer.json", "model.safetensors"};
+    for (int i = 0; i < 3; i++) {
+        Import m = {0};
+        Err e = {""};
+        snprintf(path, sizeof path, "%s/%s", copied("gpt2"), name[i]);
+        ck_assert_int_eq(unlink(path), 0);
+        ck_assert_int_eq(mkfifo(path, 0600), 0);
+        int rc = hf_read(&m, in_root("it"), &NOTHING, &e);        // without a tokenizer it is read
+        ck_assert(i == 1 ? rc == 0 && m.tok.kind == TOK_NONE : rc == -1 && strstr(e.msg, "no such file"));
+        import_free(&m);
+    }
+} END_TEST
+
+START_TEST(a_bias_that_no_layer_has_is_zero_if_asked) {
+    static const char bias[] = "attn.c_proj.bias";
+    Import m = {0};
+    Err e = {""};
+    Ask ask = {.zero_bias = true};
+    const char *it = copied("gpt2");
+    while (edit(it, "model.safetensors", bias, "attn.masked_bias"));      // as long, and ignored
+    refused_with(it, &NOTHING, "attn.c_proj.bias is missing in layer 0 and all others\nhint: --zero-bias");
+    ck_assert_msg(hf_read(&m, it, &ask, &e) == 0, "%s", e.msg);
+    ck_assert(m.w.projb[5] == 0.0f && m.w.qkvb[5] != 0.0f);
+    ck_assert_ptr_nonnull(strstr(m.lineage, "zero transformer.h.#.attn.c_proj.bias"));
+    import_free(&m);
+    it = copied("gpt2");
+    ck_assert(edit(it, "model.safetensors", "h.1.attn.c_proj.bias", "h.1.attn.masked_bias"));
+    refused_with(it, &ask, "attn.c_proj.bias is missing in layer 1");
+} END_TEST
+
 START_TEST(safetensors_must_be_what_they_say) {
     Import m = {0};
     Err e = {""};
@@ -685,6 +725,7 @@ Suite *convert_suite(void) {
     tcase_add_test(t, halves_are_rounded_to_nearest_even);
     tcase_add_test(t, bytes_are_spelt_as_gpt2_does);
     tcase_add_test(t, stored_tensors_have_their_columns);
+    tcase_add_test(t, buffers_of_old_files_are_ignored);
     tcase_add_test(t, families_are_told_apart);
     tcase_add_test(t, jinja_is_known_by_its_text);
     tcase_add_checked_fixture(hf, files_begin, files_end);
@@ -696,6 +737,8 @@ Suite *convert_suite(void) {
     tcase_add_test(hf, other_spellings_of_the_same_are_read);
     tcase_add_test(hf, a_tied_head_must_be_a_copy);
     tcase_add_loop_test(bad, what_is_not_supported_is_refused_by_name, 0, (int)(sizeof EDIT / sizeof *EDIT));
+    tcase_add_test(bad, a_pipe_is_no_file_of_a_folder);
+    tcase_add_test(bad, a_bias_that_no_layer_has_is_zero_if_asked);
     tcase_add_test(bad, safetensors_must_be_what_they_say);
     tcase_add_test(bad, every_number_is_checked);
     tcase_add_test(bad, every_truncation_is_refused);
