@@ -16,6 +16,7 @@ WARN    = -std=c99 -pedantic -Wall -Wextra -Wshadow -Wconversion -Wdouble-promot
 NUMBERS = -ffp-contract=off -fno-math-errno
 FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(OPENMP) $(SANITIZE) $(DEFINE)
 ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
+FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf hf_tokenizer gguf llama2c)
 PROGRAMS = train eval convert chat bench
 CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm
 DEMO    = build/demo
@@ -25,12 +26,15 @@ all: programs     ## the programs: ./train ./eval ./convert ./chat ./bench
 programs: $(PROGRAMS:%=$(BUILD)/%)
 
 $(BUILD)/%.o: %.c model.h Makefile
-	@mkdir -p $(BUILD)
+	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -c $< -o $@
 $(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
-$(BUILD)/convert $(BUILD)/chat: $(BUILD)/%: dev/%.c $(ROOMS)
+$(BUILD)/chat: dev/chat.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+$(FORMATS): dev/convert.h dev/hf.h
+$(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
+	$(CC) $(FLAGS) $^ -o $@ -lm
 $(BUILD)/bench: dev/bench.c model.c $(BUILD)/tokenizer.o $(BUILD)/data.o
 	$(CC) $(FLAGS) -I. $(filter-out model.c,$^) -o $@ -lm
 
@@ -47,12 +51,17 @@ demo-from-scratch: all ## the same without the bundled model: pretrains a small 
 	@sh dev/demo/demo.sh $(DEMO)-scratch
 
 # Each test program exits nonzero on failure. Waiting threads sleep, so that 8 of them on 2 cores don't crawl.
-TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora $(BUILD)/test_rooms
+TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora $(BUILD)/test_rooms $(BUILD)/test_convert
 $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora: $(BUILD)/%: tests/%.c model.c model.h tests/cases.h tests/golden.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(CHECK)
 $(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $^ -o $@ $(CHECK)
+$(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $^ -o $@ $(CHECK)
+TESTS  += $(BUILD)/test_gguf
+$(BUILD)/test_gguf: tests/test_gguf.c dev/gguf.c $(filter-out %/gguf.o,$(FORMATS)) $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out dev/gguf.c,$^) -o $@ $(CHECK)
 test: all $(TESTS) ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
@@ -77,6 +86,10 @@ check-real: all $(BUILD)/check_real ## checks on real models: make check-real RE
 $(BUILD)/check_real: tests/check_real.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
 
+parity: all $(BUILD)/parity ## what dev/parity.py drives to compare with transformers: dev/PARITY.md
+$(BUILD)/parity: dev/parity.c $(ROOMS)
+	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+
 deps:             ## installs Check, which the unit tests need, if it is missing
 	@printf '#include <check.h>\nint main(void){return 0;}\n' | $(CC) -x c - -o /dev/null 2>/dev/null && exit 0; \
 	as=; [ "$$(id -u)" = 0 ] || as=sudo; \
@@ -92,4 +105,4 @@ clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
-.PHONY: all programs portable reference asan demo demo-from-scratch test test-bits test-warnings test-asan test-valgrind check-real deps install clean help
+.PHONY: all programs portable reference asan demo demo-from-scratch test test-bits test-warnings test-asan test-valgrind check-real parity deps install clean help

@@ -1,6 +1,8 @@
 // convert.h -- what the parts of dev/convert share: a model in memory, and the names that tensors have elsewhere.
 //
-//     convert.c      main; the table of names; --info, --diff, --merge
+//     convert.c      main; --info, --diff
+//     import.c       the common part: numbers in files, families and names, vocabularies
+//     jinja.c        chat templates that are known
 //     hf.c           Hugging Face folders, in and out
 //     gguf.c         GGUF files, in and out
 //     llama2c.c      llama2.c's .bin files, in
@@ -8,24 +10,35 @@
 #define CONVERT_H
 #include "../model.h"
 
+// ---- what the user asked for besides IN and OUT -----------------------------------------------------------
+typedef struct {
+    const char *tokenizer;            // llama2.c's tokenizer file
+    const char *template;             // --template NAME or FILE: instead of the model's own
+    bool zero_bias;                   // a bias that IN has in no layer is zero
+} Ask;
+
 // ---- a model on its way from one format to another --------------------------------------------------------
 typedef struct {
     Config cfg;
     Params w;
     float *weights;                   // the tensors, one after the other; import_weights
     Dtype dtype;                      // bf16 if every tensor was stored so, else f32
-    Tokenizer tok;                    // whose arrays are the four that follow
-    uint8_t *bytes, *flag;            // malloc
+    Tokenizer tok;                    // whose arrays are those that follow, or from's
+    uint8_t *bytes, *flag;            // malloc; room for bytes_room and for tok.vocab
     uint32_t *start;
     Merge *merge;
-    void *index;
+    size_t bytes_room;
+    uint32_t tokens_room, merges_room;
+    void *words, *index;              // words: all normal tokens in the order of their bytes, for vocab_merge
+    size_t word_count;
     char *template;                   // malloc; NULL: none
-    char lineage[1024];               // a line for each file that was read
+    char *lineage;                    // malloc; a line for each file that was read; NULL: none
+    Checkpoint from;                  // if IN is a checkpoint of ours: keeps its tokenizer
 } Import;
 
 int  import_weights(Import *m, Err *e);                      // memory for all tensors of m->cfg, zeroed
 int  import_check(const Import *m, const char *path, Err *e);    // every weight is finite
-void import_say(Import *m, const char *what, const char *text);  // a line of the lineage
+int  import_say(Import *m, const char *what, const char *text, Err *e);    // a line of the lineage
 // Reads a file and notes its SHA-256 as the origin. what: a word for the file, never its path.
 int  import_read(Import *m, const char *path, const char *what, size_t limit, uint8_t **data, size_t *n, Err *e);
 void import_free(Import *m);
@@ -58,11 +71,16 @@ typedef struct {
 extern const Named NAMED[];
 extern const int NAMED_ROWS;
 bool   named_here(const Named *n, const Config *c);          // does this architecture have the tensor?
-bool   named_bias(const Named *n);                           // is it a vector?
+bool   named_vector(const Named *n);                         // a gain, a shift or a bias
+bool   named_bias(const Named *n);                           // a shift or a bias
 // Shape as the files have it: *out rows of *in floats; *out is 1 for a vector.
 void   named_shape(const Named *n, const Config *c, size_t *out, size_t *in);
 // Number of the row whose name this is, -1: none. gguf: by the GGUF name. *layer: the number at its #.
 int    named_find(const char *name, bool gguf, Family f, size_t layers, size_t *layer);
+bool   named_ignored(const char *name, Family f);            // a buffer in old folders of Hugging Face, no weights
+// Where a stored tensor lies in ours float by float as it is stored, unpaired; NULL: nowhere, it is turned or a part.
+bool   named_is_straight(const Named *n, bool input_major);
+float *named_straight(const Named *n, const Config *c, const Params *w, size_t layer, bool input_major);
 // From and to x, the floats of one stored tensor of shape (out, in), or (in, out) if input_major. paired: the rotary
 // positions turn neighbours 2i and 2i+1 of a head (GGUF's llama), not i and i + HS/2 as ours and Hugging Face's.
 void   named_put(const Named *n, const Config *c, const Params *w, size_t layer, const float *x, bool input_major,
@@ -84,17 +102,15 @@ int  vocab_scores(Import *m, const float *score, const char *path, Err *e);
 int  vocab_end(Import *m, const char *path, Err *e);         // tokenizer_index; after eot, bos, add_space were set
 
 // ---- templates --------------------------------------------------------------------------------------------
+// What readers call with the model's Jinja text (NULL: it has none): sets m->template, or refuses a text that is not
+// known, unless --template named another.
+int  import_template(Import *m, const Ask *ask, const char *jinja, size_t n, const char *path, Err *e);
 // Our template for a Jinja text that is one of the known ones; NULL: unknown. It is never run.
 const char *jinja_known(const char *text, size_t n);
 // The Jinja text that says what our template says, for export; NULL: none is known.
 const char *jinja_for(const char *template);
 
 // ---- formats ----------------------------------------------------------------------------------------------
-typedef struct {
-    const char *tokenizer;            // llama2.c's tokenizer file
-    const char *template;             // --template NAME or FILE: instead of the model's own
-    bool zero_bias;                   // a bias that IN has in no layer is zero
-} Ask;
 int hf_read(Import *m, const char *folder, const Ask *ask, Err *e);
 int gguf_read(Import *m, const char *path, const Ask *ask, Err *e);
 int llama2c_read(Import *m, const char *path, const Ask *ask, Err *e);
