@@ -44,6 +44,7 @@ int err_set(Err *e, const char *format, ...) {
 }
 
 int err_fault(Err *e, const char *where, const Fault *f) {
+    if (f->lo > f->hi) return err_set(e, "%s: byte %" PRId64 ": %s", where, f->value, f->what);
     return err_set(e, "%s: %s = %" PRId64 ", want %" PRId64 "..%" PRId64, where, f->what, f->value, f->lo,
                    f->hi);
 }
@@ -1353,176 +1354,16 @@ void rows_free(Rows *r) {
 }
 
 // ---- templates --------------------------------------------------------------------------------------------
-// A template is parsed to pieces once and checked; then rendering a row cannot fail but for lack of memory.
+enum { TEMPLATE_MAX = 1 << 16 };      // bytes of a template's file
 
-enum { PIECES_MAX = 256, IF_DEPTH = 8, NAME_BYTES = 64, TEMPLATE_MAX = 1 << 16 };
-enum { INSTRUCTION, OUTPUT, INPUT, TURN, FIELDS };     // the row form has the first three, [user] the last 2
-static const char *const FIELD[FIELDS] = {"instruction", "output", "input", "text"};
-enum { DEFAULT = ROLES, WHOLE, PARTS };        // behind a part for each Role; WHOLE: the row form
-static const char *const SECTION[WHOLE] = {"[system]", "[user]", "[assistant]", "[default]"};
-
-typedef struct {
-    enum { PIECE_TEXT, PIECE_FIELD, PIECE_SPECIAL, PIECE_TARGET, PIECE_IF, PIECE_ELSE, PIECE_ENDIF } kind;
-    const char *text;                 // PIECE_TEXT: n bytes of the template
-    size_t n;
-    int field;                        // PIECE_FIELD, PIECE_IF
-    int32_t token;                    // PIECE_SPECIAL
-    int depth;                        // {?...} that are open there
-} Piece;
-typedef struct {
-    Piece piece[PIECES_MAX];
-    int pieces, begin[PARTS], end[PARTS];      // pieces of each part; begin -1: there is none
-    int target, turn_end;             // the pieces after {target} and after the end of turn
-    bool input;                       // {input} has a place of its own, so it is no part of {text}
-} Template;
-
-const char *template_named(const char *name) {
-    static const char *const known[][2] = {
-        {"alpaca",
-         "Below is an instruction that describes a task{?input}, paired with an input that provides further "
-         "context{/}. Write a response that appropriately completes the request.\n\n### Instruction:\n"
-         "{instruction}\n\n{?input}### Input:\n{input}\n\n{/}### Response:\n{target}{output}{eot}"},
-        {"chatml",
-         "[system]\n{<|im_start|>}system\n{text}{<|im_end|>}\n\n"
-         "[user]\n{<|im_start|>}user\n{text}{<|im_end|>}\n\n"
-         "[assistant]\n{<|im_start|>}assistant\n{target}{text}{<|im_end|>}\n\n"},
-        {"llama3",
-         "[system]\n{<|start_header_id|>}system{<|end_header_id|>}\n\n{text}{<|eot_id|>}\n"
-         "[user]\n{<|start_header_id|>}user{<|end_header_id|>}\n\n{text}{<|eot_id|>}\n"
-         "[assistant]\n{<|start_header_id|>}assistant{<|end_header_id|>}\n\n{target}{text}{<|eot_id|>}\n"},
-        {"plain", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}Answer:{target} {output}{eot}"},
-        {"none", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}{target}{output}{eot}"}};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (!strcmp(name, known[i][0])) return known[i][1];
-    return NULL;
-}
-
-// What stands between braces.
-static int piece_named(Template *tp, Piece *p, const char *name, int part, const Tokenizer *t, Err *e) {
-    bool whole = part == WHOLE;
-    int from = whole ? INSTRUCTION : part == ROLE_USER ? INPUT : part == DEFAULT ? FIELDS : TURN;
-    *p = (Piece){.kind = PIECE_SPECIAL};
-    if (*name == '<' || !strcmp(name, "eot")) {
-        p->token = *name == '<' ? tokenizer_find(t, name) : t->eot;
-        if (p->token >= 0) return 0;
-        return err_set(e, "template: the tokenizer has no token for {%s}\nhint: another --template", name);
-    }
-    p->kind = !strcmp(name, "target") ? PIECE_TARGET : !strcmp(name, ":") ? PIECE_ELSE : PIECE_ENDIF;
-    if (p->kind != PIECE_ENDIF || !strcmp(name, "/")) return 0;
-    p->kind = *name == '?' ? PIECE_IF : PIECE_FIELD;
-    for (p->field = from; p->field < (whole ? TURN : FIELDS); p->field++) {
-        if (strcmp(name + (*name == '?'), FIELD[p->field])) continue;
-        if (p->field == INPUT && *name != '?') tp->input = true;
-        return 0;
-    }
-    return err_set(e, "template: {%s} is unknown%s%s\nhint: there are %s {target} {eot} {<|name|>} {?input} "
-                   "{:} {/}, and {{ is a brace", name, whole ? "" : " in ", whole ? "" : SECTION[part],
-                   whole ? "{instruction} {input} {output}" : "{text}, in [user] {input},");
-}
-
-// Do the {?...} {:} {/} of a part nest?
-static int part_nest(Template *tp, int part, Err *e) {
-    int depth = 0;
-    bool has_else[IF_DEPTH + 1] = {true};      // outside of any {?...} there can be no {:}
-    for (Piece *p = tp->piece + tp->begin[part]; p < tp->piece + tp->pieces; p++) {
-        if (p->kind == PIECE_IF && ++depth > IF_DEPTH) return err_set(e, "template: {?...} more than 8 deep");
-        if (p->kind == PIECE_ELSE && has_else[depth]) return err_set(e, "template: {:} without {?...}");
-        if (p->kind == PIECE_IF || p->kind == PIECE_ELSE) has_else[depth] = p->kind == PIECE_ELSE;
-        p->depth = depth;
-        if (p->kind == PIECE_ENDIF && depth-- == 0) return err_set(e, "template: {/} without {?...}");
-    }
-    return depth > 0 ? err_set(e, "template: {?...} without {/}") : 0;
-}
-
-// Does a part hold its text, and the one with the answer make it something that the model can learn to end?
-static int part_check(Template *tp, int part, Err *e) {
-    bool asks = part == ROLE_ASSISTANT || part == WHOLE, text = part == DEFAULT;
-    const char *field = part == WHOLE ? "{output}" : "{text}";
-    int wanted = part == WHOLE ? OUTPUT : TURN;
-    for (int i = tp->begin[part]; i < tp->end[part]; i++) {
-        const Piece *p = &tp->piece[i];
-        bool here = p->depth == 0, words = p->kind == PIECE_FIELD && p->field == wanted;
-        if (p->kind == PIECE_TARGET && (!asks || !here || tp->target))
-            return err_set(e, "template: want one {target}, where the answer is and outside of {?...}");
-        if (p->kind == PIECE_TARGET) tp->target = i + 1;
-        if (words && asks && !tp->target)
-            return err_set(e, "template: %s before {target} would give the answer away", field);
-        if (words && asks && here) tp->turn_end = 0;           // it comes after the last of them
-        text = text || (words && (here || !asks));
-        if (asks && text && here && p->kind == PIECE_SPECIAL && !tp->turn_end) tp->turn_end = i + 1;
-    }
-    if (!asks) return text ? 0 : err_set(e, "template: %s has no {text}", SECTION[part]);
-    if (!tp->target || !text)
-        return err_set(e, "template: has no %s{target}\nhint: end it with {target}%s{eot}",
-                       !tp->target ? "" : part == WHOLE ? "{output} after " : "{text} after ", field);
-    if (part == WHOLE) tp->turn_end = tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL ? tp->pieces : 0;
-    if (tp->turn_end) return 0;
-    return err_set(e, "template: does not end with a special token\nhint: end it with {eot}");
-}
-
-// A part's text, from s up to end, to pieces.
-static int part_parse(Template *tp, int part, const char *s, const char *end, const Tokenizer *t, Err *e) {
-    tp->begin[part] = tp->pieces;
-    for (size_t n; s < end; tp->pieces++, s += n) {
-        Piece *p = &tp->piece[tp->pieces];
-        const char *brace = memchr(s, '{', (size_t)(end - s));
-        char name[NAME_BYTES];
-        if (tp->pieces == PIECES_MAX) return err_set(e, "template: has more than %d pieces", PIECES_MAX);
-        n = (size_t)((brace ? brace : end) - s);
-        if (n > 0 || s[1] == '{') {
-            *p = (Piece){.kind = PIECE_TEXT, .text = s, .n = n > 0 ? n : 1};
-            if (n == 0) n = 2;
-            continue;
-        }
-        const char *close = memchr(s, '}', (size_t)(end - s));
-        n = close ? (size_t)(close - s) + 1 : 0;
-        if (n == 0 || n - 1 > sizeof name)
-            return err_set(e, "template: '{' without '}': %.20s\nhint: {{ is a brace", s);
-        snprintf(name, n - 1, "%s", s + 1);
-        if (piece_named(tp, p, name, part, t, e)) return -1;
-    }
-    tp->end[part] = tp->pieces;
-    return part_nest(tp, part, e) || part_check(tp, part, e) ? -1 : 0;
-}
-
-// The part that a line begins; WHOLE: it is [word], but there is no such part; -1: it is another line.
-static int section_line(const char *s, const char **next) {
-    size_t n = strcspn(s, "\n"), word = strspn(s + (*s == '['), "abcdefghijklmnopqrstuvwxyz");
-    int part = 0;
-    *next = s + n + (s[n] == '\n');
-    if (*s != '[' || word == 0 || word + 2 != n || s[n - 1] != ']') return -1;
-    while (part < WHOLE && (strlen(SECTION[part]) != n || strncmp(s, SECTION[part], n))) part++;
-    return part;
-}
-
-bool template_has_sections(const char *template) {
-    const char *next;
-    int part = section_line(template, &next);
-    return part >= 0 && part != WHOLE;
-}
-
-static int template_parse(Template *tp, const char *template, const Tokenizer *t, Err *e) {
-    *tp = (Template){.pieces = 0};
-    for (int i = 0; i < PARTS; i++) tp->begin[i] = tp->end[i] = -1;
-    if (!template_has_sections(template))
-        return part_parse(tp, WHOLE, template, template + strlen(template), t, e);
-    for (const char *s = template, *body, *end, *next; *s; s = end) {
-        int part = section_line(s, &body);
-        if (part == WHOLE || tp->begin[part] >= 0)
-            return err_set(e, "template: the line %.*s %s\nhint: there are [default] [system] [user] "
-                           "[assistant]", (int)strcspn(s, "\n"), s,
-                           part == WHOLE ? "begins no section" : "comes twice");
-        for (end = body; *end && section_line(end, &next) < 0;) end = next;
-        if (part_parse(tp, part, body, end - (end > body && end[-1] == '\n'), t, e)) return -1;
-    }
-    for (int i = ROLE_USER; i <= ROLE_ASSISTANT; i++)
-        if (tp->begin[i] < 0) return err_set(e, "template: has no section %s", SECTION[i]);
-    return 0;
+static int template_get(Template *tp, const char *template, const Tokenizer *t, Err *e) {
+    Fault f;
+    return template_parse(tp, template, t, &f) ? err_fault(e, "template", &f) : 0;
 }
 
 int template_check(const char *template, const Tokenizer *t, Err *e) {
     Template tp;
-    return template_parse(&tp, template, t, e);
+    return template_get(&tp, template, t, e);
 }
 
 // The line break that ends a file is none of a row form's.
@@ -1625,12 +1466,12 @@ static int render_part(Encoder *c, const Template *tp, int part, int end, const 
     const char *join = *turn->text ? "\n" : "", *more = tp->input ? "" : turn->input;
     int rc = 0, hidden = 0;           // hidden: the depth of the {?...} whose half is left out, 0: none
     for (int i = tp->begin[part]; i < end && rc == 0; i++) {
-        const Piece *p = &tp->piece[i];
+        const TemplatePiece *p = &tp->piece[i];
         if (p->kind == PIECE_IF && !hidden && !*field[p->field]) hidden = p->depth;
         else if (p->kind == PIECE_ELSE && (!hidden || hidden == p->depth)) hidden = hidden ? 0 : p->depth;
         else if (p->kind == PIECE_ENDIF && hidden == p->depth) hidden = 0;
         else if (hidden || p->kind >= PIECE_IF) continue;
-        else if (p->kind == PIECE_TEXT) rc = segment_add(c, p->text, p->n, e);
+        else if (p->kind == PIECE_TEXT) rc = segment_add(c, tp->text + p->at, p->n, e);
         else if (p->kind == PIECE_FIELD) rc = segment_add(c, field[p->field], strlen(field[p->field]), e);
         else if ((rc = segment_end(c, e)) == 0 && p->kind == PIECE_TARGET) target_begin(c);
         else if (rc == 0) rc = encode_id(c, p->token, e);
@@ -1645,7 +1486,7 @@ static int render_part(Encoder *c, const Template *tp, int part, int end, const 
 // nothing is taught, the row ends before that answer.
 static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t skip, Err *e) {
     static const Turn none = {ROLE_ASSISTANT, "", ""};
-    int part = tp->begin[WHOLE] < 0 ? ROLE_ASSISTANT : WHOLE, opening = DEFAULT, rc = encode_begin(c, t, e);
+    int part = tp->begin[PART_WHOLE] < 0 ? ROLE_ASSISTANT : PART_WHOLE, opening = PART_DEFAULT, rc = encode_begin(c, t, e);
     size_t first = row->turn[0].role == ROLE_SYSTEM;
     if (first) opening = ROLE_SYSTEM;
     if (rc == 0) rc = render_part(c, tp, opening, tp->end[opening], row->turn, "", e);
@@ -1653,7 +1494,7 @@ static int render(Encoder *c, const Template *tp, const Row *row, const Tokenize
         const Turn *user = &row->turn[i], *answer = i + 1 < row->turns ? user + 1 : &none;
         int end = i + 2 < row->turns ? tp->end[part] : c->teach == TEACH_NONE ? tp->target : tp->turn_end;
         rc = render_part(c, tp, ROLE_USER, tp->end[ROLE_USER], user, "", e) ||
-             render_part(c, tp, part, end, part == WHOLE ? user : answer, answer->text, e) ? -1 : 0;
+             render_part(c, tp, part, end, part == PART_WHOLE ? user : answer, answer->text, e) ? -1 : 0;
     }
     return rc;
 }
@@ -1710,7 +1551,7 @@ static void examples_end(Examples *x) {
 
 // Does the template have a place for all that the row has, and the row what is to be taught?
 static int row_check(const Template *tp, const Row *row, Teach teach, const char *path, Err *e) {
-    bool whole = tp->begin[WHOLE] >= 0, begins = row->turn[0].role == ROLE_SYSTEM;
+    bool whole = tp->begin[PART_WHOLE] >= 0, begins = row->turn[0].role == ROLE_SYSTEM;
     const char *wrong = NULL;
     if (teach != TEACH_NONE && !*row->output) wrong = "has no answer to learn";
     else if (whole && (begins || row->turns > 2))
@@ -1756,7 +1597,7 @@ int examples_make(Examples *x, const Rows *r, const char *template, const Tokeni
     Template tp;
     Encoder c = {.teach = teach};
     int rc = -1;
-    if (examples_begin(x, t, seq, e) || template_parse(&tp, template, t, e)) goto out;
+    if (examples_begin(x, t, seq, e) || template_get(&tp, template, t, e)) goto out;
     for (size_t i = 0; i < r->n; i++) {
         const Row *row = &r->row[i];
         if (row_check(&tp, row, teach, r->path, e) || render(&c, &tp, row, t, 0, e)) goto out;

@@ -27,7 +27,7 @@
 // What model.c and tokenizer.c say: no text is formatted there, so they need no stdio on a microcontroller.
 typedef struct {
     const char *what;                 // static text: which number is wrong
-    int64_t value, lo, hi;            // what it is, and the range wanted
+    int64_t value, lo, hi;            // what it is, and the range wanted; lo > hi: the byte where it is
 } Fault;
 
 // What data.c and the programs say: one line with file, position, value, what was wanted.
@@ -311,6 +311,41 @@ int32_t tokenizer_find(const Tokenizer *t, const char *special);       // id of 
 size_t tokenizer_train_size(size_t n, uint32_t vocab);
 int    tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f);
 
+// ---- tokenizer.c: templates --------------------------------------------------------------------------------
+typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLES } Role;
+// A template is text with fields. {eot} is the tokenizer's end-of-text, {<|name|>} any special token by name, {{ a
+// brace; {?input} ... {:} ... {/} takes the first part if there is an input, else the second; {target} begins what
+// is taught.
+//   Row form, for one exchange: {instruction} {input} {output}. It ends with a special token, which is taught.
+//   Section form, for conversations: the first line, and others, are exactly [default], [system], [user] or
+// [assistant], and begin the section's text, which goes on to the next such line, without its last line break. Its
+// field is {text}, in [user] {input} too: without it, a row's input follows {text} on a line of its own. [default],
+// if there, begins a row that has no system turn; without [system] no row may have one. What [assistant] has before
+// {target} asks for an answer; the first special token behind {text} is the end of turn, and taught; what follows,
+// such as a line break, only stands between turns.
+const char *template_named(const char *name);               // alpaca, chatml, llama3, plain, none; NULL: no such
+bool template_has_sections(const char *template);
+
+enum { PART_DEFAULT = ROLES, PART_WHOLE, PARTS };    // behind a part for each Role; PART_WHOLE: the row form
+enum { INSTRUCTION, OUTPUT, INPUT, TURN, FIELDS };   // the row form has the first three, [user] the last two
+enum { PIECES_MAX = 256 };
+typedef struct {
+    enum { PIECE_TEXT, PIECE_FIELD, PIECE_SPECIAL, PIECE_TARGET, PIECE_IF, PIECE_ELSE, PIECE_ENDIF } kind;
+    size_t at, n;                     // where it begins in the template; PIECE_TEXT: its bytes
+    int field;                        // PIECE_FIELD, PIECE_IF
+    int32_t token;                    // PIECE_SPECIAL
+    int depth;                        // {?...} that are open there
+} TemplatePiece;
+typedef struct {
+    const char *text;                 // the template, which must live as long
+    TemplatePiece piece[PIECES_MAX];
+    int pieces, begin[PARTS], end[PARTS];    // pieces of each part; begin -1: there is none
+    int target, turn_end;             // the pieces after {target} and after the end of turn
+    bool input;                       // {input} has a place of its own, so it is no part of {text}
+} Template;
+// A fault's value is the byte of the template, its range empty.
+int template_parse(Template *tp, const char *template, const Tokenizer *t, Fault *f);
+
 // ---- data.c: errors, options, files -----------------------------------------------------------------------
 int    err_set(Err *e, const char *format, ...);                // formats the message; returns -1
 int    err_fault(Err *e, const char *where, const Fault *f);    // "where: what = value, want lo..hi"; -1
@@ -428,7 +463,6 @@ int    state_save(const char *path, const State *s, const Model *m, Err *e);
 int    state_load(const char *path, State *s, Model *m, Err *e);
 
 // ---- data.c: from rows to batches -------------------------------------------------------------------------
-typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLES } Role;
 typedef struct {
     Role role;
     const char *text, *input;         // UTF-8, 0-terminated; input: "" but in rows of instruction and input
@@ -453,19 +487,7 @@ typedef struct {
 int    rows_load(Rows *r, const char *path, bool answers, Err *e);
 void   rows_free(Rows *r);
 
-// A template is text with fields. {eot} is the tokenizer's end-of-text, {<|name|>} any special token by name, {{ a
-// brace; {?input} ... {:} ... {/} takes the first part if there is an input, else the second; {target} begins what
-// is taught.
-//   Row form, for one exchange: {instruction} {input} {output}. It ends with a special token, which is taught.
-//   Section form, for conversations: the first line, and others, are exactly [default], [system], [user] or
-// [assistant], and begin the section's text, which goes on to the next such line, without its last line break. Its
-// field is {text}, in [user] {input} too: without it, a row's input follows {text} on a line of its own. [default],
-// if there, begins a row that has no system turn; without [system] no row may have one. What [assistant] has before
-// {target} asks for an answer; the first special token behind {text} is the end of turn, and taught; what follows,
-// such as a line break, only stands between turns.
-const char *template_named(const char *name);               // alpaca, chatml, llama3, plain, none; NULL: no such
 int    template_check(const char *template, const Tokenizer *t, Err *e);
-bool   template_has_sections(const char *template);
 // The template asked for, by name or a file of up to 64 KiB; NULL: the checkpoint's own, or plain. Checked; free().
 int    template_choose(const char *asked, const Checkpoint *k, char **template, Err *e);
 

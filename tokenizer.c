@@ -832,6 +832,162 @@ size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool 
     return count;
 }
 
+// ---- templates --------------------------------------------------------------------------------------------
+// How a conversation becomes text is the model's business as much as how text becomes tokens. A template is parsed
+// to pieces once and checked; then rendering a row cannot fail but for lack of memory.
+enum { IF_DEPTH = 8, NAME_BYTES = 64 };
+static const char *const FIELD[FIELDS] = {"instruction", "output", "input", "text"};
+static const char *const SECTION[PART_WHOLE] = {"[system]", "[user]", "[assistant]", "[default]"};
+
+// What is wrong with byte `at` of a template.
+static int wrong(Fault *f, const char *what, size_t at) {
+    *f = (Fault){what, (int64_t)at, 1, 0};
+    return -1;
+}
+
+const char *template_named(const char *name) {
+    static const char *const known[][2] = {
+        {"alpaca",
+         "Below is an instruction that describes a task{?input}, paired with an input that provides further "
+         "context{/}. Write a response that appropriately completes the request.\n\n### Instruction:\n"
+         "{instruction}\n\n{?input}### Input:\n{input}\n\n{/}### Response:\n{target}{output}{eot}"},
+        {"chatml",
+         "[system]\n{<|im_start|>}system\n{text}{<|im_end|>}\n\n"
+         "[user]\n{<|im_start|>}user\n{text}{<|im_end|>}\n\n"
+         "[assistant]\n{<|im_start|>}assistant\n{target}{text}{<|im_end|>}\n\n"},
+        {"llama3",
+         "[system]\n{<|start_header_id|>}system{<|end_header_id|>}\n\n{text}{<|eot_id|>}\n"
+         "[user]\n{<|start_header_id|>}user{<|end_header_id|>}\n\n{text}{<|eot_id|>}\n"
+         "[assistant]\n{<|start_header_id|>}assistant{<|end_header_id|>}\n\n{target}{text}{<|eot_id|>}\n"},
+        {"plain", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}Answer:{target} {output}{eot}"},
+        {"none", "{?instruction}{instruction}\n{/}{?input}{input}\n{/}{target}{output}{eot}"}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(name, known[i][0])) return known[i][1];
+    return NULL;
+}
+
+// What stands between braces.
+static int piece_named(Template *tp, TemplatePiece *p, const char *name, int part, const Tokenizer *t, Fault *f) {
+    bool whole = part == PART_WHOLE;
+    int from = whole ? INSTRUCTION : part == ROLE_USER ? INPUT : part == PART_DEFAULT ? FIELDS : TURN;
+    p->kind = PIECE_SPECIAL;
+    if (*name == '<' || !strcmp(name, "eot")) {
+        p->token = *name == '<' ? tokenizer_find(t, name) : t->eot;
+        if (p->token >= 0) return 0;
+        return wrong(f, "the tokenizer has no such special token: want another template", p->at);
+    }
+    p->kind = !strcmp(name, "target") ? PIECE_TARGET : !strcmp(name, ":") ? PIECE_ELSE : PIECE_ENDIF;
+    if (p->kind != PIECE_ENDIF || !strcmp(name, "/")) return 0;
+    p->kind = *name == '?' ? PIECE_IF : PIECE_FIELD;
+    for (p->field = from; p->field < (whole ? TURN : FIELDS); p->field++) {
+        if (strcmp(name + (*name == '?'), FIELD[p->field])) continue;
+        if (p->field == INPUT && *name != '?') tp->input = true;
+        return 0;
+    }
+    return wrong(f, whole ? "unknown: want {instruction} {input} {output} {target} {eot} {<|name|>} {?input} {:} {/} or {{"
+                          : "unknown here: want {text}, in [user] {input}, {target} {eot} {<|name|>} {?input} {:} {/} or {{",
+                 p->at);
+}
+
+// Do the {?...} {:} {/} of a part nest?
+static int part_nest(Template *tp, int part, Fault *f) {
+    int depth = 0;
+    bool has_else[IF_DEPTH + 1] = {true};      // outside of any {?...} there can be no {:}
+    for (TemplatePiece *p = tp->piece + tp->begin[part]; p < tp->piece + tp->pieces; p++) {
+        if (p->kind == PIECE_IF && ++depth > IF_DEPTH) return wrong(f, "{?...} more than 8 deep", p->at);
+        if (p->kind == PIECE_ELSE && has_else[depth]) return wrong(f, "{:} without {?...}", p->at);
+        if (p->kind == PIECE_IF || p->kind == PIECE_ELSE) has_else[depth] = p->kind == PIECE_ELSE;
+        p->depth = depth;
+        if (p->kind == PIECE_ENDIF && depth-- == 0) return wrong(f, "{/} without {?...}", p->at);
+    }
+    return depth > 0 ? wrong(f, "{?...} without {/}", tp->piece[tp->pieces - 1].at) : 0;
+}
+
+// Does a part hold its text, and the one with the answer make it something that the model can learn to end?
+static int part_check(Template *tp, int part, Fault *f) {
+    bool asks = part == ROLE_ASSISTANT || part == PART_WHOLE, text = part == PART_DEFAULT;
+    size_t last = tp->pieces > 0 ? tp->piece[tp->pieces - 1].at : 0;
+    int wanted = part == PART_WHOLE ? OUTPUT : TURN;
+    for (int i = tp->begin[part]; i < tp->end[part]; i++) {
+        const TemplatePiece *p = &tp->piece[i];
+        bool here = p->depth == 0, words = p->kind == PIECE_FIELD && p->field == wanted;
+        if (p->kind == PIECE_TARGET && (!asks || !here || tp->target))
+            return wrong(f, "want one {target}, where the answer is and outside of {?...}", p->at);
+        if (p->kind == PIECE_TARGET) tp->target = i + 1;
+        if (words && asks && !tp->target)
+            return wrong(f, "the answer before {target} would give it away", p->at);
+        if (words && asks && here) tp->turn_end = 0;           // it comes after the last of them
+        text = text || (words && (here || !asks));
+        if (asks && text && here && p->kind == PIECE_SPECIAL && !tp->turn_end) tp->turn_end = i + 1;
+    }
+    if (!asks) return text ? 0 : wrong(f, "the section before this has no {text}", last);
+    if (!tp->target || !text)
+        return wrong(f, "no {target} and answer before this: want it to end with {target}{output}{eot}", last);
+    if (part == PART_WHOLE) tp->turn_end = tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL ? tp->pieces : 0;
+    if (tp->turn_end) return 0;
+    return wrong(f, "the answer does not end with a special token: want {eot} behind it", last);
+}
+
+// A part's text, from s up to end, to pieces.
+static int part_parse(Template *tp, int part, const char *s, const char *end, const Tokenizer *t, Fault *f) {
+    tp->begin[part] = tp->pieces;
+    for (size_t n; s < end; tp->pieces++, s += n) {
+        TemplatePiece *p = &tp->piece[tp->pieces];
+        const char *brace = memchr(s, '{', (size_t)(end - s));
+        char name[NAME_BYTES] = "";
+        size_t at = (size_t)(s - tp->text);
+        if (tp->pieces == PIECES_MAX) return wrong(f, "more than 256 pieces", at);
+        *p = (TemplatePiece){.at = at};
+        n = (size_t)((brace ? brace : end) - s);
+        if (n > 0 || s[1] == '{') {
+            p->kind = PIECE_TEXT;
+            p->n = n > 0 ? n : 1;
+            if (n == 0) n = 2;
+            continue;
+        }
+        const char *close = memchr(s, '}', (size_t)(end - s));
+        n = close ? (size_t)(close - s) + 1 : 0;
+        if (n == 0 || n - 1 > sizeof name) return wrong(f, "'{' without '}': {{ is a brace", at);
+        memcpy(name, s + 1, n - 2);
+        if (piece_named(tp, p, name, part, t, f)) return -1;
+    }
+    tp->end[part] = tp->pieces;
+    return part_nest(tp, part, f) || part_check(tp, part, f) ? -1 : 0;
+}
+
+// The part that a line begins; PART_WHOLE: it is [word], but there is no such part; -1: it is another line.
+static int section_line(const char *s, const char **next) {
+    size_t n = strcspn(s, "\n"), word = strspn(s + (*s == '['), "abcdefghijklmnopqrstuvwxyz");
+    int part = 0;
+    *next = s + n + (s[n] == '\n');
+    if (*s != '[' || word == 0 || word + 2 != n || s[n - 1] != ']') return -1;
+    while (part < PART_WHOLE && (strlen(SECTION[part]) != n || strncmp(s, SECTION[part], n))) part++;
+    return part;
+}
+
+bool template_has_sections(const char *template) {
+    const char *next;
+    int part = section_line(template, &next);
+    return part >= 0 && part != PART_WHOLE;
+}
+
+int template_parse(Template *tp, const char *template, const Tokenizer *t, Fault *f) {
+    *tp = (Template){.text = template};
+    for (int i = 0; i < PARTS; i++) tp->begin[i] = tp->end[i] = -1;
+    if (!template_has_sections(template))
+        return part_parse(tp, PART_WHOLE, template, template + strlen(template), t, f);
+    for (const char *s = template, *body, *end, *next; *s; s = end) {
+        int part = section_line(s, &body);
+        if (part == PART_WHOLE || tp->begin[part] >= 0)
+            return wrong(f, "want each of the lines [default] [system] [user] [assistant] once, and no other such",
+                         (size_t)(s - template));
+        for (end = body; *end && section_line(end, &next) < 0;) end = next;
+        if (part_parse(tp, part, body, end - (end > body && end[-1] == '\n'), t, f)) return -1;
+    }
+    if (tp->begin[ROLE_USER] >= 0 && tp->begin[ROLE_ASSISTANT] >= 0) return 0;
+    return wrong(f, "want sections [user] and [assistant]", strlen(template));
+}
+
 // ---- train ------------------------------------------------------------------------------------------------
 // Only distinct pre-tokens are kept, as pieces in one array, at first a piece for each byte. A piece weighs
 // as much as the text has copies of its pre-token. The places of a pair of neighbours form a ring, from left

@@ -61,7 +61,7 @@ int    family_of(const Config *c, Family *f, Err *e);        // which family can
 
 // One row for each tensor as other programs store it: ours puts q, k, v into one matrix, and gate and up.
 // Theirs are (out, in), ours (in, out); only GPT-2 of Hugging Face is (in, out) too.
-typedef enum { PART_WHOLE, PART_Q, PART_K, PART_V, PART_GATE, PART_UP } Part;
+typedef enum { ALL_COLUMNS, Q_COLUMNS, K_COLUMNS, V_COLUMNS, GATE_COLUMNS, UP_COLUMNS } Part;
 typedef struct {
     unsigned families;                // bit f: family f has it
     const char *hf, *gguf;            // # is the layer

@@ -17,10 +17,10 @@ enum { TOKEN_MAX = 256 };             // bytes of one token; llama2.c's longest 
 //    28           f32: the tensors in the order of ORDER, each for all layers; matrices are (out, in)
 // No magic number: that the sizes imply the file's length is the check.
 static const struct { size_t where; Part part; } ORDER[] = {      // that of llama2.c's memory_map_weights
-    {offsetof(Params, wte), PART_WHOLE},   {offsetof(Params, ln1w), PART_WHOLE},  {offsetof(Params, qkvw), PART_Q},
-    {offsetof(Params, qkvw), PART_K},      {offsetof(Params, qkvw), PART_V},      {offsetof(Params, projw), PART_WHOLE},
-    {offsetof(Params, ln2w), PART_WHOLE},  {offsetof(Params, fc1w), PART_GATE},   {offsetof(Params, fc2w), PART_WHOLE},
-    {offsetof(Params, fc1w), PART_UP},     {offsetof(Params, lnfw), PART_WHOLE},  {offsetof(Params, head), PART_WHOLE},
+    {offsetof(Params, wte), ALL_COLUMNS},   {offsetof(Params, ln1w), ALL_COLUMNS},  {offsetof(Params, qkvw), Q_COLUMNS},
+    {offsetof(Params, qkvw), K_COLUMNS},      {offsetof(Params, qkvw), V_COLUMNS},      {offsetof(Params, projw), ALL_COLUMNS},
+    {offsetof(Params, ln2w), ALL_COLUMNS},  {offsetof(Params, fc1w), GATE_COLUMNS},   {offsetof(Params, fc2w), ALL_COLUMNS},
+    {offsetof(Params, fc1w), UP_COLUMNS},     {offsetof(Params, lnfw), ALL_COLUMNS},  {offsetof(Params, head), ALL_COLUMNS},
 };
 
 static const Named *named_at(const Config *c, size_t where, Part part) {
