@@ -153,39 +153,39 @@ enum { G = 1 << FAMILY_GPT2, Q2 = 1 << FAMILY_QWEN2, Q3 = 1 << FAMILY_QWEN3, ROP
 #define M "model.layers.#."
 #define K "blk.#."
 const Named NAMED[] = {               // the order in which they are written
-    {G,     "transformer.wte.weight",      "token_embd.weight",    AT(wte),   PART_WHOLE},
-    {G,     "transformer.wpe.weight",      "position_embd.weight", AT(wpe),   PART_WHOLE},
-    {G,     H "ln_1.weight",               K "attn_norm.weight",   AT(ln1w),  PART_WHOLE},
-    {G,     H "ln_1.bias",                 K "attn_norm.bias",     AT(ln1b),  PART_WHOLE},
-    {G,     H "attn.c_attn.weight",        K "attn_qkv.weight",    AT(qkvw),  PART_WHOLE},
-    {G,     H "attn.c_attn.bias",          K "attn_qkv.bias",      AT(qkvb),  PART_WHOLE},
-    {G,     H "attn.c_proj.weight",        K "attn_output.weight", AT(projw), PART_WHOLE},
-    {G,     H "attn.c_proj.bias",          K "attn_output.bias",   AT(projb), PART_WHOLE},
-    {G,     H "ln_2.weight",               K "ffn_norm.weight",    AT(ln2w),  PART_WHOLE},
-    {G,     H "ln_2.bias",                 K "ffn_norm.bias",      AT(ln2b),  PART_WHOLE},
-    {G,     H "mlp.c_fc.weight",           K "ffn_up.weight",      AT(fc1w),  PART_WHOLE},
-    {G,     H "mlp.c_fc.bias",             K "ffn_up.bias",        AT(fc1b),  PART_WHOLE},
-    {G,     H "mlp.c_proj.weight",         K "ffn_down.weight",    AT(fc2w),  PART_WHOLE},
-    {G,     H "mlp.c_proj.bias",           K "ffn_down.bias",      AT(fc2b),  PART_WHOLE},
-    {G,     "transformer.ln_f.weight",     "output_norm.weight",   AT(lnfw),  PART_WHOLE},
-    {G,     "transformer.ln_f.bias",       "output_norm.bias",     AT(lnfb),  PART_WHOLE},
-    {ROPED, "model.embed_tokens.weight",   "token_embd.weight",    AT(wte),   PART_WHOLE},
-    {ROPED, M "input_layernorm.weight",    K "attn_norm.weight",   AT(ln1w),  PART_WHOLE},
-    {ROPED, M "self_attn.q_proj.weight",   K "attn_q.weight",      AT(qkvw),  PART_Q},
-    {ROPED, M "self_attn.k_proj.weight",   K "attn_k.weight",      AT(qkvw),  PART_K},
-    {ROPED, M "self_attn.v_proj.weight",   K "attn_v.weight",      AT(qkvw),  PART_V},
-    {Q2,    M "self_attn.q_proj.bias",     K "attn_q.bias",        AT(qkvb),  PART_Q},
-    {Q2,    M "self_attn.k_proj.bias",     K "attn_k.bias",        AT(qkvb),  PART_K},
-    {Q2,    M "self_attn.v_proj.bias",     K "attn_v.bias",        AT(qkvb),  PART_V},
-    {Q3,    M "self_attn.q_norm.weight",   K "attn_q_norm.weight", AT(qnw),   PART_WHOLE},
-    {Q3,    M "self_attn.k_norm.weight",   K "attn_k_norm.weight", AT(knw),   PART_WHOLE},
-    {ROPED, M "self_attn.o_proj.weight",   K "attn_output.weight", AT(projw), PART_WHOLE},
-    {ROPED, M "post_attention_layernorm.weight", K "ffn_norm.weight", AT(ln2w), PART_WHOLE},
-    {ROPED, M "mlp.gate_proj.weight",      K "ffn_gate.weight",    AT(fc1w),  PART_GATE},
-    {ROPED, M "mlp.up_proj.weight",        K "ffn_up.weight",      AT(fc1w),  PART_UP},
-    {ROPED, M "mlp.down_proj.weight",      K "ffn_down.weight",    AT(fc2w),  PART_WHOLE},
-    {ROPED, "model.norm.weight",           "output_norm.weight",   AT(lnfw),  PART_WHOLE},
-    {G | ROPED, "lm_head.weight",          "output.weight",        AT(head),  PART_WHOLE},
+    {G,     "transformer.wte.weight",      "token_embd.weight",    AT(wte),   ALL_COLUMNS},
+    {G,     "transformer.wpe.weight",      "position_embd.weight", AT(wpe),   ALL_COLUMNS},
+    {G,     H "ln_1.weight",               K "attn_norm.weight",   AT(ln1w),  ALL_COLUMNS},
+    {G,     H "ln_1.bias",                 K "attn_norm.bias",     AT(ln1b),  ALL_COLUMNS},
+    {G,     H "attn.c_attn.weight",        K "attn_qkv.weight",    AT(qkvw),  ALL_COLUMNS},
+    {G,     H "attn.c_attn.bias",          K "attn_qkv.bias",      AT(qkvb),  ALL_COLUMNS},
+    {G,     H "attn.c_proj.weight",        K "attn_output.weight", AT(projw), ALL_COLUMNS},
+    {G,     H "attn.c_proj.bias",          K "attn_output.bias",   AT(projb), ALL_COLUMNS},
+    {G,     H "ln_2.weight",               K "ffn_norm.weight",    AT(ln2w),  ALL_COLUMNS},
+    {G,     H "ln_2.bias",                 K "ffn_norm.bias",      AT(ln2b),  ALL_COLUMNS},
+    {G,     H "mlp.c_fc.weight",           K "ffn_up.weight",      AT(fc1w),  ALL_COLUMNS},
+    {G,     H "mlp.c_fc.bias",             K "ffn_up.bias",        AT(fc1b),  ALL_COLUMNS},
+    {G,     H "mlp.c_proj.weight",         K "ffn_down.weight",    AT(fc2w),  ALL_COLUMNS},
+    {G,     H "mlp.c_proj.bias",           K "ffn_down.bias",      AT(fc2b),  ALL_COLUMNS},
+    {G,     "transformer.ln_f.weight",     "output_norm.weight",   AT(lnfw),  ALL_COLUMNS},
+    {G,     "transformer.ln_f.bias",       "output_norm.bias",     AT(lnfb),  ALL_COLUMNS},
+    {ROPED, "model.embed_tokens.weight",   "token_embd.weight",    AT(wte),   ALL_COLUMNS},
+    {ROPED, M "input_layernorm.weight",    K "attn_norm.weight",   AT(ln1w),  ALL_COLUMNS},
+    {ROPED, M "self_attn.q_proj.weight",   K "attn_q.weight",      AT(qkvw),  Q_COLUMNS},
+    {ROPED, M "self_attn.k_proj.weight",   K "attn_k.weight",      AT(qkvw),  K_COLUMNS},
+    {ROPED, M "self_attn.v_proj.weight",   K "attn_v.weight",      AT(qkvw),  V_COLUMNS},
+    {Q2,    M "self_attn.q_proj.bias",     K "attn_q.bias",        AT(qkvb),  Q_COLUMNS},
+    {Q2,    M "self_attn.k_proj.bias",     K "attn_k.bias",        AT(qkvb),  K_COLUMNS},
+    {Q2,    M "self_attn.v_proj.bias",     K "attn_v.bias",        AT(qkvb),  V_COLUMNS},
+    {Q3,    M "self_attn.q_norm.weight",   K "attn_q_norm.weight", AT(qnw),   ALL_COLUMNS},
+    {Q3,    M "self_attn.k_norm.weight",   K "attn_k_norm.weight", AT(knw),   ALL_COLUMNS},
+    {ROPED, M "self_attn.o_proj.weight",   K "attn_output.weight", AT(projw), ALL_COLUMNS},
+    {ROPED, M "post_attention_layernorm.weight", K "ffn_norm.weight", AT(ln2w), ALL_COLUMNS},
+    {ROPED, M "mlp.gate_proj.weight",      K "ffn_gate.weight",    AT(fc1w),  GATE_COLUMNS},
+    {ROPED, M "mlp.up_proj.weight",        K "ffn_up.weight",      AT(fc1w),  UP_COLUMNS},
+    {ROPED, M "mlp.down_proj.weight",      K "ffn_down.weight",    AT(fc2w),  ALL_COLUMNS},
+    {ROPED, "model.norm.weight",           "output_norm.weight",   AT(lnfw),  ALL_COLUMNS},
+    {G | ROPED, "lm_head.weight",          "output.weight",        AT(head),  ALL_COLUMNS},
 };
 const int NAMED_ROWS = sizeof NAMED / sizeof NAMED[0];
 #undef H
@@ -280,7 +280,7 @@ static size_t unpaired(size_t o, size_t HS) {
 }
 
 bool named_is_straight(const Named *n, bool input_major) {
-    return is_rows(n) || (n->part == PART_WHOLE && (input_major || named_vector(n)));
+    return is_rows(n) || (n->part == ALL_COLUMNS && (input_major || named_vector(n)));
 }
 
 float *named_straight(const Named *n, const Config *c, const Params *w, size_t layer, bool input_major) {
@@ -303,7 +303,7 @@ static void named_move(const Named *n, const Config *c, const Params *w, size_t 
         in = 1;
     }
     if (named_vector(n)) in = 1;
-    bool turned = paired && (n->part == PART_Q || n->part == PART_K);
+    bool turned = paired && (n->part == Q_COLUMNS || n->part == K_COLUMNS);
     for (size_t block = 0; block < count; block += 16)            // 16 columns: a line of the processor's memory
         for (size_t i = 0; i < in; i++)
             for (size_t o = block; o < count && o < block + 16; o++) {
