@@ -220,7 +220,7 @@ static bool printable(const uint8_t *s, size_t n) {
     static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
     uint32_t code = n == 1 ? s[0] : s[0] & (0x7Fu >> n);
     for (size_t i = 1; i < n; i++) code = code << 6 | (s[i] & 0x3Fu);
-    if (code == '\n' || code == '\t') return true;
+    if (n == 1 && (code == '\n' || code == '\t')) return true;
     bool control = code < ' ' || (code >= 0x7F && code < 0xA0), surrogate = code >= 0xD800 && code < 0xE000;
     return !control && !surrogate && code >= least[n] && code < 0x110000;
 }
