@@ -1,5 +1,5 @@
 // data.c -- every byte in and out: options, files, JSON, checkpoint, rows, templates, examples, batches.
-// Read in this order: file_read and the Writer -> json_value -> the header of the checkpoint, tensors_move ->
+// Read in this order: file_read and the Writer -> json_value -> tensor_move, the Header of the checkpoint ->
 // template_parse, render -> examples_make -> batch_fill, which makes what the model is fed with.
 //
 // Contract. Whatever a file holds, a function here returns 0, or -1 and says where what is wrong. It does not
