@@ -1,7 +1,7 @@
 // data.c -- every byte in and out: options, files, JSON, checkpoint, rows, templates, examples, batches.
-// Read in this order: file_read and the Writer -> json_value -> the header of the checkpoint, tensors_move ->
-// rows_load -> template_parse, render -> examples_make -> batch_fill, which makes what the model is fed with ->
-// generate, which makes text of what it says.
+// Read in this order: file_read and the Writer -> json_value -> tensor_move, the Header of the checkpoint ->
+// rows_load -> render -> examples_make -> batch_fill, which makes what the model is fed with -> generate, which
+// makes text of what it says.
 //
 // Contract. Whatever a file holds, a function here returns 0, or -1 and says where what is wrong. It does not
 // crash or hang, and what it had allocated when it failed is freed.

@@ -797,7 +797,7 @@ START_TEST(hostile_fields_are_refused) {
         ck_assert_int_eq(load(path), -1);
         must_say("gap after tokenizer is not zero");
     }
-    memcpy(bad, good, n);                                          // a template of 256 MiB, all else as it should
+    memcpy(bad, good, n);                                           // a template of 256 MiB, all else right
     poke(bad + 152, 1 << 28, 8);
     for (size_t at = 160; at <= 176; at += 16) poke(bad + at, peek64(good + at) + (1 << 28) - 64, 8);
     write_file(path, bad, n);
