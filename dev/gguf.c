@@ -166,8 +166,8 @@ static int64_t whole_at(const uint8_t *p, Kind kind) {
     return u > INT64_MAX ? INT64_MAX : (int64_t)u;
 }
 
-// Whole number of a key, in lo..hi. Without the key *out keeps its value, the default; one that is out of range
-// says that there is none.
+// Whole number of a key, in lo..hi. Without the key *out keeps its value, the default; one out of range says
+// that there is none.
 static int key_whole(const Gguf *g, const char *group, const char *name, int64_t lo, int64_t hi, int64_t *out,
                      Err *e) {
     const Key *k = key_find(g, group, name);
@@ -492,6 +492,7 @@ static bool factors_match(const Config *c, const float *x) {
 
 // From two pairs that are neither left alone nor slowed by the whole factor; each has its equation
 //     blend = (context * turns - 1) / (high - 1)
+// In a small head there may be only one such pair: then high stays 4.
 static bool factors_solve(Config *c, const float *x) {
     double speed[2] = {0, 0}, blend[2] = {0, 0}, factor = (double)c->rope_factor;
     int found = 0;
@@ -501,9 +502,10 @@ static bool factors_solve(Config *c, const float *x) {
         speed[k] = pair_speed(c, i) / 6.283185307179586;
         blend[k] = (1.0 / (double)x[i] - 1.0 / factor) / (1.0 - 1.0 / factor);
     }
-    if (found < 2) return false;
-    double slope = (blend[0] - blend[1]) / (speed[0] - speed[1]), rest = slope * speed[0] - blend[0];
-    double context = slope / rest, high = 1.0 + 1.0 / rest;
+    if (!found) return false;
+    double slope = (blend[0] + 1.0 / 3.0) / speed[0];
+    if (found > 1) slope = (blend[0] - blend[1]) / (speed[0] - speed[1]);
+    double rest = slope * speed[0] - blend[0], context = slope / rest, high = 1.0 + 1.0 / rest;
     if (!(context >= 1.0 && context <= 0x1p20 && high > 1.0 && high <= 1e4)) return false;
     c->rope_context = (int32_t)lround(context);
     c->rope_high = (float)(round(high * 64.0) / 64.0);

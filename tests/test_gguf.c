@@ -232,11 +232,13 @@ START_TEST(scaling_is_llama_3s) {
 
 // Without our keys the four numbers come from the tensor: Llama 3's own, and others, of which low becomes 1.
 START_TEST(scaling_is_found_from_the_tensor) {
-    static const struct { int32_t context; float factor, low, high, theta; int32_t found; float found_high; }
-    ROPE[] = {{8192, 32, 1, 4, 500000, 8192, 4}, {8192, 8, 1, 4, 500000, 8192, 4},
-              {4096, 4, 1, 3, 500000, 4096, 3},  {2048, 16, 2, 8, 10000, 1024, 4}};
-    for (int i = 0; i < 4; i++) {
+    static const struct { int32_t HS, context; float factor, low, high, theta, found, found_high; }
+    ROPE[] = {{64, 8192, 32, 1, 4, 500000, 8192, 4}, {128, 8192, 8, 1, 4, 500000, 8192, 4},
+              {64, 4096, 4, 1, 3, 500000, 4096, 3},  {64, 2048, 16, 2, 8, 10000, 1024, 4},
+              {8, 16, 8, 1, 4, 500000, 16, 4}};
+    for (int i = 0; i < 5; i++) {
         Config c = MODEL[5];
+        c.head_size = ROPE[i].HS;
         c.rope_context = ROPE[i].context, c.rope_factor = ROPE[i].factor, c.rope_theta = ROPE[i].theta;
         c.rope_low = ROPE[i].low, c.rope_high = ROPE[i].high;
         write_model(&c, TOK_NONE, AS_F32);
@@ -248,7 +250,7 @@ START_TEST(scaling_is_found_from_the_tensor) {
         free(file);
         Import m;
         ck_assert_msg(read_model(&m, path) == 0, "%s", err.msg);
-        ck_assert(m.cfg.rope_context == ROPE[i].found && m.cfg.rope_factor == ROPE[i].factor);
+        ck_assert((float)m.cfg.rope_context == ROPE[i].found && m.cfg.rope_factor == ROPE[i].factor);
         ck_assert(m.cfg.rope_low == 1 && m.cfg.rope_high == ROPE[i].found_high);
         import_free(&m);
     }
@@ -271,10 +273,14 @@ START_TEST(a_model_comes_back_as_it_was) {
     import_free(&back);
 } END_TEST
 
-// What was rounded once is not rounded again. A file in bf16 whose norms fit becomes a checkpoint in bf16.
+// What was rounded once is not rounded again. A file in bf16 becomes a checkpoint in bf16, if its norms fit.
 START_TEST(rounding_happens_once) {
     Import m;
     size_t n, k;
+    write_model(&MODEL[_i], TOK_NONE, AS_BF16);
+    ck_assert_int_eq(read_model(&m, path), 0);
+    ck_assert_int_eq(m.dtype, DTYPE_F32);
+    import_free(&m);
     for (Stored as = AS_F32; as <= AS_Q8_0; as++) {
         model_make(&m, &MODEL[_i], TOK_GPT2);
         n = model_params(&m.cfg);
@@ -382,6 +388,7 @@ static const struct { const char *from; size_t n; const char *to, *wanted; bool 
     {S("llama.vocab_size"), "llama.vocal_size", "llama.vocal_size: is not known here", false},
     {S("llama.block_count"), "llama.expert_used", "llama.expert_used: is not known", false},
     {S("llama.block_count"), "llamb.block_count", "no key llama.block_count, want it", false},
+    {S("llama.attention.layer_n"), "llamb.attention.layer_n", "no key llama.attention.layer_norm", false},
     {S("alignment\4\0\0\0\40"), "alignment\4\0\0\0\60", "general.alignment = 48, want a power of two", false},
     {S("general.file_type"), "general.alignment", "general.alignment is there twice", false},
     {S("blk.1.ffn_up.weight"), "blk.0.ffn_up.weight", "blk.0.ffn_up.weight is there twice", false},
