@@ -643,6 +643,10 @@ static int check_tokens(const Tokenizer *t, Fault *f) {
             check(f, "tokenizer: bytes of a token", to - from, least[t->flag[i]], most[t->flag[i]]))
             return -1;
     }
+    const int32_t ends[] = {t->eot, t->bos};      // what nobody's text may become
+    static const char *const NAME[] = {"tokenizer: flag of end-of-text", "tokenizer: flag of begin-of-text"};
+    for (int i = 0; i < 2; i++)
+        if (ends[i] >= 0 && check(f, NAME[i], t->flag[ends[i]], TOKEN_SPECIAL, TOKEN_SPECIAL)) return -1;
     return 0;
 }
 
