@@ -214,16 +214,18 @@ START_TEST(pretokens_are_those_of_gpt2) {
 // The bars as in the regular expressions above tokenizer.c's pretoken; each was compared with theirs.
 static const struct { TokKind kind; const char *bars; } LATER[] = {
     {TOK_CL100K, "I|'ll|'LL|'lL|'Re|'vE|'M|'d|'S"}, {TOK_CL100K, "it|'\xC5\xBF"}, {TOK_CL100K, "'x| '|s"},
-    {TOK_CL100K, "a|'\xE2\x84\xAA"},                                    // a Kelvin sign is a k
-    {TOK_CL100K, "a|'r"}, {TOK_CL100K, "'"}, {TOK_CL100K, "'\xC5"}, {TOK_CL100K, "'l|1"},
-    {TOK_CL100K, "a|_b|.c|\td| e"}, {TOK_CL100K, "\n|a|\r|b"}, {TOK_CL100K, "a| _|b"}, {TOK_CL100K, "\xFF" "a|\xFF\xFE"},
-    {TOK_CL100K, "123|456|7|a|12|b"}, {TOK_CL100K, "a| |1"}, {TOK_CL100K, "\xC2\xBD" "1\xE2\x85\xA7|2"},
-    {TOK_CL100K, "a|!?\n\r\n|b"}, {TOK_CL100K, "a| !\n| b"}, {TOK_CL100K, "a|  \n \n|  | b"}, {TOK_CL100K, "a|\n|  "},
-    {TOK_CL100K, "a|  | b"}, {TOK_CL100K, "a|   "}, {TOK_CL100K, "\n"}, {TOK_CL100K, " "}, {TOK_CL100K, ""},
+    {TOK_CL100K, "a|'\xE2\x84\xAA"}, {TOK_CL100K, "a|'r"}, {TOK_CL100K, "'"}, {TOK_CL100K, "'\xC5"},
+    {TOK_CL100K, "'l|1"}, {TOK_CL100K, "a|_b|.c|\td| e"}, {TOK_CL100K, "\n|a|\r|b"}, {TOK_CL100K, "a| _|b"},
+    {TOK_CL100K, "\xFF" "a|\xFF\xFE"}, {TOK_CL100K, "123|456|7|a|12|b"}, {TOK_CL100K, "a| |1"},
+    {TOK_CL100K, "\xC2\xBD" "1\xE2\x85\xA7|2"}, {TOK_CL100K, "a|!?\n\r\n|b"}, {TOK_CL100K, "a| !\n| b"},
+    {TOK_CL100K, "a|  \n \n|  | b"}, {TOK_CL100K, "a|\n|  "}, {TOK_CL100K, "a|  | b"},
+    {TOK_CL100K, "a|   "}, {TOK_CL100K, "\n"}, {TOK_CL100K, " "}, {TOK_CL100K, ""},
     {TOK_CL100K, "a|\xC2\xA0" "b"}, {TOK_CL100K, "\xE3\x80\x80| |1"},
-    {TOK_QWEN2, "a|1|2|3|b"}, {TOK_QWEN2, "a| |1| b"}, {TOK_QWEN2, "x|'S|_y|.\n|z"}, {TOK_QWEN2, "\xC2\xBD|\xE2\x85\xA7"},
-    {TOK_SMOLLM, "a|1|2|b| c"}, {TOK_SMOLLM, "a| |1"}, {TOK_SMOLLM, "a|  |1|  | b"}, {TOK_SMOLLM, "\n\n|1| |2|'s"},
-    {TOK_SMOLLM, "\xC2\xBD|\xE2\x85\xA7|\xF0\x9D\x9F\x8E|x"}, {TOK_SMOLLM, "'|S| !|1|!"}, {TOK_SMOLLM, "a|\n  "},
+    {TOK_QWEN2, "a|1|2|3|b"}, {TOK_QWEN2, "a| |1| b"}, {TOK_QWEN2, "x|'S|_y|.\n|z"},
+    {TOK_QWEN2, "\xC2\xBD|\xE2\x85\xA7"},
+    {TOK_SMOLLM, "a|1|2|b| c"}, {TOK_SMOLLM, "a| |1"}, {TOK_SMOLLM, "a|  |1|  | b"},
+    {TOK_SMOLLM, "\n\n|1| |2|'s"}, {TOK_SMOLLM, "\xC2\xBD|\xE2\x85\xA7|\xF0\x9D\x9F\x8E|x"},
+    {TOK_SMOLLM, "'|S| !|1|!"}, {TOK_SMOLLM, "a|\n  "},
 };
 
 START_TEST(pretokens_of_later_kinds) {
@@ -312,7 +314,8 @@ START_TEST(qwen2_text_is_in_form_nfc) {
     uint8_t *out;
     toy_ready(y);
     size_t n = normal(&y->t, NFC[_i][0], strlen(NFC[_i][0]), &out), want = strlen(NFC[_i][1]);
-    ck_assert_msg(n == want && !memcmp(out, NFC[_i][1], n), "\"%s\" is \"%.*s\"", NFC[_i][0], (int)n, (char *)out);
+    ck_assert_msg(n == want && !memcmp(out, NFC[_i][1], n), "\"%s\" is \"%.*s\"", NFC[_i][0], (int)n,
+                  (char *)out);
     free(out);
     n = normal(&y->t, NFC[_i][1], want, &out);
     ck_assert(n == want && !memcmp(out, NFC[_i][1], n));
@@ -331,7 +334,8 @@ START_TEST(nfc_of_long_runs) {
     for (size_t i = 0; i < PAIRS; i++) memcpy(text + 1 + 4 * i, "\xCC\x87\xCC\xA3", 4);
     ck_assert_uint_eq(normal(&y->t, text, 4 * PAIRS + 1, &out), 4 * PAIRS + 1);
     ck_assert_int_eq(out[0], 'q');
-    for (size_t i = 0; i < 2 * PAIRS; i++) ck_assert_mem_eq(out + 1 + 2 * i, i < PAIRS ? "\xCC\xA3" : "\xCC\x87", 2);
+    for (size_t i = 0; i < 2 * PAIRS; i++)
+        ck_assert_mem_eq(out + 1 + 2 * i, i < PAIRS ? "\xCC\xA3" : "\xCC\x87", 2);
     free(out);
     for (size_t i = 0; i < PAIRS; i++) memcpy(text + 4 * i, "\xF0\x9D\x85\xA0", 4);
     ck_assert_uint_eq(normal(&y->t, text, 4 * PAIRS, &out), 12 * PAIRS);
