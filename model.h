@@ -295,19 +295,23 @@ typedef struct {
 
 // Bytes of memory (4-byte aligned) that the index needs.
 size_t tokenizer_index_size(uint32_t vocab, uint32_t merges);
-// Checks every number of the tokenizer and makes its index; the memory must live as long as the tokenizer.
+// Checks every number of the tokenizer and makes its index; the memory must live as long as the tokenizer. At most 2^24
+// tokens and merges, 65,536 special tokens of at most 128 bytes; eot and bos must be special, since no text may become
+// them; all kinds but TOK_SCORED may lack tokens for bytes, which t->missing counts.
 int    tokenizer_index(Tokenizer *t, void *memory, Fault *f);
 size_t tokenizer_most(const Tokenizer *t, size_t n);           // the most ids that n bytes of text can become
-size_t tokenizer_encode_size(const Tokenizer *t, size_t n);    // bytes of scratch (8-byte aligned) for it
-// Ids of n bytes of text into out, which has room for tokenizer_most; returns how many. Special tokens are recognised in the
-// text only if special is true. O(n log n) on any input; decode gives back the same bytes (TOK_SCORED: with add_space's space).
+size_t tokenizer_encode_size(const Tokenizer *t, size_t n);    // bytes of scratch (8-byte aligned) for it; SIZE_MAX: too long
+// Ids of n bytes of text into out, which has room for tokenizer_most; returns how many. n <= INT32_MAX, for TOK_QWEN2 a
+// third of 2^32. Special tokens are recognised in the text only if special is true. O(n log n) on any input; decode gives
+// back the same bytes, but for bytes without a token, which are left out, TOK_QWEN2's form NFC, and TOK_SCORED's spaces:
+// add_space's, and U+2581 is one.
 size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out, void *scratch);
 const uint8_t *tokenizer_decode(const Tokenizer *t, int32_t id, size_t *n);   // the bytes of one token
 int32_t tokenizer_find(const Tokenizer *t, const char *special);       // id of a special token, -1: none
 // Learns a byte-level BPE of exactly `vocab` tokens from n bytes of text: 256 bytes, then merges, then
-// end-of-text. Most frequent pair first; ties go to the pair whose bytes sort last. Stops early (smaller
-// t->vocab) when no pair occurs twice. memory: tokenizer_train_size bytes, 8-byte aligned; t's arrays point
-// into it; tokenizer_index or tokenizer_keep comes next.
+// end-of-text, which in the text, as "<|endoftext|>", only separates. Most frequent pair first; ties go to the
+// pair whose bytes sort last. Stops early (smaller t->vocab) when no pair occurs twice. memory:
+// tokenizer_train_size bytes, 8-byte aligned; t's arrays point into it; tokenizer_index or tokenizer_keep next.
 size_t tokenizer_train_size(size_t n, uint32_t vocab);
 int    tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f);
 

@@ -8,8 +8,9 @@
 // Source: Sennrich, Haddow, Birch, "Neural Machine Translation of Rare Words with Subword Units" (2016).
 // GPT-2's encoder (2019) added the alphabet of 256 bytes, to which no text is unknown, and the pre-tokens:
 // pieces such as words, which no token crosses.
-// Read in this order: characters -> pre-tokens -> tables -> merging -> special tokens -> index, where all
-// that comes from a file is checked -> encode -> train, which needs only the first three.
+// Read in this order: characters -> pre-tokens -> tables -> merging -> form NFC, which only Qwen needs ->
+// special tokens -> index, where all that comes from a file is checked -> encode -> train, which needs only
+// the first three.
 // Tests: tests/test_tokenizer.c.
 #include "model.h"
 #include <string.h>
@@ -41,117 +42,105 @@ static size_t to_size(uint64_t bytes) {
 }
 
 // ---- characters -------------------------------------------------------------------------------------------
-// PACKED tells what Unicode says of characters, as whole numbers, which `unpack` reads one by one:
-//     runs of letters, numbers, spaces;  runs of marks, by the rank of their combining class;  splits, those of
-//     the canonical decompositions that are in the tables (Hangul's are arithmetic)
-// dev/unicode.py wrote it and tells the order of the numbers. The tokenizer's index has it unpacked: a byte for
-// each code point up to CODES, beyond which there is nothing but OTHER.
-enum { OTHER, LETTER, NUMBER, SPACE };            // the class of a character: the lower two bits of its byte
-enum { RANK_SHIFT = 2, ACTIVE = 63 };             // the upper six: 0 for most, a mark's rank, or ACTIVE; see below
+// PACKED is what Unicode says of characters, as whole numbers: runs of letters, numbers, spaces; runs of marks
+// by the rank of their combining class; splits, which are canonical decompositions. dev/unicode.py wrote it and
+// tells their order. The tokenizer's index has it unpacked, with a byte for each code below CODES; all others
+// are OTHER.
+enum { OTHER, LETTER, NUMBER, SPACE };            // class of a character: the lower two bits of its byte
+enum { RANK_SHIFT = 2, ACTIVE = 63 };             // above it 0, a mark's rank, or ACTIVE, see form NFC
 // ---- begin of what dev/unicode.py wrote: do not edit by hand
-// Unicode 15.0.0: letters are the categories L*, numbers N*, spaces the property White_Space.
+// Unicode 15.0.0: letters are the categories L*, numbers N*, spaces what has White_Space.
 enum { CODES = 0x33000, SECONDS = 89, SPLITS = 2061 };
 static const char *const PACKED[] = {
-    ".rC]Dx@nIUYRY`@#Q@[@VAC@J@@@DBCVC^C)PLKjDU@C@(IDCAFCC@R@CBC@CSC#SC$LX$gCeF@Rh%XZLC$Ij#AILAC#cC@mAUAAI@B",
-    "F@p@C]#X#Ya@kI@`[AL@OUL@[@I@#FXUJOWCEsi$puI@v@UIMICOLGFAFUCFC@ICI@p@gACBMI@AGEF@XELAFUCFCACACA#^CC@VIFB",
-    "pHCBCUCFCACDI@v@mAMI[@aGFAFUCFCACDI@#[ACBMIC@AEa@CEIBCCIAC@CAIAIBIK#C@#ALvGCBCVCOI@#OBF@FAMIYFC@LGCBCVC",
-    "ICDI@#^ACAMICAsHCBChF@p@OBDF@BMRCEOQIWCHC@FF#_IsoCAdF\\I#vAC@CDCWC@CICA[@FDC@\\IFC#a@#_SdGCc#RD'^j|@AIR",
-    "ELCI@IAUBLLd@DIReC@O@FjC'QCCFFC@CCFhCCF`CCFFC@CCFNCxCCF#CkSIOp#VFEI+tFPB@@YO#KJB@GUQgRjQjLCBms#j@L@JISI",
-    "#DIR#YUDFaC@O#F^^#wI@]FDakLYSJ#pV[t$DISIg@&[nsGJI#|]gAAI@k#Oc#VIIBAI@cFHUjFB#|CCECAI@O%B%C&YFEFeFEFGC@C",
-    "@C@C^FtCFC@IBCFICFELLOBCFKJ#ZAQ@$Q@q@@@GEO@AIRL&s@L@FIC@IDR@C@C@CCCJFCODL@Dr@AAD#(e{%nU#$A]#;y%gRCIA\\@",
-    "FeC@O@FwU@pV[FCFCFCFCFCFCFCF%s@8H@LAA@#MHUDGB@AL#VRBC#ZCCOjC#^JC^_$RO#bI#\\GDN#bI#wN1O%6g%C.1k%LmF&PIOA",
-    "I@A|np^F#FAI#vHF#gF#@OAC@CD#IOCBCCCVhE^sjq#VI#IEI@CADI@[^V#L\\Un#U@AIRDCIAI@DCh#FBCGMIRVI@IqC@IAFDF@C@",
-    "#IBFJUBdEFEFE[FCFCjCMR#shIR(+TdVLp0,^'rF#j#sFdDO@CICLCDC@CACAC#l#d'ov#@Fu#yK'aDC$HzIUYRYa#YIEFEFEFB#jKC",
-    "YCRCACNFM#g#{elextA-g\\IpqZL_AC[SA@@GA@Oe^]FcLGDD$@$_GIRcLcLgXsdJCNCFCACJCNCFCA%L&z[U^G#IECiCH%REF@CkCA",
-    "I@FVGG@VGF@^YH$RRCAPD@UAELY%UwMA@AAOGm@@mCCBC\\_H#F\\AAC\\AB#aGC[SDpu^UGG@RPG@Q#GF%s#I$grgrVE@ceI0A^CiR",
-    "A%m\\AI@@XUbC#RQ$LTAF|Vdt#P]CAF@gl#aXVI[cnIL@F@XbI@dojCbI@@C@MSaQCXyA%@FC@CCCNCIUntIaGFAFUCFCACDI@v@dD",
-    ")atvCPIOB#[o|AC@YI)yn#|C#mo|@bI#sjg@VI$dZ#AKLF*sk'a#@ARdGF@FGCACWm@C@kI%UGFfp@C@#U@^gU@#@@amy@v#I.aHCds",
-    "@n\\O]'UFCACe#@@\\IRECAC_j@VI0pRm@CLCa#VI&F@nT$C0g&w#os%F&/a#am3@sE(9j+O05F+AU^DIR#ODIR]vopCeIDFCTOR#&p",
-    "#@AV'@#KO@%IL%CAC@#U%/XX5h$@H1'^CCFCAC&fm@#XBF@jCX(Q%;y#kOLIHUI+4ASeS'JX([#UC#GCAF@FAFCCKC@CFC#ACCFGCFC",
-    "[CCCDC@IFC'XFXCXC^CXC^CXC^CXC^CXCGGq%#U^RE.[}(|l^FGIL@1R]vkMI8X[MI#)UFCCCACNC%GGH$R#DU@MI#+kzDBDC%hlDN",
-    "+OCCZCAC@F@CICCC@C@R@L@C@C@CBCAC@F@C@C@C@C@CAC@FCCFCCCCC@CICPOBCDCP=hL&6nI#7C:(E#a$+zR%`F%)\\j&(f')p*e",
-    "$1m$8XO$,a(Jw9=QTs@mCs@k@mDiAmCiAmJ@DmCrGv@r@mBrBmA#jBmCr@s@mAr@t@uAt@uAt@rL*2wD**D@rCm@rBn@m@rEmErAm@r",
-    "An@q@r@E@F@G@H@I@J@K@L@M@NAO@P@Q@#J@#K@T@#j@m@#E@$)iGY@Z@[@#0P@W@X@Y@Z@[@\\@]@rAmArDm@rAm@0\\@%&}F$bCm@",
-    "r@$bA#e@rAm@#%C@<~@m@rAm@rAmBr@mAr@m@rBm@r@m@r@m@r@m@rA&>^Fm@r@*d@7oC#jH#jB#jD#,PB#;K@mBrC#+]DmDrM#e@rA",
-    "m@rAm@rBmBV@W@X@rBm@rAmArD#:Z@0B@%Z@m@rA%'|@0B@#0l@#;R@0B@%.D@0B@%.D@0B@%<{@%.D@0B@(g@a@%&M@0B@%-NA0B@",
-    "%:T@%-lAD@-yC%,vAD@-{C$-DA:R@#e@#c@#6g@g@#`@&~C$W@#jAD@#jA#<u@%/s@{A$2S@8._B##1kA<P@&;H@+a@(,@@&/d@r@m@",
-    "(9~@m@$(C@4PG$]@#0lDmErAm@#eArAmArDm@rC%&M@/J@#'}@m@rF#5MA#8j@+jA$$a@&7_Bw@mDrAmCr@wF&M@(B@%ZA('iAm@rFm",
-    "@rAu@j@m@i@rds@qAm@l@r@t@m@r@m@8/WA@ArC@BrA&R@$gAr@m@r@@AmCr@%-6|B&-J@$>f_3*V@q@s@n@oA%)mA#'20\\@&RI>nA",
-    "$0hA*3A@#&W@&5x@:WQ#8^B#&W@$<}@,b@)/\\@#jAm@$bA'JA#j@#3]@)4t@82$G@9>IFmFrA#$,J@)$A@&4wD#:/H@#j@#)m@@@m@",
-    "%c@'&u@m@3;BC.$iA$0cB$'tArBm@r@mC#1d@m@r@m@'=k@#)v@.R@#7t@B@$'BB#/}A#<J@$,Z@)x@%*f@B@'1[@D@$/wA0B@7oF%Z",
-    "D(-B@$i@6w@%$_@B@)9L@B@%<D@%5E@B@%2]@*,y@B@*#SA%a@&:P@$2a@1q@$0q@/%f@*#Q@{A$0q@/)FA71>{D#:SF#+5_A79=c@",
-    "';9XA@B%X@kD)lG$bDmA<~C&4@B%;3\\F#jP$bF#jA#jD%&F@&>^F-6K@#<CC1:SAm@r@#$<oF%-|EB@A:Z:X<d:h0$|:f:`<J;_:p",
-    ":\\:d<^:^:j;g#4g;{;A:v:~:z;s);G;i&1n0$~$5D:l:n;y#9[$=L;O;e&9$Q#4m$5C$9H%6R&/~$9&\\&9$c&9$e;a;c;u#4]#4q",
-    "#4s%)T%-[%.N%9g%>D&1j$9)y$:2n:[<K#4W#4_#4a#9Y#9]$9K$9}%)W%*H%*J%2P%5k%6T%:Z%>N%>n&/b&/f&5_$9:x$9;k$:*h",
-    "$:*|$:+C$;3M&9$g&9$i&9$k+5Q$DA@K@N@D@]@#jDBDA@K@D@BHA@K@D@#hJBBA@K@N@D@$vLA@K@D@AH$vPA@K@N@D@]@#jDBDA@K",
-    "@D@BHA@K@D@#hJBBA@K@N@D@$vLA@K@D@AH#^@G#pG#AL#@L#AY#@Y#AA{A#AK#@K#AF#@F#AJ#@J#AJ}J#A${}G#AL#@L#AF#@F#AY",
-    "#@Y#AJ#@J#AK{K#AL#@L#AF#@F#AP#@P#AK}K#A%C}N#AG#@G#AL#@L#AY#@Y#AF#@&ZBK#AP}P#A#[}A#AP#@P#AJ#@J#A'j{A#AP",
-    "#@P#AJ#@J#A&V}G#AL#@L#A^#@^#A$uyA#AP#@P#AJ#@J#AA}A#AK#@K#AP#@P#AJ#@J#AP}P#AJ#@J#A%C}N#AG#@G#AL#@L#A]#@]",
-    "#A^#@^#AY#@Y#AK{K#AK{K#AD#@ABA#AF#@F#AJ#@J#A#5J#Vb#A4ysb#A#-m#hJ#AJoJ#AJsJ#AJsJ#AG%QG#AA#@A#AJ#@J#AB#@B",
-    "#A#a#pG#AG,NGBG-LG#A$~'BJ#AJwJ#AYwY#AG.BGBJ#hJ(|J3`&P#FA#A$vqB#AA$pA#AA}A#AA[A#AT'rT#AV#@V#ATwT#AV#@V#A",
-    "TwT#AV#@V#ATsT#AV#@V#ATyT#AV#@V#ATyT#AV#@V#Ac#Dc#Ac}c#A$~#XJ#A*d#NF#APwP#AG%eG#AG#BG#AF'PF#AG0LGBG0yG#A",
-    "/0f6b@B#Zd{U$,Y$_.m6O*_%]A9i@9JA9SADAD#[L#[LAHA#C#)X#bDXAXAHADADAd#)XcDXAKALAH'jRD@$&q$HD@#[C&SY'jhBCLV",
-    "0TU#1~#A#%GED@#[C&S#G'jwBCLV#&s#cTB%5T%@L#A4c#LL#AD#@D#A%AuL#A$x'KDBD(KD#AD}D#A${}G#AD#@D#ADsD#A$x'YDBD",
-    "'|D#AG#TG#AD#@D#A^#@^#ADwD#A$xwD#A0=K1G`@`#C#B#B`#G)6i&Z#zg9Gb#$%~4~,_P%[F#7x{\\B\\B\\J\\J\\B\\R\\H'.M",
-    "&t#D@7s#LgB$BZ&'q&J%VL#6c#DaBaJ%V^-8P+A%y@#G@8@#LsB$7H%c$5l#itBuA((x&D'>o%u+GN#J@$c@hH(,v%{vB#KA)&D&j$f",
-    "@wF#ME3=U-]/HT(DJ(DJ(DJ3uu/{#c$i@i$D$DB-|$E:[#C/HT(DJ(DJ(DJ3uu'/t&n&>-z%&X#rD#rD#rD#rD&gH#>x#S#rD%MDXB",
-    "#rF#)+g)9\\n#AF}F#AI#@I#AR#@R#AA%MA#AF'JF#AI#@I#AR#@R#AP#@P#AW#@W#AB'aBBAAABW(aW#A_#@_#AL0TLBF1TF#AG}G",
-    "#AF}F#AI#@I#AD#@D#AP#@P#Ao#@o#A_}_#AA%OA#AA'LA#AI#@I#AR#@R#AI}I#AG*4FGBR*5HR#AW#@W#AA}A#AF#@F#AI#@I#AF}",
-    "F#AI#@I#AR#@R#AW#@W#AA%QA#AD#@D#AB$pBBAAABA*AA#AF#@F#AF{F#AI#@I#AG*5CGBR*6ER#AF}F#AI#@I#AF)UFBFJFBF*-mF",
-    "BF*6QF#AI#@I#AR#@R#AW#@W#Am}m#A_#@_#AW#@W#AA)mABDBDBN*qN#AI#@I#AB}B#AA#@A#AD#@D#AF#@F#AI#@I#AF}F#AD#@D",
-    "#AF}F#AK}K#AI#@I#AR#@R#ARcDX]F]D#`*T'r,EI#AO#@O#AA%EA#AB#@B#AO#@O#AN#@N#AK*3mKBA*2mABBABBOAOBNANBL*2jLB",
-    "I*8mI#AO#@O#AN#@N#AA%MA#AB#@B#AO#@O#AN#@N#AK*4NKBO*9VO#AI#@I#AIsI#AO#@O#AA%MA#AB#@B#AO#@O#AN#@N#AK*4bKB",
-    "A*/FABBABBOAOBNANBIAIBI,aI#AO#@O#AA+}ABBABBOAOBNANBIAIBB,wB#AI#@I#AO#@O#AN#@N#A*s<JS@B);{BBAAABMAMBU)<}",
-    "S@B)=MBBAAABMAMBU)<ES@B)<TBBAAAB%J)=VS@B)=eBBAAAB%J)<aS@B)<pBBAAABMAMBU)=rS@B)>BBBAAABMAMBU)<}S@B)=MBBA",
-    "AABMAMBU)>OS@B)>^BBAAABMAMBU)=RS@B)=aBBAAAB%J)>cS@B)>rBBAAAB%J)=fS@B)=uBBAAABMAMB#m)>w#\\*#I#[@#g@U)=~S",
-    "@B)>NBBAAABMAMBU*#PS@B*#_BBAAABMAMBB*#P@IBR@OBT@QBV@SB`@ZBM@PBG@J$w);ACBCBCBCBCBCBCBCBCBCBCBCBCBCBCBCbC",
-    "BCBCBCBCBCBCBCBCBCBCBCBCBCBCBC#cCBCBCBCBCBCBCBCBCBCBCBCBCBCBCBL*#\\G@C*#_C*#^CI#gJC*%mL*&mG@B@@UCV#Z#Q",
-    "%B:yC*<RC*#ZCQ#gRC*&BB*'F@YB^@[C\\B*&tA@M@L*%nG@Bb@#t%B#SMbL#bG@B@@]#\\*)OA@M@L*'VG@BL@uUbS@MHMLL#LG@B@",
-    "@mSfB:I@9Q@;b$w*>tC*#FCJ#gIC*&~B*(S@eBz@sCt@:A$t+$Z@B06`*(Y&O=V@%w'1a+0`HD;cD#0`#yHHHC$3e#c'qJ$|F#&gp#b",
-    "D#*vn$|N$|D#bF#%M+:i#b+;]0PgH+:uHDH+;aHB$|ZHB$|FHB*fFHB$|NHB$|FHB#6JvHLHBHD$-{#^HBHhHB*f#AHBHBHB$=V%:R@",
-    "B%1,c#0A$0'I#2H#_D#_D#_D#_D#_D#_D#_D#_D#_D#_D#_D$yF#_D#_D*cN[@#_F[@#_F[@#_F[@#_F[@#%J#j.r$p4\\\\#_D#_D",
-    "#_D#_D#_D#_D#_D#_D#_D#_D#_D$yF#_D#_D*cN[@#_F[@#_F[@#_F[@#_F[@#%J#j$y$TEBEBEB&TV%*))d</{@,9V@-1o@2S@*5`@",
-    "+/F@#4T@7=U@@@6-P@2-K@3/|@#$`@$0b@'<L@$4B@#<j@.B@,F@$'k@-'R@;K@#$Z@:b@&7C@%9E@$/S@7;B@#.N@(9]@$#g@'9G@",
-    "(<d@48i@'-M@(+u@##K@-'n@*>Z@#9A@-=x@$-]@#9Y@#3Q@*4V@4<a@3s@+W@'']@#7O@$$t@#-U@$3}@#6z@$n@$'c@$5Q@#(\\@",
-    "6j@,:K@)m@#'c@#8D@&-q@%+S@'5p@00C@#7{@*0f@#']@&$i@#:D@'8R@$<|@3>u@>p@%=Q@#$l@+s@&$r@*X@(=k@52U@/)e@/1X@",
-    "_@-5g@##a@#8X@',^@%'B@-8k@$$`@+2D@33v@%=K@#'w@'4H@1a@+=H@,={@-=F@&3U@'%F@*;w@$%b@(:T@->M@#+[@*:~@%9{@",
-    "#9u@*=Z@,.P@,'l@$7`@+)Q@+$G@'&Z@-(g@8L@%C@(2h@';q@#2|@$.J@#>r@4(q@,d@#0L@#2^@#=i@$=E@$4b@*)m@#,`@#'{@#o",
-    "@8%P@'9y@#,H@,-y@0'h@;Q@%c@7I@%#g@3]@<Z@#0l@#'u@6J@&)e@$=B@%)E@;g@4;v@&\\@3E@*%y@(<v@1_@.6e@+a@>h@$,h@",
-    "&8f@$1X@,3J@$+k@#.D@0t@5W@'5K@'s@%(|@']@''m@#,j@$f@(f@7#f@.(\\@(=O@#.p@13b@'+J@4z@%(B@$d@$6@@#)u@$)W@",
-    "#*L@&)k@%+]@&,\\@21X@/9O@53n@($N@%s@#1G@-A@#2F@,j@:|@#+o@);y@62a@&:J@1&|@6-T@%7E@&:j@+4N@/9@@0@@#=]@%*|",
-    "@,&Z@59d@1[@$-o@$8j@,@@,~@#(\\@$#{@1G@$7{@$5w@d@$2^@#/U@53j@)=U@)6Q@*3W@8f@'#Q@&9Y@#4V@4b@1=N@#8Z@'9]@",
-    "$#r@$l@-o@$9r@3^@)7W@32[@1(V@0(E@#f@%4d@#'{@)1Y@+4o@'%A@#:G@-7W@#>U@&#s@%5j@.-J@%<S@#*d$t7I#Z&$f$t'=R@",
-    "+4f@##]@5w@#E@N@#U@*4@@)6G@:V#Z#9]#Z#-s$t#0j@(P&O$*d@Z@#Y@#*|@%6S@#5a@63R@+{@%O@.D@v@%]@4j@%U@%G@0~@%S@",
-    "#$V@T@#'m@(n@#M@%K@=U@&j@'c@1w@#.L@'K@*X@4j@(@@1}@#*B@'_@V@A@P@L@N@#a@B@'i@$D@,H@3y@j@#q@+k@&j@1_@&\\@@",
-    "@1K@#,X@&P@-a@#q@/A@#k@7q@&H@#<L@+A@#y@2'P@&>#C@&4)j$t1$I@>z@$[@1^@0X@#w@,X@#g@7[@$Q@$J@$T@6D@$t@&f@`@",
-    "*d@(R@##q@N@&d@$J@+_@%o@$M@&P@#\\@&h@$F@.l@$r@#m@*P@+E@'K@H@#w@#'g@$D@.Z@/A@_@$p@*@@,j@#8d@#2O@%w@%y@,X",
-    "@&n@#k@)K@D@'[@b@r@$n@S@.d@1Y@*f@'{@)G@&v@,^@(T@<t@&~@>p@0^@$L@`@+[@#s@#Z@#m@E@a@$Z@$d@.H@3q@+}@+W@)A@",
-    "#&l@%Q@%i@&N@#I@X@#a@9E@#*x@&#=S@K@%,@@'(+p@#*Z@#C@'/9s@%#c@+:Z@&='X@$X%-g#23J$Kr0yQr@q$1(Jr@p$1({~@Q@Q",
-    "BQBQBQBQBQB#kDQBQBQBQB#kD#kDQB#kDQB#kDQBQBQBQB#@ieGeTeR+9#R$7-a$ED6\\T(2c&\\yB=(m2z#R@40W-o#S@$o@.5`*Fz",
-    "B#3#^>T$><.e#;.\\dBkNl@#W@#X@#Y@&,D$vdBkBkBlAlB&960U%>/J@I@R@&0(P@&/;H@$^@Z@$P@%s@~@$^@o@*'F@&9&@@&08w@",
-    "N@`@f@&0.^@&88C@*+E@#M@&0/Q@&0.{@Z@9F@9W@R@'=(^@'=&[@\\@*.s@*0f@V@#Y@J@*0q@*3U@D@v@l@V@B@b@#e@P@R@r@T@D",
-    "@@@@@&1+G@&(;x@**s@j@&11{@&11b@L@j@&t@%N@`@#A@#u@$j@t@$H@`@#C@@@j@d@P@^@,r@*g@*j@(Q@#G@#)|@#>F@+H@#M@r@",
-    "&G@'S@A@%y@&2<J@&29z@J@^@h@P@$B@&3(n@$F@&3&[@#_@X@$_@&`@,*O@\\@,.|@#m@@@&33A@&3.q@j@^@X@&37{@&37b@N@<t@",
-    ";z@,3j@,5i@\\@$f@#f@&4-q@&4'~@&4(D@&4&k@E@b@%M@B@,<W@,=O@#W@j@#Y@-#B@'#=I@'#<S@-$^@F@F@h@'>2@@'>0U@&5)A",
-    "@@@&+$]@,%X@@@-%l@'(9q@/5C@'++D@R@-'H@-(h@#g@T@#E@&T@--L@{@-.p@&59k@&58C@&F@H@D@C@#]@h@#I@[@V@#_@h@H@t@",
-    "V@$F@$j@#G@%{@&6)o@&6*U@$C@%[@v@%E@&6,T@&6*U@${@w@.#F@.)M@j@~@#L@.'j@..b@z@&7%K@&6=X@*r@'b@.0}@.3Q@.3r@",
-    "#H@(2T@F@((D@%J@)1u@34U@,(Z@H@L@#{@U@&73}@'(-v@.=M@%l@(`@#g@&7/i@&7/V@%`@)q@/'^@/(|@%E@$P@(B@&70P@&7.g@",
-    "/2A@/4P@&7<r@&7;J@/4I@/5G@#[@v@B@&8+U@*1r@*5Q@&8*G@&88Z@&84s@\\@%N@'c@#Q@#s@#l@#Q@^@Z@&81i@&84M@)}@$@@",
-    "0*E@0-C@G@&85O@&8;p@-u@&84Z@#a@&83H@%i@u@E@04c@06D@#g@K@#m@&'-G@&'(Q@&8>@@&8;N@&9)i@&9%L@Z@v@&97I@&95f@",
-    "j@&9>`@)E@&9>S@b@1+j@1,`@1,G@@@11Q@j@j@h@$L@12Q@15I@&:6X@&:5b@&:8^@&:6w@&.)u@&.$o@&;.j@n@&\\@'/+T@X@1<V",
-    "@&;2J@A@#O@t@&;2u@B@@@#W@1=`@2#e@2#J@$b@'0)m@&<$w@#}@$B@2(W@'07s@&<-B@&<0n@#W@&<0Q@$z@2/D@21q@T@J@&=$P@",
-    "+_@@@&=(k@20e@'2#c@&=*E@F@26W@'2)I@&=(U@2:{@2;i@I@z@&>#]@&=<S@2<]@3#i@#w@$H@3&A@'32d@~@'32W@'37A@&>*U@",
-    "&>-c@&>,k@%M@V@&>6N@$T@&>5h@&>9w@&>9V@&0(l@'%9N@34h@$d@35^@37W@-'J@'.,N@\\@1%j@R@&/9x@F@%<b@79H@4#E@K@d",
-    "@/;X@/<B@D@T@#S@'#6l@'#6m@#q@$N@$V@&W@&x@#U@%c@*O@%q@D@`@'#6t@+s@&o@'6%V@40R@D@#G@'%2\\@'%/|@'$&\\@'66q",
-    "@H@'6:x@+K@'7'n@49Y@X@V@D@$B@#B@&P@#X@&r@$c@$H@v@5#r@5&l@#A@5&g@5)i@F@'%,v@'%)J@N@5+n@5,h@:.i@'>+O@'u@",
-    "'9*k@R@55Y@$\\@&~@(\\@'&#g@'%<w@l@$v@$z@'&.|@#(2]@%;7r@]@#i@%;=c@%;6S@%K@'':h@v@''0[@$|@#A@''6j@''6U@+C",
-    "@'C@B@$y@.F@x@'()I@''9P@8#T@8$n@'('}@'>(G@8*j@21p@24t@'(;U@(p@(#-^@P@8/I@')/u@(#;D@($#a@')2y@@@|@');G@",
-    "')5N@81T@83e@&@@v@#y@85Z@(%4J@'*3|@+e@(@@9)h@~@9,B@'+2j@(&<U@(&>F@*Z@&J@'+6K@93^@95]@J@N@T@N@#K@',2B",
+    "nI&@'[#Q,8<5<C#c3#>#9$&#-###'%&9&A&i,/.M'8#&#h&'&$)&&#5#&%&#&6&c5&d-;dH&H)#5Ke8=/&d*Mc#,/$&cE&#P$8$$,#%",
+    ")#S#&@c:c;D#N,#C>$/#28/#>#,#c(;8-2:&(VLdQX,#Y#8,0,&2/*)$)8&)&#,&,#S#J$&%0,#$*()#;(/$)8&)&$&$&$c@&&#9,)%",
+    "S+&%&8&)&$&',#Y#P$0,>#D*)$)8&)&$&',#c=$&%0,&#$(D#&(,%&&,$&#&$,$,%,.c%#c#/Y*&%&9&2,#c1%)#)$0,<)&#/*&%&9&",
+    ",&',#c@$&$0,&$V+&%&K)#S#2%')#%05&(24,:&+&#))cA,VR&$G)?,cX$&#&'&:&#&,&$>#)'&#?,)&cC#cA6G*&Fc4'g<M_#$,5(/",
+    "&,#,$8%//G#',5H&#2#)M&g/&&))&#&&)K&&)C&&))&#&&)1&[&&)c%N6,2Sc8)(,kN)3%##<2c--%#*84J5M4M/&%PVcL#/#-,6,c&",
+    ",5c;8')D&#2c(AAcY,#@)'DN/<6-cR9>Wd%,6,J#f:QV*-,c^@J$$,#Nc1Fc8,,%$,#F)+8M)%c^&&(&$,#2dbe#f8)()H)()*&#&#&",
+    "#&A)W&)&#,%&),&)(//2%&).-c<$4#d2#T###*(2#$,5/fR#/#),&#,'5#&#&#&&&-)&2'/#'U#$$'ch&^eN8ccF@c{'eG5&,$?#)H&",
+    "#2#)Z8#S9>)&)&)&)&)&)&)&)eS#wU#/$$#c/+8'*%#$/c85%&c<&&2M&c@-&ABd32cD,c>*'1cD,cY1q#etbe#nl/e,P)f/,2$,#$_",
+    "QSA)c($,cX+)cI)b2$&#&'c+2&%&&&9K(AVMTc8,c+(,#&$',#>A9c.?8Qc7#$,5'&,$,#'&Kc(%&*0,59,#,T&#,$)')#&#c+%)-8%",
+    "G()()(>)&)&M&05cUK,5hhFG9/Spf/gP)cLcU)G'2#&,&/&'&#&$&$&cNcFgMYb)Xc[.g?'&d)],8<5<Dc;,()()()%cL.&<&5&$&1)",
+    "0cIc]HOH[W$m?\?,ST=/B$&>6$##*$#2HA@)F/*''cad@*,5F/F/J;VG-&1&)&$&-&1&)&$e,fY>8A*c+(&L&+e2()#&N&$,#)9**#9",
+    "*)#A<+d35&$3'#8$(/<e5Z0$#$$2*P##P&&%&?B+c(?$$&?$%cC*&>6'SXA8**#53*#4c))eSc+dHUJU9(#FH,oVA&L5$eM?$,##;8E",
+    "&c44d-7$)_9GWc2@&$)#JOcC;9,>FQ,/#)#;E,#GRM&E,##&#06D4&;\\$d`)&#&&&1&,8QW,D*)$)8&)&$&',#Y#G'i=WY&3,2%c=R",
+    "_$&#<,iUQc^&cOR_#E,cUMJ#9,dE=c#./)jNNg?b$5G*)#)*&$&:P#&#N,e5*)IS#&#c7#AJ8#b#DP\\#Yc+n8+&GV#Q?2@g3)&$&Hb",
+    "#?,5(&$&BM#9,pE5P#&/&Dc8,f%#Q7d$p<fVcQVe&fmGcCPrRV(hvNk)pnNj[8A',5c1',5@YRS&H,')&725cf3b$9f^c-2#e)/e#$&",
+    "#c7emZ;u8ca+p|X&&)&$&fEP#c:%)#M&;h.ez/cM2/,+8,koV6H6g(;h8c7&c)&$)#)$)&&.&#&)&c#&&)*&)&>&&&'&#,)&g6);&;&",
+    "A&;&A&;&A&;&A&;&**Td~#A5(n2`hYOA)*,/#q&@YN0,x%>0,chU)&&&$&1&e'*+d3c&8#0,ck)]'%'&eHO'1k)&&=&$&#)#&,&&&#&",
+    "#5#/#&#&#&%&$&#)#&#&#&#&#&$&#)&&)&&&&&#&,&32%&'&3}0/ftM,cv5yyBcCdj\\5e@)eh$MffSgg@j@dpIdw-2dkBh'ZyrU7V#",
+    "P&V#N#P'L$P&L$P-#'P&U*Y#U#P%U%P$cL%P&U#V#P$U#W#X$W#X$W#U/jo*'jf?#U&P#U%Q#P#U(P(U$P#U$Q#T#U#(#)#*#+#,#-#",
+    ".#/#0#1$2#3#4#c,#c-#7#cL#P#c'#dhM*<#=#>#coI#:#;#<#=#>#?#@#U$P$U'P#U$P#p1#eeH)dC&P#U#dC$cG#U$P#cdG#|G#P#",
+    "U$P#U$P%U#P$U#P#U%P#U#P#U#P#U#P#U$f|5)P#U#j?#w=&cL+cL%cL'ckM%cz9#P%U&cj['P'U0cG#U$P#U$P#U%P%9#:#;#U%P#U",
+    "$P$U'cyI#oW#e:#P#U$efF#oW#cp%#cz@#oW#elG#oW#elG#oW#e{0#elG#oW#hD#D#edX#oW#ekR$oW#exK#el0$'#mQ&ek;$'#mS&",
+    "dl$$y]#cG#cE#cuZ#J#cB#f]&d8#cL$'#cL$c{b#en5#^$dq.#xdN%ccdS${Y#fxb#k;#hi1#fmJ#U#P#hvb#P#dg(#sa*d>#cp%'P(",
+    "U$P#cG$U$P$U'P#U&edX#n`#cg?#P#U)ctA$cw[#kD$dcJ#fu=%Z#P'U$P&U#Z)f,#g_#e:$hd_$P#U)P#U$X#M#P#L#UGV#T$P#O#U",
+    "#W#P#U#P#xeE$#$U&#%U$f1#dH$U#P#U##$P&U#eli'%fk2#d}5Br~U#T#V#Q#R$eh5$cgcxa#f1,~5$doE$jo3#ceZ#fsX#yb4cwO%",
+    "ceZ#d{N#l;#il.#cL$P#dC$g($cL#crS#iqA#xhgH#ysL)P)U$ccz[#h|^#frX'cyt.#cL#ci-###P#eC#gdH#P#ss0&m{:$do@%dfZ",
+    "$U%P#U#P&cp\\#P#U#P#g{'#ci6#n)#cw&#%#df(%co7$c{7#dk;#iT#ei-#%#go##'#dnU$oW#w=)e:'hj2#dJ#vF#ec,#%#iuT#%#",
+    "ez9#esA#%#ep\\#ji2#%#i{U$eA#fx+#dq<#qE#doN#n{Z#i{S#^$doN#oc6$whrN'cyB)cke#$wpmW#gyhX$#%e8#N'iH*dC'P$|G&",
+    "fqa%ey{B)cL3dC)cL$cL'edQ#f|5)mq&#c{0&qs:$P#U#cdo0)el@(%#$z%z#|-z3ozUz1z+{S{)z;z'z/|'z)z5{1cs\\{EzKzAzI",
+    "zE{=iwM{3foRozWds\\z7z9{CcxKd{\\zY{/fv}.csbds[dw\\etMfn$dw{Wfv}@fv}B{+{-{?csRct&ct(eg\\ek_elQew_e|7foN",
+    "dxc1dykAz&{TcsLcsTcsVcxIcxMdw_dxQeg_ehOehQepOet'etOexQe|Ae|afmHfmLfs?dxs_dxtQdycCdycWdyc]dzkCfv}Dfv}F",
+    "fv}Hkq%d$$#.#1#'#@#cL&%&$#.#'#%*$#.#'#cJ,%$$#.#1#'#dW.$#.#'#$*dW2$#.#1#'#@#cL&%&$#.#'#%*$#.#'#cJ,%$$#.#",
+    "1#'#dW.$#.#'#$*c@#*cS*b/c#/b<c#<b$_$b.c#.b)c#)b-c#-b-a-bd\\a*b/c#/b)c#)b<c#<b-c#-b._.b/c#/b)c#)b3c#3b.a",
+    ".be#a1b*c#*b/c#/b<c#<b)c#f9$.b3a3bc=a$b3c#3b-c#-bgH_$b3c#3b-c#-bf5a*b/c#/bAc#AbdV]$b3c#3b-c#-b$a$b.c#.b",
+    "3c#3b-c#-b3a3b-c#-be#a1b*c#*b/c#/b@c#@bAc#Ab<c#<b._.b._.b'c#$$$b)c#)b-c#-bct>c9EbtJWEbcm)cK-b-S-b-W-b-W",
+    "-b*e0*b$c#$b-c#-b%c#%bcCcS*b*l&*$*m%*bd_fa-b-[-b<[<b*mX*$-cK-hX-s3f/c)$bdWU%b$dP$b$a$b$?$b7gQ7b9c#9b7[7",
+    "b9c#9b7[7b9c#9b7W7b9c#9b7]7b9c#9b7]7b9c#9bFc'FbFaFbd_c;-bj?c1)b3[3b*eD*b*c%*b)g/)b*o`*$*pO*bojO$v0$c<#F",
+    "^9dk:#dAnD#u_j:e<$y4##xW$x^$&$&c=.c=.$*$c$chXcE':$:$*$&$&$FchXG':$/$.$*gH4'#deXd('#c='f2=gHJ%'/8p)9cq6b",
+    "cdK)'#c='f2c(gH[%'/8cf6cD7$esPda/bt4c//b'c#'bdaY/bdYg('$'h)'b'a'bd\\a*b'c#'b'W'bdYg6'$'g['b*c7*b'c#'bA",
+    "c#Ab'['bdY['bpvKpZC#Cc$c$c%Cc(is4f8c\\KxSDcctVtNl82e;(cw*_?$?$?,?,?$?4?*gkXfRc&#wAc/J$d#<fe_f(e6.cuVc'D",
+    "$D,e6@ms)jZeY#c)#wMc/V$du^eBdtDcJW$X%hf-ebg|*eTja0c,#dD#K*hj'eZY$c-%h~_fHdG#Z(c/)suAm4n^6ga,ga,ga,sGYoQ",
+    "cDdJ#Ld$d%$mTd'z&c$n^6ga,ga,ga,sGYgm>fLf|hBedbcT&cT&cT&cT&fF*c~#c4cT&e-&;$cT(chx-iv%Qb)a)b,c#,b5c#5b$e,",
+    "$b)g))b,c#,b5c#5b3c#3b:c#:b%g>%$$%$$:h?:bBc#Bb/p(/$)q))b*a*b)a)b,c#,b'c#'b3c#3bRc#RbBaBb$e.$b$g+$b,c#,b",
+    "5c#5b,a,b*jp6*$5jq95b:c#:b$a$b)c#)b,c#,b)a)b,c#,b5c#5b:c#:b$e0$b'c#'b%dP%$$%$$$i]$b)c#)b)_)b,c#,b*jq2*$",
+    "5jr55b)a)b,c#,b)i0)$),)$)jj$)$)jrA)b,c#,b5c#5b:c#:bPaPbBc#Bb:c#:b$iH$$'$'$1jM1b,c#,b%a%b$c#$b'c#'b)c#)b",
+    ",c#,b)a)b'c#'b)a)b.a.b,c#,b5c#5b5G':@(@&cBj.gPk_,b2c#2b$e$$b%c#%b2c#2b1c#1b.jo^.$$jna$$%%%$2%2$1%1$/",
+    "jn\\/$,jt[,b2c#2b1c#1b$e,$b%c#%b2c#2b1c#1b.jp>.$2juC2b,c#,b,W,b2c#2b$e,$b%c#%b2c#2b1c#1b.jpR.$$jk=$$%%%",
+    "$2%2$1%1$,%,$,l;,b2c#2b$kV$$%%%$2%2$1%1$,%,$%lQ%b,c#,b2c#2b1c#1bjN{R6#%ix@%$$%$$0%0$8iyC6#%iyP%$$%$$0%0",
+    "$8ixK6#%ixX%$$%$$e*iy[6#%iz(%$$%$$e*iy'6#%iy4%$$%$$0%0$8iz76#%izD%$$%$$0%0$8iyC6#%iyP%$$%$$0%0$8izS6#%",
+    "iz`%$$%$$0%0$8iyW6#%iz$%$$%$$e*i{'6#%i{4%$$%$$e*iz+6#%iz8%$$%$$0%0$cOi{;c>i{Jc=#cI#8izC6#%izP%$$%$$0%0$",
+    "8i{S6#%i{`%$$%$$0%0$%i{S##-%4##3%6##5%8##7%B##<%1##2%+##,dXiwF&$&$&$&$&$&$&$&$&$&$&$&$&$&$&$&D&$&$&$&$&",
+    "$&$&$&$&$&$&$&$&$&$&$&cD&$&$&$&$&$&$&$&$&$&$&$&$&$&$&$/i{_*#&i{`&i{a&-cI,&i~,/jc-*#%###9&8c<#c2dbzE&jx:",
+    "&i{]&5cI4&i~@%jcE##=%@##?&>%jc2$#0#/i~/*#%D##cWdbc40D/cE*#%###Ac>jeJ$#0#/jcU*#%.##Y8D6#0*0./c/*#%###Q6H",
+    "%yU#$x\\{-dXjzZ&i{I&,cI-&jc<%jdQ##I%\\##W&V##yMdU$j|>$pp'#jdWf.$|_eVgo)kl8+&{-&coYcZ+*+'dr?cDgO,d](cf*R",
+    "cD&cj5Pd]0d]&cD(cdQkv9cDkw*p%K+kvE+&+kw.+$d]<+$d](+$jA(+$d]0+$d](+$cu=X+.+$+&dl[cA+$+J+$jAb+$+$+$d|&$",
+    "exH$eoy(co;dod?cq>cA&cA&cA&cA&cA&cA&cA&cA&cA&cA&cA&dZ(cA&cA&j>0>#cA(>#cA(>#cA(>#cA(>#cdNcMnIdPt->cA&cA&",
+    "cA&cA&cA&cA&cA&cA&cA&cA&cA&dZ(cA&cA&j>0>#cA(>#cA(>#cA(>#cA(>#cdNcMdZd4($($($f38ehx{<f0|d8ltKmlNr'jqQkja",
+    "csHwsP#vd9rebsh7cd$do>gyHdrZc{VmXk^dfPl~=zTcc^z,ft`ew<dn0wqAcmHhv@c~PgvFhyDtp?gjXhi&~Pl~Yjz@cx0mxMdl<",
+    "cxHcrFjpFtt3sDk0ge.cv@dc\\clPdrVcv,dNdfHdt(cg\\v8lu?iHcg$cw4fkXeiXgs5piQcw,jlZcf^e~[cy2guRd{Lsva~6e{D",
+    "cd0kLe~bj2hzJuiUocTokACmpBcc&cwHgj*eeMmsEdcHkmZsl-e{>cg8gqLq4kxUly*mw[fq6f~[jw`ddKhw6mxacjXjw(ex2cy$jyC",
+    "liNlc3dv7ke0j|-gd,mcQwXdbhoRgy.cr2dm(c}\\s|Wl<coDcqTc|Td{Tds:jf(ck\\cg<cPwwIgw8ckDli8o}?zZeBvVd~4s.{b",
+    "cp$cg6uXfgPd{SegL{0tsIf:rVi~8hyVq2nq%k:~.dkHfvBdp5lnEdjLcm>pHu&grNgPegDg:ge>cl&dFhBvv=nc(hz.cn*qlQghYtJ",
+    "efJdDdtVci4dh:ciJfgVeibfjDrj-os.uk-g}FeRcp>lXcq<lBzFck,ix>viEfx$p|6vd=eu>fxDkoboraoTc|HeiBk}`up]q.dlN",
+    "dw>kXlVcg\\dc$pZdvPdtNFdq8cnNuk)iyXir]joHx2f}&fw4csJt2qv3cwJgv\\c~]dLmFdxGs1is`sjSp}No}[cIer`cg<in(kpE",
+    "f~Tcy7mr0c}Ae~$et'ngSezIcibdU#vVc<#e~VdU,gzOkp:~buFc&0c6jp0irSy`c<#cxLc<#cm.dU$cobh,f.c&diF<c:cj:etOctT",
+    "vj5kTe.mZXe<t:e4e&pRe2ccZ6cg.hJc.e*|\\fHg@qJcmFg(j2t:g\\qPci@g<8%2.0cB$gFd$k`sJLcRkDfHq2f:#p^ckTf.m8cR",
+    "nVcLw>f&c{8jZcZq|/f{yTfrhOdUcLpyG~@d=q3p,cXl0cHw(d3d*d4uRdTfDBj>h.cc60fBd*k8eNd/f.c?fFd&nBdRcNj*j^g(*cX",
+    "cg(d$n0nVCdPiZlBcwTcqGeVeXl0fLcLi&&g8DTdN7n:q,j@gXhbfTl6h0|<f\\~6p2d,Bk4cTc=cN)Ed:dDm^sBkVk0h\\cf.e0eH",
+    "f,c*:cBxPcj6e~g>/ejDgfcSciXc$gmnBd~0kv(fz~Cd8el+cq{Md,TpN5U#TdpdbU#SdpeUa#4#4$4$4$4$4$4$cM&4$4$4$4$cM&",
+    "cM&4$cM&4$cM&4$4$4$4$bMH+H6H4ktv`dvgLd&&v+6hoNf:\\$|xVrLc4#th4mFc5#dP#no`i`]$crkT}Zd}sj$czs&G$N0O#c9#c:",
+    "#c;#fj-dVG$N$N$O%O$fwseJj@e|ua-4fni$fm|'d><d0eR`d>SjcEfv~Zfny=0BHfno,fvu)jg>c.fno^fnoK<xSxb4gzs6gzq7>",
+    "jk+jlZ8c:,jm'joF&XN8$DcF24T6&##fok<fgc[jg/Lfor*foqS.LfRe/BbcVdJVd(Bc$#LF2@lJjCjDh/c(ci=c}0k#c.Tf'g0%eX",
+    "fp{RfpyG,@J2cbfqh.d&fqe_c@:dAf>leS>lj:cN#fqr6fqn-L@:fqw,fqvU0|<{Elo%lp`>dFcIfrlPfrg%frg(freS)De,$lwIlx>",
+    "c8Lc:lz1f}w$f}v1l{J((Jg{|2g{zKfsgH#figCk|a#l|YgfqDoo&gh}S4l~3mcPcH6c&f2mh1_miRfswbfsv=f$*&'c>Jc*?8c@J*V",
+    "8d&dJc(eZftgZfthAd%e:Xe$ftj<fthAd][myYncXL`c/m~9ni(\\ft~^ft{1jLgAnkCnmRnn5c+ho>(he8e+inDslKlc^*.c\\9",
+    "fuqBgfeWnwDeMh<cHfum2fulaeAiLn}Qoc,e$d0g^fumXful3ol)on4fuz.fuxIon/oo*c<X$fvhFjn'jq@fvg;fvu>fvq]>e/g@c2",
+    "cTcOc2@<fvnTfvq7iXc`pcYpfR+fvr6fvxSmLfvqBcBfvp3eHY)pn-poJcH/cNfeqRfem#fvz^fvx1fwf@fv~)<XfwsRfwr3Lfwzbh`",
+    "fwzWDqdaqeTqe=#qj@LLJd,qkAqn4fxrFfxqSfxtJfxs'flk@flfAfyjDPf:gl|3:qu:fym`%c0VfynM$#c8qvEqxFqx-dBgmz0fy|A",
+    "c^cbq}5gnl(fzhCfzl*c8fzkOdZrg[rjD6,fz{<k8#f{cUri;gos4f{e-(ro'goxTf{c?rsGrt2-\\f{z.f{w)ru'rx.cXd(rzEgqeJ",
+    "`gqe?gqibf|daf|h*f|g5e,8f|pLd4f|p)f|t2f|sSfni@gcr7sl\\dDsmSsoHl~5gk}F>p{'4fmzY(ezVwoIsw./Fou7ou^&6c4",
+    "f}pNf}pQcRd.d6f7fVc6eBj+eP&Bf}pVkLfOgss7th.&c(gckJgci/f}|2gthA*gtlBk$gtu1tq,:8&cbc%f.c;fPdEd(XtwAtz6b",
+    "tz3t}0(gcf*f~~C0uc5ud,zcag{uHgRgvw34ulTd<f\\h8gcxHgcu]NdVdZgdgRchc9ezcUAcJezi>ey~7e*gerVXgehUd\\bgen\\",
+    "genIj\\f`$d[m\\Zge},geqAwuOww&ge{bg{rEw|\\rjErmDgfs&hLg|w;2xe6ggg6g}hSg}m*ggj9#^ggr<gglKxgAxiNe^XcZxkC",
+    "g~}&ghj_k>g\\x{A`x}Vgii0hdhOhdj<j4f(gilOyi-yk(,060c,gjh,",
 };
 // ---- end of what dev/unicode.py wrote
 
 typedef struct {
-    uint32_t code, first, second;                 // code is the same as first, second; second 0: as first alone
+    uint32_t code, first, second;                 // code means first, second; if that is 0, first alone
 } Split;
 
 enum { PLACES = 8192 };
@@ -166,12 +155,12 @@ typedef struct {
     const char *at;
 } Packed;
 
-// The next number: its last digit is one of 63 from '@' on, those before it are of 28 from '#' on.
+// The next number: its last digit is one of 64 from '#' on, those before it are of 28 from 'c' on.
 static uint32_t unpack(Packed *p) {
     uint32_t v = 0;
     if (!*p->at) p->at = *++p->line;
-    for (; *p->at < '@'; p->at++) v = 28 * v + (uint32_t)(*p->at - '#') + 1;
-    return 63 * v + (uint32_t)(*p->at++ - '@');
+    for (; *p->at >= 'c'; p->at++) v = 28 * v + (uint32_t)(*p->at - 'c') + 1;
+    return 64 * v + (uint32_t)(*p->at++ - '#');
 }
 
 // Runs of characters with a value of 1..kinds. A number holds the gap before the run and the value.
@@ -229,15 +218,14 @@ static size_t contraction(const uint8_t *s, size_t n, bool any_case) {
     return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
 }
 
-// Bytes of the characters of a class that s begins with, of at most `most` of them.
+// Bytes of the characters of a class that s begins with, but of no more than `most`.
 static size_t run(const Unicode *u, const uint8_t *s, size_t n, int class, size_t most) {
     size_t i = 0, len;
     for (; i < n && most > 0 && class_of(u, s + i, n - i, &len) == class; most--) i += len;
     return i;
 }
 
-// White space at s (n bytes): with `lines`, up to the last line feed of the run, if it has one. Otherwise all
-// of it but the last character if something follows; before SmolLM's numbers all of it.
+// Length of the pre-token at s that is white space.
 static size_t spaces(const Tokenizer *t, const uint8_t *s, size_t n) {
     size_t i = 0, last = 0, line = 0, len;
     int class = SPACE;
@@ -441,23 +429,23 @@ static size_t merge(const Tokenizer *t, Symbol *symbol, uint32_t n, uint64_t *he
 }
 
 // ---- form NFC ---------------------------------------------------------------------------------------------
-// What looks alike and means the same may be written in several ways: e with an acute accent is one character or
-// two. Form NFC (Unicode Standard Annex 15) is one way for each: all is split as far as the tables say, marks
-// after a character are put in the order of their ranks, and then joined with it as far as nothing stands
-// between: of the marks that stay, none of the same rank. Only at marks and ACTIVE characters can this change
-// something; so only they are taken, each run together with the character before it.
+// What looks alike and means the same may be written in several ways: e with an acute accent is one character
+// or two. Form NFC (Unicode Standard Annex 15) is one way for each: all is split as far as can be, the marks
+// after a character are put in the order of their ranks, and joined with it unless one of the same rank stays
+// between. Only marks and ACTIVE characters can change; so only they are taken, with the one before them.
 
 static uint32_t rank_of(const Unicode *u, uint32_t code) {
     return code < CODES ? u->byte[code] >> RANK_SHIFT : 0;
 }
 
-// The place in u->place of the split of `first`, when second is NONE: an entry is the split's number + 1. Or that
-// of the split into first and second, if these are ever joined: SPLITS more. Or the free one where it belongs.
+// The place in u->place of the split of `first`, when second is NONE: an entry is the split's number + 1.
+// Otherwise of the split into these two, if they are ever joined: SPLITS more. Or the free place for it.
 static uint16_t *split_place(Unicode *u, uint32_t first, uint32_t second) {
     uint32_t h = hash_pair((int32_t)first, (int32_t)second) % PLACES, i;
     for (; (i = u->place[h]) != 0; h = (h + 1) % PLACES) {
         const Split *p = &u->split[(i - 1) % SPLITS];
-        if (i <= SPLITS ? second == NONE && p->code == first : p->first == first && p->second == second) break;
+        bool joins = i > SPLITS;
+        if (joins ? p->first == first && p->second == second : p->code == first && second == NONE) break;
     }
     return &u->place[h];
 }
@@ -470,9 +458,10 @@ static const Split *split_of(const Unicode *u, uint32_t first, uint32_t second) 
 // The character that two become, NONE: they stay two. Hangul's syllables are counted: 28 for each pair of
 // leading consonant and vowel, the first of them without a trailing consonant.
 static uint32_t joined(const Unicode *u, uint32_t first, uint32_t second) {
-    uint32_t lead = first - 0x1100, vowel = second - 0x1161, syllable = first - 0xAC00, trail = second - 0x11A7;
+    uint32_t lead = first - 0x1100, vowel = second - 0x1161;
+    uint32_t syllable = first - 0xAC00, trail = second - 0x11A8;
     if (lead < 19 && vowel < 21) return 0xAC00 + (lead * 21 + vowel) * 28;
-    if (syllable < 11172 && syllable % 28 == 0 && trail > 0 && trail < 28) return first + trail;
+    if (syllable < 11172 && syllable % 28 == 0 && trail < 27) return first + trail + 1;
     const Split *split = split_of(u, first, second);
     return split ? split->code : NONE;
 }
@@ -480,15 +469,19 @@ static uint32_t joined(const Unicode *u, uint32_t first, uint32_t second) {
 // From PACKED into cleared memory.
 static void unpack_unicode(Unicode *u) {
     Packed p = {PACKED, PACKED[0]};
-    uint32_t key[SECONDS], code = 0, first = 0;
+    uint32_t key[SECONDS], code = 0, first = 0, same = 0, v = 0;
     unpack_runs(&p, u->byte, 0);
     unpack_runs(&p, u->byte, RANK_SHIFT);
     for (int i = 0; i < SECONDS; i++) key[i] = unpack(&p);
     for (uint16_t i = 0; i < SPLITS; i++, code++) {
-        uint32_t v = unpack(&p), step = unpack(&p), second = key[v % SECONDS] / 2;
+        if (same-- == 0) {
+            v = unpack(&p);
+            code += v / SECONDS;
+            same = v % SECONDS == 0 ? unpack(&p) : 0;
+        }
+        uint32_t second = key[v % SECONDS] / 2, step = unpack(&p);
         bool never = key[v % SECONDS] % 2;        // these two are not joined
-        code += v / SECONDS;
-        first += step % 2 ? 0 - (step + 1) / 2 : step / 2;
+        first += step % 2 ? (step + 1) / 2 : 0 - step / 2;
         u->split[i].code = code;
         u->split[i].first = first;
         u->split[i].second = second;
@@ -497,13 +490,13 @@ static void unpack_unicode(Unicode *u) {
         uint8_t *byte = &u->byte[never ? code : second];
         if (*byte >> RANK_SHIFT == 0) *byte |= ACTIVE << RANK_SHIFT;
     }
-    for (code = 0x1161; code < 0x1176; code++) u->byte[code] |= ACTIVE << RANK_SHIFT;    // Hangul's vowels
-    for (code = 0x11A8; code < 0x11C3; code++) u->byte[code] |= ACTIVE << RANK_SHIFT;    // trailing consonants
+    for (code = 0; code < 21; code++) u->byte[0x1161 + code] |= ACTIVE << RANK_SHIFT;    // Hangul: see joined
+    for (code = 0; code < 27; code++) u->byte[0x11A8 + code] |= ACTIVE << RANK_SHIFT;
 }
 
 typedef struct {
     const Unicode *u;
-    uint8_t *out;                                 // text in form NFC, and how many bytes so far; behind it come
+    uint8_t *out;                                 // text in form NFC, behind which come base and marks
     size_t bytes;
     uint32_t base;                                // the last character that is no mark, NONE: none
     uint32_t *mark;                               // marks after it that are in order, and stay
@@ -550,7 +543,8 @@ static void add_character(Normal *w, uint32_t code) {
 
 // *n bytes in form NFC, and their number: s itself if nothing is to be done, else out (3n). What is no UTF-8
 // stays as it is. heap: scratch (3n).
-static const uint8_t *normal_form(const Unicode *u, const uint8_t *s, size_t *n, uint8_t *out, uint64_t *heap) {
+static const uint8_t *normal_form(const Unicode *u, const uint8_t *s, size_t *n, uint8_t *out,
+                                  uint64_t *heap) {
     Normal w = {u, out, 0, NONE, (uint32_t *)(heap + 2 * *n), 0, 0, {NULL, NULL, heap, 0}};
     size_t done = 0, start = 0, len;              // s[0..done) is in out; at start the last character begins
     uint32_t code;
@@ -643,6 +637,10 @@ static int check_tokens(const Tokenizer *t, Fault *f) {
             check(f, "tokenizer: bytes of a token", to - from, least[t->flag[i]], most[t->flag[i]]))
             return -1;
     }
+    const int32_t ends[] = {t->eot, t->bos};      // what nobody's text may become
+    static const char *const NAME[] = {"tokenizer: flag of end-of-text", "tokenizer: flag of begin-of-text"};
+    for (int i = 0; i < 2; i++)
+        if (ends[i] >= 0 && check(f, NAME[i], t->flag[ends[i]], TOKEN_SPECIAL, TOKEN_SPECIAL)) return -1;
     return 0;
 }
 
@@ -759,7 +757,7 @@ int tokenizer_index(Tokenizer *t, void *memory, Fault *f) {
 
 // ---- encode -----------------------------------------------------------------------------------------------
 
-// An id for each byte and one for add_space. The longest that form NFC makes of a text is three times as long.
+// An id for each byte, of which form NFC can make three, and one for add_space.
 size_t tokenizer_most(const Tokenizer *t, size_t n) {
     return n > TEXT_MAX ? SIZE_MAX : to_size((t->kind == TOK_QWEN2 ? 3 : 1) * (uint64_t)n + 1);
 }
@@ -772,7 +770,8 @@ static size_t normal_room(const Tokenizer *t, size_t n) {
 // Scratch for the worst case, a text that is one pre-token; what short ones do not need is not touched.
 size_t tokenizer_encode_size(const Tokenizer *t, size_t n) {
     uint64_t most = tokenizer_most(t, n);
-    return most > NONE ? SIZE_MAX : to_size(normal_room(t, n) + most * (sizeof(Symbol) + 2 * sizeof(uint64_t)));
+    uint64_t merging = most * (sizeof(Symbol) + 2 * sizeof(uint64_t));
+    return most > NONE ? SIZE_MAX : to_size(normal_room(t, n) + merging);
 }
 
 // Byte-level: each pre-token by itself, most of them found whole.
@@ -781,14 +780,15 @@ static size_t encode_words(const Tokenizer *t, const uint8_t *s, size_t n, int32
     for (size_t i = 0; i < n; i += len) {
         len = pretoken(t, s + i, n - i);
         int32_t id = len <= WORD_BYTES || t->kind == TOK_CL100K ? find_word(t, s + i, len) : -1;
+        uint32_t m = id >= 0 ? 0 : byte_symbols(t, s + i, len, symbol);
         if (id >= 0) out[count++] = id;
-        else count += merge(t, symbol, byte_symbols(t, s + i, len, symbol), (uint64_t *)(symbol + len), out + count);
+        else count += merge(t, symbol, m, (uint64_t *)(symbol + m), out + count);
     }
     return count;
 }
 
-// TOK_SCORED: the symbols that n bytes begin as: each character's token or, if there is none, its bytes'. U+2581
-// is a space, which such vocabularies have it stand for.
+// TOK_SCORED: the symbols that n bytes begin as: each character's token or, if there is none, its bytes'.
+// U+2581 is a space: SentencePiece writes one for the other before it does anything else.
 static uint32_t characters(const Tokenizer *t, const uint8_t *s, size_t n, Symbol *symbol) {
     uint32_t count = 0, code;
     size_t len;
@@ -801,8 +801,8 @@ static uint32_t characters(const Tokenizer *t, const uint8_t *s, size_t n, Symbo
     return count;
 }
 
-// n <= TEXT_MAX bytes of text; out (tokenizer_most); scratch: tokenizer_encode_size, 8-byte aligned; all of it
-// the caller's. add_space puts its space before the first text that is not a special token.
+// n bytes of text; out (tokenizer_most); scratch: tokenizer_encode_size bytes, 8-byte aligned; all of it the
+// caller's. add_space puts its space before the first text that is not a special token.
 size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out,
                         void *scratch) {
     bool begins[256] = {false};                   // does a special token begin with this byte?

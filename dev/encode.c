@@ -1,9 +1,9 @@
-// encode.c -- tokenizer.c for other programs: texts on standard input, token ids on standard output. It is the C side
-// of dev/parity_tokenizers.py, and has nothing to do with checkpoints: its tokenizer is a file of 4-byte numbers
-// in this machine's order:
-//     kind, vocab, merges, eot, bos, add_space;  for each token where its bytes end;  left, right, result, rank of
-//     each merge;  then a byte of flags for each token, and all tokens' bytes.
-// A text is a 4-byte length and its bytes; its ids come back as a 4-byte count and 4-byte ids. Not for hostile input.
+// encode.c -- tokenizer.c for other programs: texts on standard input, token ids on standard output. It is
+// the C side of dev/parity_tokenizers.py. Its tokenizer is a file of 4-byte numbers in this machine's order:
+//     kind, vocab, merges, eot, bos, add_space;  where each token's bytes end;  left, right, result, rank of
+//     each merge
+// then a byte of flags for each token, then all tokens' bytes. A text is a 4-byte length and its bytes; its
+// ids come back as a 4-byte count and 4-byte ids. Not for hostile input.
 #include "model.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +24,8 @@ static Tokenizer tokenizer_read(const char *path) {
     Fault fault;
     FILE *f = must(fopen(path, "rb"), path);
     int32_t *h = get(f, 6 * sizeof *h);
-    Tokenizer t = {.kind = (TokKind)h[0], .vocab = (uint32_t)h[1], .merges = (uint32_t)h[2], .eot = h[3], .bos = h[4],
-                   .add_space = h[5] != 0};
+    Tokenizer t = {.kind = (TokKind)h[0], .vocab = (uint32_t)h[1], .merges = (uint32_t)h[2],
+                   .eot = h[3], .bos = h[4], .add_space = h[5] != 0};
     uint32_t *start = must(malloc(4 * ((size_t)t.vocab + 1)), "out of memory");
     start[0] = 0;
     if (fread(start + 1, 4, t.vocab, f) != t.vocab) must(NULL, "the tokenizer is cut short");

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the character tables into tokenizer.c, between its two marker comments, and checks what it relies on.
+"""Writes the character tables into tokenizer.c, between its two markers, and checks what it relies on.
 
 usage: dev/unicode.py [FOLDER]
 
-FOLDER holds UnicodeData.txt, PropList.txt, CompositionExclusions.txt and DerivedNormalizationProps.txt of the
-Unicode Character Database (Debian: package unicode-data; elsewhere: https://www.unicode.org/Public/). A second
-run changes nothing. The form of the tables is described above the markers.
+FOLDER holds UnicodeData.txt, PropList.txt and DerivedNormalizationProps.txt of the Unicode Character Database
+(Debian: package unicode-data; elsewhere: https://www.unicode.org/Public/). A second run changes nothing. The
+numbers are those of packed_runs twice, then of packed_splits.
 """
 import collections
 import os
@@ -76,19 +76,19 @@ class Unicode:
 
 
 def number(v):
-    """A whole number >= 0 as printable characters: the last is one of 63 from @ on, those before of 28 from #."""
-    text = chr(ord("@") + v % 63)
-    v //= 63
+    """A whole number as printable characters: the last is one of 64 from # on, those before of 28 from c."""
+    text = chr(ord("#") + v % 64)
+    v //= 64
     while v > 0:
         v -= 1
-        text = chr(ord("#") + v % 28) + text
+        text = chr(ord("c") + v % 28) + text
         v //= 28
     return text
 
 
 def packed_runs(values, kinds):
-    """How many runs and kinds, then for each run of equal values: kinds * the gap before it + value - 1, and how
-    many more than one."""
+    """How many runs and kinds, then for each run of equal values: kinds * the gap before it + value - 1, and
+    how many more than one."""
     result = []
     end = 0
     for c in sorted(values):
@@ -101,17 +101,24 @@ def packed_runs(values, kinds):
 
 
 def packed_splits(u):
-    """The second parts, each doubled, and one more if never composed; then for each split: how many second parts
-    there are times the gap before it, and the number of its own; the first part's distance from the one before."""
+    """The second parts, each doubled, and one more if never composed. Then for each split, or each run of
+    splits without a second part: how many second parts there are times the gap before it, plus the number of
+    its own; how many more (runs only); the distance of each first part from the one before."""
     key = {c: 2 * (split[1] if len(split) == 2 else 0) + (c in u.excluded) for c, split in u.split.items()}
     seconds = [k for k, _ in sorted(collections.Counter(key.values()).items(), key=lambda s: (-s[1], s[0]))]
-    result = list(seconds)
-    end = before = 0
+    assert seconds[0] == 1
+    result, last, end, before = [], None, 0, 0
     for c in sorted(u.split):
+        if c == end and key[c] == 1 and last is not None:
+            result[last] += 1
+        else:
+            result.append(len(seconds) * (c - end) + seconds.index(key[c]))
+            last = len(result) if key[c] == 1 else None
+            result += [0] if key[c] == 1 else []
         step = u.split[c][0] - before
-        result += [len(seconds) * (c - end) + seconds.index(key[c]), 2 * step if step >= 0 else -2 * step - 1]
+        result.append(2 * step - 1 if step > 0 else -2 * step)
         end, before = c + 1, u.split[c][0]
-    return seconds, result
+    return seconds, seconds + result
 
 
 def section(u):
@@ -119,16 +126,19 @@ def section(u):
     ranks = {ccc: i + 1 for i, ccc in enumerate(sorted(set(u.ccc.values())))}
     assert len(ranks) < 63
     seconds, splits = packed_splits(u)
-    numbers = (packed_runs(u.classes, 3) + packed_runs({c: ranks[u.ccc[c]] for c in u.ccc}, len(ranks)) + splits)
+    marks = {c: ranks[u.ccc[c]] for c in u.ccc}
+    numbers = packed_runs(u.classes, 3) + packed_runs(marks, len(ranks)) + splits
     codes = (max(*u.classes, *u.ccc, *u.split) // 4096 + 1) * 4096
     lines, line = [], ""
     for text in (number(n).replace("\\", "\\\\") for n in numbers):
+        if text == "?" and line.endswith("?"):    # two of them may begin a trigraph
+            text = "\\?"
         if len(line) + len(text) > WIDTH - 7:
             lines.append(line)
             line = ""
         line += text
     return [
-        f"// Unicode {u.version}: letters are the categories L*, numbers N*, spaces the property White_Space.",
+        f"// Unicode {u.version}: letters are the categories L*, numbers N*, spaces what has White_Space.",
         f"enum {{ CODES = 0x{codes:X}, SECONDS = {len(seconds)}, SPLITS = {len(u.split)} }};",
         "static const char *const PACKED[] = {",
         *(f'    "{text}",' for text in lines + [line]),

@@ -162,12 +162,12 @@ static void expect_round_trip(const Tokenizer *t, const uint8_t *text, size_t n,
 // ---- pre-tokens -------------------------------------------------------------------------------------------
 // Every stretch of the text plus its next byte is a merge, and all ranks are equal: the leftmost goes first,
 // and each pre-token grows into one token: the tokens show the pre-tokens.
-static void expect_pretokens(const char *bars) {
+static void expect_pretokens(TokKind kind, const char *bars) {
     char text[256];
     size_t n = 0, count;
     for (const char *s = bars; *s; s++)
         if (*s != '|') text[n++] = *s;
-    Toy *y = toy_new(TOK_GPT2);
+    Toy *y = toy_new(kind);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 1; i + k < n; k++) toy_merge(y, text + i, k, 1, 0);
     toy_ready(y);
@@ -208,7 +208,141 @@ static const char *const PRETOKENS[] = {
 };
 
 START_TEST(pretokens_are_those_of_gpt2) {
-    expect_pretokens(PRETOKENS[_i]);
+    expect_pretokens(TOK_GPT2, PRETOKENS[_i]);
+} END_TEST
+
+// The bars as in the regular expressions above tokenizer.c's pretoken; each was compared with theirs.
+static const struct { TokKind kind; const char *bars; } LATER[] = {
+    {TOK_CL100K, "I|'ll|'LL|'lL|'Re|'vE|'M|'d|'S"}, {TOK_CL100K, "it|'\xC5\xBF"}, {TOK_CL100K, "'x| '|s"},
+    {TOK_CL100K, "a|'\xE2\x84\xAA"}, {TOK_CL100K, "a|'r"}, {TOK_CL100K, "'"}, {TOK_CL100K, "'\xC5"},
+    {TOK_CL100K, "'l|1"}, {TOK_CL100K, "a|_b|.c|\td| e"}, {TOK_CL100K, "\n|a|\r|b"}, {TOK_CL100K, "a| _|b"},
+    {TOK_CL100K, "\xFF" "a|\xFF\xFE"}, {TOK_CL100K, "123|456|7|a|12|b"}, {TOK_CL100K, "a| |1"},
+    {TOK_CL100K, "\xC2\xBD" "1\xE2\x85\xA7|2"}, {TOK_CL100K, "a|!?\n\r\n|b"}, {TOK_CL100K, "a| !\n| b"},
+    {TOK_CL100K, "a|  \n \n|  | b"}, {TOK_CL100K, "a|\n|  "}, {TOK_CL100K, "a|  | b"},
+    {TOK_CL100K, "a|   "}, {TOK_CL100K, "\n"}, {TOK_CL100K, " "}, {TOK_CL100K, ""},
+    {TOK_CL100K, "a|\xC2\xA0" "b"}, {TOK_CL100K, "\xE3\x80\x80| |1"},
+    {TOK_QWEN2, "a|1|2|3|b"}, {TOK_QWEN2, "a| |1| b"}, {TOK_QWEN2, "x|'S|_y|.\n|z"},
+    {TOK_QWEN2, "\xC2\xBD|\xE2\x85\xA7"},
+    {TOK_SMOLLM, "a|1|2|b| c"}, {TOK_SMOLLM, "a| |1"}, {TOK_SMOLLM, "a|  |1|  | b"},
+    {TOK_SMOLLM, "\n\n|1| |2|'s"}, {TOK_SMOLLM, "\xC2\xBD|\xE2\x85\xA7|\xF0\x9D\x9F\x8E|x"},
+    {TOK_SMOLLM, "'|S| !|1|!"}, {TOK_SMOLLM, "a|\n  "},
+};
+
+START_TEST(pretokens_of_later_kinds) {
+    expect_pretokens(LATER[_i].kind, LATER[_i].bars);
+} END_TEST
+
+// A pre-token that is a token is that token, however long, though no merges lead to it.
+START_TEST(cl100k_whole_pretokens) {
+    for (TokKind kind = TOK_CL100K; kind <= TOK_QWEN2; kind++) {
+        Toy *y = toy_new(kind);
+        const char *longest = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz";
+        toy_merge(y, "ab", 1, 1, 0);              // 256
+        toy_add(y, "abc", 3, TOKEN_NORMAL);       // 257
+        toy_add(y, longest, 52, TOKEN_NORMAL);    // 258
+        toy_add(y, "xy", 2, TOKEN_SPECIAL);       // 259: never from plain text
+        toy_ready(y);
+        int32_t *ids;
+        bool whole = kind == TOK_CL100K;
+        if (whole) EXPECT(&y->t, "abc", false, 257);
+        else EXPECT(&y->t, "abc", false, 256, 255 - 'c');
+        EXPECT(&y->t, "abcd", false, 256, 255 - 'c', 255 - 'd');
+        EXPECT(&y->t, "xy", false, 255 - 'x', 255 - 'y');
+        ck_assert_uint_eq(encode(&y->t, longest, 52, false, &ids), whole ? 1 : 50);
+        free(ids);
+        toy_free(y);
+    }
+} END_TEST
+
+// Bytes without a token are left out before anything is merged, as in Hugging Face's tokenizers.
+START_TEST(missing_bytes_are_left_out) {
+    for (TokKind kind = TOK_GPT2; kind < TOK_KINDS; kind++) {
+        if (kind == TOK_SCORED) continue;
+        Toy *y = toy_new(kind);
+        toy_merge(y, "ab", 1, 1, 0);              // 256
+        toy_ready(y);
+        ck_assert_uint_eq(y->t.missing, 0);
+        y->flag[255 - 'x'] = y->flag[0] = TOKEN_SPECIAL;
+        toy_ready(y);
+        ck_assert_uint_eq(y->t.missing, 2);
+        EXPECT(&y->t, "axb b", false, 256, 255 - ' ', 255 - 'b');
+        expect_ids(&y->t, "xx", false, NULL, 0);
+        expect_ids(&y->t, "\xFFx\xFF", false, NULL, 0);
+        toy_free(y);
+    }
+} END_TEST
+
+// ---- form NFC ---------------------------------------------------------------------------------------------
+// Tokens are bytes, so that they show the text as it was encoded.
+static size_t normal(const Tokenizer *t, const void *text, size_t n, uint8_t **out) {
+    int32_t *ids;
+    size_t count = encode(t, text, n, false, &ids);
+    *out = get(count);
+    for (size_t i = 0; i < count; i++) (*out)[i] = (uint8_t)(255 - ids[i]);
+    free(ids);
+    return count;
+}
+
+static const char *const NFC[][2] = {             // a text, and the same in form NFC
+    {"plain \xC3\xA9 \xE4\xB8\x80 \xF0\x9F\x98\x80", "plain \xC3\xA9 \xE4\xB8\x80 \xF0\x9F\x98\x80"},
+    {"cafe\xCC\x81s", "caf\xC3\xA9s"},
+    {"e\xCC\xA3\xCC\x82", "\xE1\xBB\x87"}, {"e\xCC\x82\xCC\xA3", "\xE1\xBB\x87"},   // marks in any order
+    {"\xC3\xAA\xCC\xA3", "\xE1\xBB\x87"}, {"\xE1\xBA\xB9\xCC\x82", "\xE1\xBB\x87"},
+    {"\xC3\xA9\xCC\xA3", "\xE1\xBA\xB9\xCC\x81"},                  // a joined one comes apart for another
+    {"a\xCC\x80\xCC\x81", "\xC3\xA0\xCC\x81"}, {"a\xCC\x85\xCC\x81", "a\xCC\x85\xCC\x81"},   // blocked
+    {"q\xCC\x87\xCC\xA3", "q\xCC\xA3\xCC\x87"},                     // put in order, not joined
+    {"\xCC\x81\xCC\xA3" "a", "\xCC\xA3\xCC\x81" "a"},               // nothing before them
+    {"\xCD\x84", "\xCC\x88\xCC\x81"}, {"u\xCD\x84", "\xC7\x98"},   // U+0344 is never made
+    {"\xE2\x84\xAB\xE2\x84\xA6\xEF\xA4\x80", "\xC3\x85\xCE\xA9\xE8\xB1\x88"},    // U+212B, U+2126, U+F900
+    {"\xF0\xAF\xA0\x80\xF0\xAF\xA8\x9D", "\xE4\xB8\xBD\xF0\xAA\x98\x80"},        // U+2F800, U+2FA1D
+    {"\xE0\xA5\x98", "\xE0\xA4\x95\xE0\xA4\xBC"},                  // U+0958 is excluded
+    {"\xE0\xA4\xA8\xE0\xA4\xBC", "\xE0\xA4\xA9"},                  // U+0929 is not
+    {"\xF0\x9D\x85\xA0", "\xF0\x9D\x85\x98\xF0\x9D\x85\xA5\xF0\x9D\x85\xAE"},   // U+1D160: thrice as long
+    {"\xE0\xA7\x87\xE0\xA6\xBE", "\xE0\xA7\x8B"},                  // no marks, and they join
+    {"\xE0\xA7\x87\xCC\x81\xE0\xA6\xBE", "\xE0\xA7\x87\xCC\x81\xE0\xA6\xBE"},    // unless one is between
+    {"\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8", "\xEA\xB0\x81"}, {"\xE1\x84\x80\xE1\x85\xA1", "\xEA\xB0\x80"},
+    {"\xEA\xB0\x80\xE1\x86\xA8", "\xEA\xB0\x81"}, {"\xEA\xB0\x81\xE1\x86\xA8", "\xEA\xB0\x81\xE1\x86\xA8"},
+    {"\xEA\xB0\x80\xE1\x86\xA7", "\xEA\xB0\x80\xE1\x86\xA7"},     // U+11A7 is no trailing consonant
+    {"\xE1\x84\x92\xE1\x85\xB5\xE1\x87\x82", "\xED\x9E\xA3"},     // the last syllable
+    {"\xE1\x84\x80\xCC\x81\xE1\x85\xA1", "\xE1\x84\x80\xCC\x81\xE1\x85\xA1"},
+    {"e\xFF\xCC\x81", "e\xFF\xCC\x81"}, {"e\xCC\x81\xCC", "\xC3\xA9\xCC"}, {"\xCC\x81\xC3", "\xCC\x81\xC3"},
+    {"e\xCC\x81\xED\xA0\x80\xCC\x81", "\xC3\xA9\xED\xA0\x80\xCC\x81"},
+};
+
+START_TEST(qwen2_text_is_in_form_nfc) {
+    Toy *y = toy_new(TOK_QWEN2);
+    uint8_t *out;
+    toy_ready(y);
+    size_t n = normal(&y->t, NFC[_i][0], strlen(NFC[_i][0]), &out), want = strlen(NFC[_i][1]);
+    ck_assert_msg(n == want && !memcmp(out, NFC[_i][1], n), "\"%s\" is \"%.*s\"", NFC[_i][0], (int)n,
+                  (char *)out);
+    free(out);
+    n = normal(&y->t, NFC[_i][1], want, &out);
+    ck_assert(n == want && !memcmp(out, NFC[_i][1], n));
+    free(out);
+    toy_free(y);
+} END_TEST
+
+// Half a million marks after one letter, of two ranks in turn: first all of the one, then all of the other. A
+// sort that is quadratic would not come back. And the longest that a text becomes.
+START_TEST(nfc_of_long_runs) {
+    enum { PAIRS = 1 << 18 };
+    Toy *y = toy_new(TOK_QWEN2);
+    uint8_t *text = get(4 * PAIRS + 1), *out;
+    toy_ready(y);
+    text[0] = 'q';
+    for (size_t i = 0; i < PAIRS; i++) memcpy(text + 1 + 4 * i, "\xCC\x87\xCC\xA3", 4);
+    ck_assert_uint_eq(normal(&y->t, text, 4 * PAIRS + 1, &out), 4 * PAIRS + 1);
+    ck_assert_int_eq(out[0], 'q');
+    for (size_t i = 0; i < 2 * PAIRS; i++)
+        ck_assert_mem_eq(out + 1 + 2 * i, i < PAIRS ? "\xCC\xA3" : "\xCC\x87", 2);
+    free(out);
+    for (size_t i = 0; i < PAIRS; i++) memcpy(text + 4 * i, "\xF0\x9D\x85\xA0", 4);
+    ck_assert_uint_eq(normal(&y->t, text, 4 * PAIRS, &out), 12 * PAIRS);
+    ck_assert_uint_eq(tokenizer_most(&y->t, 4 * PAIRS), 12 * PAIRS + 1);
+    free(out);
+    free(text);
+    toy_free(y);
 } END_TEST
 
 // ---- merging ----------------------------------------------------------------------------------------------
@@ -309,12 +443,14 @@ START_TEST(one_letter_a_million_times) {
 
 START_TEST(any_bytes_come_back) {
     Rng r = rng_of_test();
-    Toy *y = toy_new(_i ? TOK_SCORED : TOK_GPT2);
-    if (_i) toy_letters(y, "the7 ");
+    bool scored = _i == 1;                        // Qwen2's kind is left out: its texts change
+    const TokKind kinds[] = {TOK_GPT2, TOK_SCORED, TOK_CL100K, TOK_SMOLLM};
+    Toy *y = toy_new(kinds[_i]);
+    if (scored) toy_letters(y, "the7 ");
     toy_merge(y, "the", 1, 1, 0);
     toy_merge(y, "the", 2, 1, 1);
     toy_add(y, "<end>", 5, TOKEN_SPECIAL);
-    y->t.add_space = _i;
+    y->t.add_space = scored;
     toy_ready(y);
     static const char *const BITS[] = {"the", " ", "\n", "<end>", "\xE2\x82\xAC", "\xE2\x82",
                                        "\xF0\x9F\x91\x8D", "'s", "7"};
@@ -329,8 +465,8 @@ START_TEST(any_bytes_come_back) {
             n += strlen(s);
             if (k >= 9) text[n++] = (uint8_t)below(&r, 256);
         }
-        if (_i && special) continue;              // where the space goes is tested in scored_special
-        expect_round_trip(&y->t, text, n, special, _i ? 1 : 0);
+        if (scored && special) continue;          // where the space goes is tested in scored_special
+        expect_round_trip(&y->t, text, n, special, scored ? 1 : 0);
     }
     toy_free(y);
 } END_TEST
@@ -355,6 +491,7 @@ START_TEST(scored_characters_bytes_and_space) {
     EXPECT(&y->t, "\xE2\x82", false, 255 - 0xE2, 255 - 0x82);
     EXPECT(&y->t, "\xE2\x82" "a\xC3\xA9", false, 255 - 0xE2, 255 - 0x82, 257, 255 - 0xC3, 255 - 0xA9);
     EXPECT(&y->t, "c", false, 255 - 'c');
+    EXPECT(&y->t, "b\xE2\x96\x81" "a", false, 258, 260);    // U+2581 is a space
     y->t.add_space = true;
     EXPECT(&y->t, "a", false, 260);
     EXPECT(&y->t, " a", false, 256, 260);
@@ -492,6 +629,8 @@ START_TEST(hostile_fields_are_refused) {
         REFUSED(k, y->t.eot = -2, "end-of-text");
         REFUSED(k, y->t.eot = (int32_t)y->t.vocab, "end-of-text");
         REFUSED(k, y->t.bos = -2, "begin-of-text");
+        REFUSED(k, y->t.eot = 3, "flag of end-of-text");
+        REFUSED(k, y->t.bos = 3, "flag of begin-of-text");
         REFUSED(k, y->t.bos = (int32_t)y->t.vocab, "begin-of-text");
         REFUSED(k, y->start[0] = 1, "start");
         REFUSED(k, y->start[256] = 254, "end of a token");
@@ -576,6 +715,9 @@ START_TEST(sizes_do_not_wrap) {
         ck_assert_uint_eq(tokenizer_encode_size(&t, SIZE_MAX), SIZE_MAX);
         ck_assert_uint_eq(tokenizer_encode_size(&t, (size_t)INT32_MAX + 1), SIZE_MAX);
         ck_assert_uint_eq(tokenizer_most(&t, SIZE_MAX), SIZE_MAX);
+        size_t most = kind == TOK_QWEN2 ? (UINT32_MAX - 1) / 3 : INT32_MAX;
+        ck_assert_uint_lt(tokenizer_encode_size(&t, most), SIZE_MAX);
+        ck_assert_uint_eq(tokenizer_encode_size(&t, most + 1), SIZE_MAX);
     }
     ck_assert_uint_eq(tokenizer_train_size(SIZE_MAX, 300), SIZE_MAX);
     ck_assert_uint_eq(tokenizer_train_size(1, UINT32_MAX), SIZE_MAX);
@@ -810,10 +952,15 @@ Suite *tokenizer_suite(void) {
     TCase *c = tcase_create("encode");
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, pretokens_are_those_of_gpt2, 0, (int)(sizeof PRETOKENS / sizeof PRETOKENS[0]));
+    tcase_add_loop_test(c, pretokens_of_later_kinds, 0, (int)(sizeof LATER / sizeof LATER[0]));
+    tcase_add_test(c, cl100k_whole_pretokens);
+    tcase_add_test(c, missing_bytes_are_left_out);
+    tcase_add_loop_test(c, qwen2_text_is_in_form_nfc, 0, (int)(sizeof NFC / sizeof NFC[0]));
+    tcase_add_test(c, nfc_of_long_runs);
     tcase_add_test(c, golden_ids);
     tcase_add_test(c, encode_is_the_definition);
     tcase_add_loop_test(c, one_letter_a_million_times, 0, 2);
-    tcase_add_loop_test(c, any_bytes_come_back, 0, 2);
+    tcase_add_loop_test(c, any_bytes_come_back, 0, 4);
     tcase_add_test(c, scored_characters_bytes_and_space);
     tcase_add_test(c, scored_invalid_characters);
     tcase_add_test(c, scored_merges_across_spaces);
