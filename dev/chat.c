@@ -366,8 +366,9 @@ static int reply(Chat *c, const char *text, Err *e) {
     if (!rc) rc = answer(c, &p, &said, e);
     if (c->interactive) signal(SIGINT, SIG_DFL);
     if (!rc && said.n == 0 && c->turns_kept) note("without an answer the turn is not kept");
-    if (!rc && said.n > 0) rc = turn_insert(c, c->turns, ROLE_ASSISTANT, said.s, e);
-    else turns_remove(c, c->turns - 1, 1);
+    bool answered = !rc && said.n > 0;
+    if (answered) rc = turn_insert(c, c->turns, ROLE_ASSISTANT, said.s, e);
+    if (rc || !answered) turns_remove(c, c->turns - 1, 1);
     prompt_free(&p);
     free(said.s);
     return rc;
@@ -453,7 +454,7 @@ static int row_prompt(const Chat *c, const Row *row, const char *path, Prompt *p
     return rc;
 }
 
-// , "name": "text"
+// A member of an object, after `comma`; name and text are quoted.
 static int member(Screen *s, const char *comma, const char *name, const char *text, size_t n, Err *e) {
     char *quoted = json_quote(text, n);
     if (!quoted) return err_set(e, "out of memory for a text of %zu bytes", n);
@@ -597,7 +598,9 @@ static int talk(Chat *c, Err *e) {
                 c->turns_kept ? "a conversation: answers depend on what was said before" :
                 c->template ? "the template is for single exchanges: each line stands on its own" :
                 "no template: the model goes on with each line, which stands on its own");
-    return converse(c) > 0 && !c->interactive ? err_set(e, "not every line was answered") : 0;
+    int failed = converse(c);
+    if (ferror(stdin)) return err_set(e, "standard input cannot be read");
+    return failed > 0 && !c->interactive ? err_set(e, "not every line was answered") : 0;
 }
 
 static int check_options(Err *e) {

@@ -95,6 +95,8 @@ too_long() {
     [ $? -eq 1 ] && grep "a line of 65537 bytes" stderr && [ "$(tail -n 1 got)" = red ]
 }
 check "a line of 65537 bytes" too_long
+unreadable() { ! "$bin/chat" $m < . 2> stderr && grep "standard input cannot be read" stderr; }
+check "a folder as standard input" unreadable
 
 # A conversation is what a row of all its turns is: nothing depends on the cache or the turns before.
 as_a_row() {
