@@ -204,7 +204,9 @@ static const Key *key_array(const Gguf *g, const char *group, const char *name, 
     const Key *k = key_find(g, group, name);
     if (!k) key_missing(g, group, name, e);
     if (!k || (k->kind == ARRAY && k->of == of)) return k;
-    key_wrong(g, k, of == STRING ? "an array of texts" : of == F32 ? "an array of f32" : "an array of i32", e);
+    static const char *const WANT[KINDS] = {[STRING] = "an array of texts", [F32] = "an array of f32",
+                                            [I32] = "an array of i32"};
+    key_wrong(g, k, WANT[of], e);
     return NULL;
 }
 
