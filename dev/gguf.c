@@ -15,7 +15,6 @@
 // proportion to its size. What could change the computation and is not known here is refused, never ignored.
 // No big-endian files, no version 1, no files in parts, no K- or I-quants.   T: tests/test_gguf.c
 #include "convert.h"
-#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +33,7 @@ enum {
 
 typedef struct { const uint8_t *s; size_t n; } Text;
 
-typedef enum { U8, I8, U16, I16, U32, I32, F32, BOOL, TEXT_, ARRAY, U64, I64, F64, KINDS } Kind;
+typedef enum { U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64, KINDS } Kind;
 static const uint8_t WIDTH[KINDS] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 static const char *const KIND_NAME[KINDS] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "text",
                                              "array", "u64", "i64", "f64"};
@@ -110,14 +109,14 @@ static int take_value(Gguf *g, Key *k, uint32_t kind, Err *e) {
     k->kind = (Kind)kind;
     k->of = (Kind)of;
     k->value = g->file + g->at;
-    size_t begin = g->at, least = of == TEXT_ ? 8 : WIDTH[of];
+    size_t begin = g->at, least = of == STRING ? 8 : WIDTH[of];
     if (k->count > (g->n - g->at) / least)
         return err_set(e, "%s: byte %zu: key %.*s: %.0f elements, want at most the %zu that are left",
                        g->path, g->at, SHOW(k->name), (double)k->count, (g->n - g->at) / least);
     Text skipped;
-    for (uint64_t i = 0; of == TEXT_ && i < k->count; i++)
+    for (uint64_t i = 0; of == STRING && i < k->count; i++)
         if (take_text(g, &skipped, "text", e)) return -1;
-    if (of != TEXT_) g->at += (size_t)k->count * WIDTH[of];
+    if (of != STRING) g->at += (size_t)k->count * WIDTH[of];
     k->bytes = g->at - begin;
     return 0;
 }
@@ -172,7 +171,7 @@ static int key_whole(const Gguf *g, const char *group, const char *name, int64_t
                      Err *e) {
     const Key *k = key_find(g, group, name);
     if (!k) return *out >= lo && *out <= hi ? 0 : key_missing(g, group, name, e);
-    if (k->kind == ARRAY || k->kind == TEXT_ || k->kind == F32 || k->kind == F64)
+    if (k->kind == ARRAY || k->kind == STRING || k->kind == F32 || k->kind == F64)
         return key_wrong(g, k, "a whole number", e);
     *out = whole_at(k->value, k->kind);
     if (*out >= lo && *out <= hi) return 0;
@@ -195,7 +194,7 @@ static int key_real(const Gguf *g, const char *group, const char *name, float *o
 static int key_text(const Gguf *g, const char *group, const char *name, Text *out, Err *e) {
     const Key *k = key_find(g, group, name);
     *out = (Text){NULL, 0};
-    if (k && k->kind != TEXT_) return key_wrong(g, k, "a text", e);
+    if (k && k->kind != STRING) return key_wrong(g, k, "a text", e);
     if (k) *out = (Text){k->value + 8, k->bytes - 8};
     return 0;
 }
@@ -205,7 +204,9 @@ static const Key *key_array(const Gguf *g, const char *group, const char *name, 
     const Key *k = key_find(g, group, name);
     if (!k) key_missing(g, group, name, e);
     if (!k || (k->kind == ARRAY && k->of == of)) return k;
-    key_wrong(g, k, of == TEXT_ ? "an array of texts" : of == F32 ? "an array of f32" : "an array of i32", e);
+    static const char *const WANT[KINDS] = {[STRING] = "an array of texts", [F32] = "an array of f32",
+                                            [I32] = "an array of i32"};
+    key_wrong(g, k, WANT[of], e);
     return NULL;
 }
 
@@ -383,7 +384,7 @@ static int arch_key_check(const Gguf *g, const Key *k, const char *name, size_t 
         return err_set(e, "%s: key %.*s: is not known here and could change the computation", g->path,
                        SHOW(k->name));
     if (ARCH_KEY[i].rule != ONLY) return 0;
-    if (k->kind == ARRAY || k->kind == TEXT_ || k->kind == F64) return key_wrong(g, k, "a number", e);
+    if (k->kind == ARRAY || k->kind == STRING || k->kind == F64) return key_wrong(g, k, "a number", e);
     float is = k->kind == F32 ? f32_of(u32_at(k->value)) : (float)whole_at(k->value, k->kind);
     if (is >= ARCH_KEY[i].only && is <= ARCH_KEY[i].only) return 0;
     return err_set(e, "%s: byte %zu: key %.*s = %g, want %g", g->path, (size_t)(k->value - g->file),
@@ -770,9 +771,9 @@ static int tokenizer_read(Import *m, const Gguf *g, Err *e) {
     m->tok.eot = m->tok.bos = -1;
     if (kind_read(g, &kind, e)) return -1;
     if (kind == TOK_NONE) return 0;
-    const Key *tokens = key_array(g, VOCAB, "tokens", TEXT_, e), *types, *merges = NULL;
+    const Key *tokens = key_array(g, VOCAB, "tokens", STRING, e), *types, *merges = NULL;
     if (!tokens || !(types = key_array(g, VOCAB, "token_type", I32, e))) return -1;
-    if (kind != TOK_SCORED && !(merges = key_array(g, VOCAB, "merges", TEXT_, e))) return -1;
+    if (kind != TOK_SCORED && !(merges = key_array(g, VOCAB, "merges", STRING, e))) return -1;
     if (tokens->count < 1 || tokens->count > (uint64_t)m->cfg.vocab || types->count != tokens->count)
         return err_set(e, "%s: %.0f tokens with %.0f types, want 1..%ld with as many", g->path,
                        (double)tokens->count, (double)types->count, (long)m->cfg.vocab);
@@ -876,7 +877,7 @@ static void put_bool(Out *o, const char *group, const char *name, bool x) {
 }
 
 static void put_word(Out *o, const char *group, const char *name, const char *s) {
-    put_key(o, group, name, TEXT_);
+    put_key(o, group, name, STRING);
     put_text(o, s, strlen(s));
 }
 
@@ -948,14 +949,14 @@ static void put_tokens(Out *o) {
     static const int32_t OF[] = {IS_NORMAL, IS_CONTROL, IS_BYTE};         // by flag
     const Tokenizer *t = &o->m->tok;
     int32_t V = o->m->cfg.vocab;
-    put_array(o, VOCAB, "tokens", TEXT_, (size_t)V);
+    put_array(o, VOCAB, "tokens", STRING, (size_t)V);
     for (int32_t i = 0; i < V; i++) put_text(o, o->spelt, spell(t, i, o->spelt));
     put_array(o, VOCAB, "token_type", I32, (size_t)V);
     for (int32_t i = 0; i < V; i++) put_number(o, (uint64_t)(unused(t, i) ? IS_UNUSED : OF[t->flag[i]]), 4);
 }
 
 static void put_merges(Out *o) {
-    put_array(o, VOCAB, "merges", TEXT_, o->m->tok.merges);
+    put_array(o, VOCAB, "merges", STRING, o->m->tok.merges);
     for (uint32_t i = 0; i < o->m->tok.merges; i++) {
         size_t n = spell(&o->m->tok, o->merge[i].left, o->spelt);
         o->spelt[n++] = ' ';

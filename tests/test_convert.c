@@ -193,6 +193,7 @@ START_TEST(buffers_of_old_files_are_ignored) {
     ck_assert(named_ignored("transformer.h.11.attn.bias", FAMILY_GPT2));
     ck_assert(named_ignored("h.0.attn.masked_bias", FAMILY_GPT2));
     ck_assert(named_ignored("model.layers.3.self_attn.rotary_emb.inv_freq", FAMILY_QWEN2));
+    ck_assert(named_ignored("model.rotary_emb.inv_freq", FAMILY_LLAMA));
     ck_assert(!named_ignored("model.layers.3.self_attn.rotary_emb.inv_freq", FAMILY_GPT2));
     ck_assert(!named_ignored("h.0.attn.c_attn.bias", FAMILY_GPT2));
     ck_assert(!named_ignored("h..attn.bias", FAMILY_GPT2));
@@ -539,6 +540,30 @@ START_TEST(other_spellings_of_the_same_are_read) {
     }
 } END_TEST
 
+START_TEST(ends_and_spaces_are_what_the_folder_says) {
+    Import m;
+    Err e = {""};
+    load(&m, golden("llama3"));                   // its config.json has the class's eos_token_id 2, which is no end here
+    ck_assert_int_eq(m.tok.eot, 302);
+    ck_assert_uint_eq(m.flag[2], TOKEN_NORMAL);
+    import_free(&m);
+    const char *it = copied("gpt2");              // no end is named: it is <|endoftext|>
+    ck_assert(edit(it, "config.json", "\"eos_token_id\":300", "\"eos_token_id\":null"));
+    ck_assert(edit(it, "generation_config.json", "\"eos_token_id\":300", "\"eos_token_id\":null"));
+    load(&m, it);
+    ck_assert_int_eq(m.tok.eot, 300);
+    import_free(&m);
+    load(&m, golden("llama2"));
+    ck_assert(m.tok.add_space && m.tok.bos == 1 && m.tok.eot == 2);
+    m.tok.add_space = false;
+    m.tok.bos = -1;
+    ck_assert_msg(hf_write(&m, in_root("out"), AS_F32, &e) == 0, "%s", e.msg);
+    import_free(&m);
+    load(&m, in_root("out"));
+    ck_assert(!m.tok.add_space && m.tok.bos == -1);
+    import_free(&m);
+} END_TEST
+
 // From here on a test may use so much memory and no more: who asks for the sizes that a file claims, fails.
 static void limit_memory(void) {
 #if !defined(__SANITIZE_ADDRESS__)
@@ -651,6 +676,32 @@ START_TEST(a_bias_that_no_layer_has_is_zero_if_asked) {
     refused_with(it, &ask, "attn.c_proj.bias is missing in layer 1");
 } END_TEST
 
+// Adds to the two offsets of a tensor in the header, which keeps its length.
+static void move_tensor(const char *folder, const char *name, long begin, long end) {
+    size_t n;
+    char *data = (char *)read_file(folder, "model.safetensors", &n), again[64];
+    char *at = strstr(strstr(data + 8, name), "data_offsets\":["), *stop = strchr(at, ']');
+    long from, to;
+    ck_assert_int_eq(sscanf(at + 15, "%ld,%ld", &from, &to), 2);
+    int width = (int)(stop - (at + 15));
+    int len = snprintf(again, sizeof again, "%ld,%*ld", from + begin, width - snprintf(NULL, 0, "%ld,", from + begin),
+                       to + end);
+    ck_assert_int_eq(len, width);
+    memcpy(at + 15, again, (size_t)width);
+    write_file(folder, "model.safetensors", data, n);
+    free(data);
+}
+
+START_TEST(tensors_neither_overlap_nor_take_from_each_other) {
+    const char *it = copied("gpt2");
+    move_tensor(it, "transformer.h.0.ln_1.weight", -48, -48);     // 12 floats: where ln_1.bias lies
+    refused_with(it, &NOTHING, "ln_1.");
+    it = copied("gpt2");
+    move_tensor(it, "transformer.h.0.ln_1.weight", -4, 0);        // a float of its neighbour
+    move_tensor(it, "transformer.h.0.ln_1.bias", 0, -4);
+    refused_with(it, &NOTHING, "44 bytes, want 48");
+} END_TEST
+
 START_TEST(safetensors_must_be_what_they_say) {
     Import m = {0};
     Err e = {""};
@@ -735,10 +786,12 @@ Suite *convert_suite(void) {
     tcase_add_test(hf, a_folder_is_written_whole_or_not_at_all);
     tcase_add_test(hf, an_unknown_template_is_refused_unless_another_is_named);
     tcase_add_test(hf, other_spellings_of_the_same_are_read);
+    tcase_add_test(hf, ends_and_spaces_are_what_the_folder_says);
     tcase_add_test(hf, a_tied_head_must_be_a_copy);
     tcase_add_loop_test(bad, what_is_not_supported_is_refused_by_name, 0, (int)(sizeof EDIT / sizeof *EDIT));
     tcase_add_test(bad, a_pipe_is_no_file_of_a_folder);
     tcase_add_test(bad, a_bias_that_no_layer_has_is_zero_if_asked);
+    tcase_add_test(bad, tensors_neither_overlap_nor_take_from_each_other);
     tcase_add_test(bad, safetensors_must_be_what_they_say);
     tcase_add_test(bad, every_number_is_checked);
     tcase_add_test(bad, every_truncation_is_refused);

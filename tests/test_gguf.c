@@ -547,7 +547,7 @@ static size_t note_value(const uint8_t *file, size_t at, uint32_t kind, bool is_
     is_free = is_free || kind == F32 || kind == BOOL;
     for (uint64_t i = 0; i < count; i++) {
         bool here = i == 0 || i + 1 == count;
-        if (kind == TEXT_) at = note_text(file, at, here);
+        if (kind == STRING) at = note_text(file, at, here);
         else if (here) at = note(at, WIDTH[kind], is_free);
         else at += WIDTH[kind];
     }
