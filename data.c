@@ -44,7 +44,6 @@ int err_set(Err *e, const char *format, ...) {
 }
 
 int err_fault(Err *e, const char *where, const Fault *f) {
-    if (f->lo > f->hi) return err_set(e, "%s: byte %" PRId64 ": %s", where, f->value, f->what);
     return err_set(e, "%s: %s = %" PRId64 ", want %" PRId64 "..%" PRId64, where, f->what, f->value, f->lo,
                    f->hi);
 }
@@ -1358,7 +1357,10 @@ enum { TEMPLATE_MAX = 1 << 16 };      // bytes of a template's file
 
 static int template_get(Template *tp, const char *template, const Tokenizer *t, Err *e) {
     Fault f;
-    return template_parse(tp, template, t, &f) ? err_fault(e, "template", &f) : 0;
+    if (template_parse(tp, template, t, &f) == 0) return 0;
+    const char *at = template + f.value;
+    size_t line = strcspn(at, "\n");
+    return err_set(e, "template: byte %" PRId64 ", '%.*s': %s", f.value, line < 24 ? (int)line : 24, at, f.what);
 }
 
 int template_check(const char *template, const Tokenizer *t, Err *e) {

@@ -117,7 +117,7 @@ refused "a conversation in a template for one exchange" "talk.jsonl:1: the row i
 refused "an unknown role"         "role.jsonl:2: message 2 has the role 'tool', want assistant" \
         train $m $o --data role.jsonl
 refused "a row of two forms"      "mixed.jsonl:2: the row has both output and prompt" train $m $o --data mixed.jsonl
-refused "a template file with an unknown section" "template: the line .tool. begins no section" \
+refused "a template file with an unknown section" "template: byte .*'.tool.': want each of the lines" \
         train $m $o --data talk.jsonl --template tool.txt
 refused "a missing --val file"    "nope.jsonl: cannot open"                        train $m $o $d --val nope.jsonl
 
@@ -251,7 +251,7 @@ refused "--template gpt"          "--template: 'gpt', want alpaca, chatml, llama
         train $m $d $o --template gpt
 refused "--turns first"           "--turns: 'first', want all or last"             train $m $d $o --turns first
 refused "--turns last --mask none" "--turns last leaves nothing to --mask none"    train $m $d $o --turns last --mask none
-refused "a template that the tokenizer lacks tokens for" "template: .*<|im_start|>" train $m $d $o --template chatml
+refused "a template that the tokenizer lacks tokens for" "template: byte .*<|im_start|>.*no such special token" train $m $d $o --template chatml
 refused "--seq beyond the context" "--seq: 66, want 2..6[45]"                      train $m $d $o --seq 66
 refused "no model"                "want either --model FILE or --init SIZES"       train $d $o
 refused "no data"                 "want either --data FILE or --text FILE"         train $m $o

@@ -1367,9 +1367,9 @@ START_TEST(templates_are_refused) {
         {"{target}{input}{eot}", "no {target} and answer"},
         {"{target}{output}", "does not end with a special token: want {eot}"},
         {"{target}{output}{eot}\n", "does not end with a special token: want {eot}"},
-        {"{inptu}{target}{output}{eot}", "template: byte 0: unknown: want {instruction}"},
-        {"{<|nope|>}{target}{output}{eot}", "byte 0: the tokenizer has no such special token"},
-        {"{target}{output}{eot", "byte 16: '{' without '}'"},
+        {"{inptu}{target}{output}{eot}", "template: byte 0, '{inptu}{target}{output}{': unknown: want {instruction}"},
+        {"{<|nope|>}{target}{output}{eot}", "no such special token"},
+        {"{target}{output}{eot", "byte 16, '{eot': '{' without '}'"},
         {"{target}{output}{?input}x{eot}", "{?...} without {/}"},
         {"{/}{target}{output}{eot}", "{/} without {?...}"},
         {"{:}{target}{output}{eot}", "{:} without"},
@@ -1377,7 +1377,7 @@ START_TEST(templates_are_refused) {
         {"{target}{target}{output}{eot}", "want one {target}"},
         {"{?input}{target}{/}{output}{eot}", "want one {target}"},
         {"{target}{?input}{output}{/}{eot}", "no {target} and answer"},
-        {"{?nobody}{/}{target}{output}{eot}", "byte 0: unknown: want"}, {"", "no {target} and answer"},
+        {"{?nobody}{/}{target}{output}{eot}", "unknown: want"}, {"", "no {target} and answer"},
         {"{target}{output}{?input}{eot}{/}", "does not end with a special"},
         {"{::}{target}{output}{eot}", "unknown: want"}, {"{}", "unknown: want"},
         {"{?input}{?input}{?input}{?input}{?input}{?input}{?input}{?input}{?input}", "more than 8 deep"}};
@@ -1392,15 +1392,15 @@ START_TEST(templates_are_refused) {
         {"[user]\n{text}\n[system]\n{eot}\n[assistant]\n{target}{text}{eot}", "the section before this has no {text}"},
         {"[user]\n{text}", "want sections [user] and [assistant]"},
         {"[assistant]\n{target}{text}{eot}", "want sections [user] and [assistant]"},
-        {"[user]\n{text}\n[user]\n{text}\n[assistant]\n{target}{text}{eot}", "byte 14: want each of the lines"},
+        {"[user]\n{text}\n[user]\n{text}\n[assistant]\n{target}{text}{eot}", "': want each of the lines"},
         {"[user]\n{text}\n[tool]\n{text}\n[assistant]\n{target}{text}{eot}",
-         "byte 14: want each of the lines"},
+         "': want each of the lines"},
         {"[default]\n{text}\n[user]\n{text}\n[assistant]\n{target}{text}{eot}",
-         "byte 10: unknown here"},
-        {"[user]\n{instruction}\n[assistant]\n{target}{text}{eot}", "byte 7: unknown here"},
+         "byte 10, '{text}': unknown here"},
+        {"[user]\n{instruction}\n[assistant]\n{target}{text}{eot}", "byte 7, '{instruction}': unknown here"},
         {"[user]\n{text}\n[assistant]\n{target}{output}{eot}", "unknown here"},
         {"[user]\n{?text}{text}\n[assistant]\n{/}{target}{text}{eot}", "{?...} without {/}"},
-        {"[users]\n{text}{target}{output}{eot}", "byte 8: unknown: want"}};
+        {"[users]\n{text}{target}{output}{eot}", "byte 8, '{text}{target}{output}{e': unknown: want"}};
     static const char all[] =
         "{{{?input}{?instruction}x{:}y{/}{:}z{/}{target}{output} {input}{eot}{<|im_end|>}";
     char many[2000] = "";
