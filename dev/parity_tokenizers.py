@@ -4,13 +4,13 @@
 usage: dev/parity_tokenizers.py DATA [N [KIND...]]
 
 DATA is a folder with tokenizers/, unicode/ and pretrain/; N the number of random texts (1,000,000), which
-come after one for each character; KIND some of
-gpt2 cl100k qwen2 smollm scored. Needs a C compiler, Unicode's data files (Debian: unicode-data) and the packages
-tokenizers, tiktoken, regex, sentencepiece. Compiles dev/encode.c into build/parity. Exit status 1 if anything differs.
+come after one for each character; KIND some of gpt2 cl100k qwen2 smollm scored. Needs a C compiler, Unicode's
+data files (Debian: unicode-data) and the packages tokenizers, tiktoken, regex, sentencepiece. Compiles
+dev/encode.c into build/parity. Exit status 1 if anything differs.
 
-Random texts have only characters that Unicode 15.0 has assigned, since libraries know other versions; for Qwen2
-none that Unicode 9.0 has not and form NFC changes, because the NFC of Hugging Face's tokenizers is that old
-(that of 15.0 is compared with Unicode's own test). In the files all characters are compared.
+Random texts have only characters that Unicode 15.0 has assigned, since libraries know other versions; for
+Qwen2 none that came after 9.0 and that form NFC changes, because the NFC of Hugging Face's tokenizers is that
+old (that of 15.0 is compared with Unicode's own test). In the files all characters are compared.
 """
 import base64
 import bz2
@@ -29,13 +29,16 @@ import sentencepiece
 import tiktoken
 import tokenizers
 from tiktoken_ext import openai_public
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "parity"
 UNICODE = Path("/usr/share/unicode")
 GPT2, SCORED, CL100K, QWEN2, SMOLLM = 1, 2, 3, 4, 5          # TokKind in model.h
 NORMAL, SPECIAL, BYTE = 0, 1, 2
+# Today's pattern leaves white space at the end of a text in one piece, where Llama 3's cuts after its last line
+# feed. No token of cl100k_base spans that place, so the ids are the same.
+TODAY = "tiktoken, its pattern of today"
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 
@@ -100,7 +103,7 @@ def to_letters(token):
 
 
 def ranked_merges(tokens):
-    """All ways to make a token of two; the rank is that of the token. tokens: bytes -> id, in order of rank."""
+    """All ways to make a token of two; the rank is the token's. tokens: bytes -> id, in order of rank."""
     return [(tokens[t[:i]], tokens[t[i:]], id_, id_) for t, id_ in tokens.items() for i in range(1, len(t))
             if t[:i] in tokens and t[i:] in tokens]
 
@@ -111,7 +114,8 @@ def listed_merges(vocab, merges):
 
 def hugging_face(vocab, merges, pre, normalizer=None, **options):
     t = Tokenizer(models.BPE(vocab=vocab, merges=merges, **options))
-    t.pre_tokenizer = pre
+    if pre:
+        t.pre_tokenizer = pre
     if normalizer:
         t.normalizer = normalizer
     return lambda texts: [e.ids for e in t.encode_batch(texts, add_special_tokens=False)]
@@ -152,19 +156,17 @@ def cl100k(data):
     vocab = {to_letters(t): i for t, i in ranks.items()}
     today = re.search(r'"pat_str": r"""(.*?)"""', Path(openai_public.__file__).read_text("utf-8").split(
         "def cl100k_base")[1]).group(1)
+    llama3 = hugging_face(vocab, pairs, split_then_bytes(LLAMA3), ignore_merges=True)
     return ours, {"tiktoken, Llama 3's pattern": tiktoken_of("llama3", LLAMA3, ranks),
-                  "tokenizers, Llama 3's": hugging_face(vocab, pairs, split_then_bytes(LLAMA3), ignore_merges=True),
-                  TODAY: tiktoken_of("today", today, ranks)}
-
-
-TODAY = "tiktoken, its pattern of today"
+                  "tokenizers, Llama 3's": llama3, TODAY: tiktoken_of("today", today, ranks)}
 
 
 def qwen2(data):
     folder = data / "tokenizers" / "qwen"
     vocab = json.loads((folder / "derived_vocab.json").read_text("utf-8"))
     merges = read_merges(folder / "derived_merges.txt")
-    ours = Ours("qwen2", QWEN2, [to_bytes(t) for t in sorted(vocab, key=vocab.get)], listed_merges(vocab, merges))
+    tokens = [to_bytes(t) for t in sorted(vocab, key=vocab.get)]
+    ours = Ours("qwen2", QWEN2, tokens, listed_merges(vocab, merges))
     pattern = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
     return ours, {"tokenizers": hugging_face(vocab, merges, split_then_bytes(pattern), normalizers.NFC())}
 
@@ -186,11 +188,13 @@ def smollm(data):
 def scored(data):
     """A tokenizer like Llama 2's, learned here by sentencepiece."""
     model = str(BUILD / "spm")
+    shakespeare = data / "pretrain" / "tinyshakespeare" / "input.txt"
     sentencepiece.SentencePieceTrainer.train(
-        input=[str(data / "pretrain" / "tinyshakespeare" / "input.txt"), *map(str, (data / "unicode" / "udhr").glob("*.txt"))],
-        model_prefix=model, model_type="bpe", vocab_size=8000, byte_fallback=True, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, split_digits=True, allow_whitespace_only_pieces=True, character_coverage=0.9995,
-        num_threads=1, minloglevel=2, max_sentence_length=100000)
+        input=[str(shakespeare), *map(str, sorted((data / "unicode" / "udhr").glob("*.txt")))],
+        model_prefix=model, model_type="bpe", vocab_size=8000, byte_fallback=True,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
+        allow_whitespace_only_pieces=True, character_coverage=0.9995, num_threads=1, minloglevel=2,
+        max_sentence_length=100000)
     sp = sentencepiece.SentencePieceProcessor(model_file=model + ".model")
     names = [sp.id_to_piece(i) for i in range(sp.vocab_size())]
     vocab = {t: i for i, t in enumerate(names)}
@@ -203,18 +207,17 @@ def scored(data):
     pairs.sort(key=lambda p: (-score[vocab[p[0] + p[1]]], vocab[p[0]], vocab[p[1]]))
     ours = Ours("scored", SCORED, tokens, listed_merges(vocab, pairs), flags, add_space=True)
     prepend = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
-    t = Tokenizer(models.BPE(vocab=vocab, merges=pairs, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    t.normalizer = prepend
-    return ours, {"tokenizers": lambda texts: [e.ids for e in t.encode_batch(texts, add_special_tokens=False)],
-                  "sentencepiece": sp.encode}
+    theirs = hugging_face(vocab, pairs, None, prepend, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    return ours, {"tokenizers": theirs, "sentencepiece": sp.encode}
 
 
 # ---- texts ------------------------------------------------------------------------------------------------
 class Characters:
-    """What random texts are made of: lists of assigned characters, one of which is picked for each character."""
+    """What random texts are made of: lists of assigned characters."""
 
     def __init__(self, old_marks):
-        ages = re.findall(r"^([0-9A-F]+)(?:\.\.([0-9A-F]+))? *; (\d+)", (UNICODE / "DerivedAge.txt").read_text("utf-8"), re.M)
+        ages = re.findall(r"^([0-9A-F]+)(?:\.\.([0-9A-F]+))? *; (\d+)",
+                          (UNICODE / "DerivedAge.txt").read_text("utf-8"), re.M)
         age = {c: int(a) for low, high, a in ages for c in range(int(low, 16), int(high or low, 16) + 1)}
         self.all, marks, split, before = [], [], [], 0
         for line in (UNICODE / "UnicodeData.txt").read_text("ascii").splitlines():
@@ -235,8 +238,9 @@ class Characters:
         spaces = [c for c in self.all if regex.match(r"\s", c)]
         hangul = [chr(c) for c in [*range(0x1100, 0x1200), *range(0xAC00, 0xAC00 + 28 * 40)]]
         emoji = [chr(c) for c in range(0x1F300, 0x1F650)] + ["\u200d", "\ufe0f", "\u20e3"]
-        self.lists = [list(map(chr, range(32, 127))), list("abcdefghijklmnopqrstuvwxyz"), [" "], list(" \n\r\t"),
-                      spaces, list("0123456789"), digits, low, marks, split, hangul, emoji, self.all, self.few,
+        self.lists = [list(map(chr, range(32, 127))), list("abcdefghijklmnopqrstuvwxyz"), [" "],
+                      list(" \n\r\t"), spaces, list("0123456789"), digits, low, marks, split, hangul, emoji,
+                      self.all, self.few,
                       list("\u0300\u0301\u0308\u0323\u0327\u0345\u093c\u094d\u09be\u0f71\u3099")]
 
     def text(self, r):
@@ -244,9 +248,13 @@ class Characters:
         return "".join(r.choice(r.choice(lists)) for _ in range(r.choice((1, 2, 3, 5, 8, 13, 30, 60))))
 
 
+PARTS = [b"\xff", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x91", b"\xed\xa0\x80", b" the", b"'s", b"\n", b"12",
+         b"e\xcc\x81"]
+
+
 def random_bytes(r):
-    parts = [b"\xff", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x91", b" the", b"'s", b"\n", b"12", "e\u0301".encode(), b"\xed\xa0\x80"]
-    return b"".join(r.choice(parts) if r.random() < 0.5 else r.randbytes(r.choice((1, 2, 3))) for _ in range(r.randrange(30)))
+    return b"".join(r.choice(PARTS) if r.random() < 0.5 else r.randbytes(r.choice((1, 2, 3)))
+                    for _ in range(r.randrange(30)))
 
 
 def files(data):
@@ -270,10 +278,12 @@ class Count:
                 self.wrong += 1
                 if len(self.examples) < 5:
                     at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
-                    self.examples.append(f"{ascii(name)[:200]}: ours {a[at:at + 6]}, theirs {list(b)[at:at + 6]}, from id {at}")
+                    self.examples.append(f"{ascii(name)[:200]}: from id {at} ours {a[at:at + 6]}, "
+                                         f"theirs {list(b)[at:at + 6]}")
 
     def say(self):
-        print(f"{self.what:60} {self.texts:9,} texts {self.tokens:11,} tokens {self.wrong:6,} differ", flush=True)
+        print(f"{self.what:60} {self.texts:9,} texts {self.tokens:11,} tokens {self.wrong:6,} differ",
+              flush=True)
         for line in self.examples:
             print("    " + line)
         return self.wrong
@@ -313,26 +323,24 @@ def compare_vectors(name, ours, data):
 
 
 def round_trip(name, ours, n):
-    """decode(encode(x)) == x for any bytes; for Qwen2, x in form NFC."""
+    """decode(encode(x)) == x for any bytes that have tokens; for Qwen2, x in form NFC."""
     r = random.Random(7)
-    texts = [random_bytes(r) for _ in range(n)]
-    count = Count(f"{name}: bytes that come back")
-    back = [ours.decode(ids) for ids in ours.encode(texts)]
-    want = texts
+    texts = want = [random_bytes(r) for _ in range(n)]
+    missing = bytes(b for b in range(256) if bytes([b]) not in ours.tokens)
+    if missing:
+        want = [t.translate(None, missing) for t in texts]
     if ours.kind == QWEN2:
-        want = [unicodedata.normalize("NFC", t.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-                for t in texts]
+        letters = (t.decode("utf-8", "surrogateescape") for t in texts)
+        want = [unicodedata.normalize("NFC", t).encode("utf-8", "surrogateescape") for t in letters]
     if ours.kind == SCORED:
         want = [b" " + t.replace("\u2581".encode(), b" ") if t else t for t in texts]
-    if len(set(t for t in ours.tokens if len(t) == 1)) == 256:
-        count.add([list(b) for b in back], [list(t) for t in want], texts)
-        return count.say()
-    print(f"{name}: {256 - len(set(t for t in ours.tokens if len(t) == 1))} bytes without a token")
-    return 0
+    count = Count(f"{name}: bytes that come back, all but {len(missing)}")
+    count.add([list(ours.decode(ids)) for ids in ours.encode(texts)], [list(t) for t in want], texts)
+    return count.say()
 
 
 def normalization(ours):
-    """Unicode's own test: every line, and all characters that are not listed, which stay. Qwen2's tokens show it."""
+    """Unicode's own test: every line, and all characters that it does not list, which stay."""
     text = bz2.open(UNICODE / "NormalizationTest.txt.bz2", "rt", encoding="utf-8").read()
     pairs, listed = [], set()
     for line in re.findall(r"^[0-9A-F][^#]*", text, re.M):
@@ -343,15 +351,16 @@ def normalization(ours):
     pairs += [(c, c) for c in rest]
     count = Count("NFC: Unicode's NormalizationTest.txt and all other characters")
     got = ours.encode([a.encode() for a, _ in pairs])
-    count.add([list(ours.decode(ids)) for ids in got], [list(b.encode()) for _, b in pairs], [a for a, _ in pairs])
+    count.add([list(ours.decode(ids)) for ids in got], [list(b.encode()) for _, b in pairs],
+              [a for a, _ in pairs])
     return count.say()
 
 
 def versions():
     unicode = re.search(r"PropList-([0-9.]+)\.txt", (UNICODE / "PropList.txt").read_text("utf-8")).group(1)
     print(f"tiktoken {tiktoken.__version__}, tokenizers {tokenizers.__version__}, sentencepiece "
-          f"{sentencepiece.__version__}, regex {regex.__version__}; Unicode: tokenizer.c and {UNICODE} {unicode}, "
-          f"Python {unicodedata.unidata_version}")
+          f"{sentencepiece.__version__}, regex {regex.__version__}; Unicode: {UNICODE} {unicode}, Python "
+          f" {unicodedata.unidata_version}")
 
 
 def main():
