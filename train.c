@@ -542,7 +542,7 @@ static int setup(Run *r, Err *e) {
     if (check_options(r, e) || check_outputs(r, e)) return -1;
     if (opt.model) {
         if (checkpoint_open(&r->base, opt.model, NULL, e)) return -1;
-        if (!opt.dtype) r->dtype = r->base.dtype;
+        if (!opt.dtype) r->dtype = opt.lora ? DTYPE_F32 : r->base.dtype;
         if (r->base.tok.kind == TOK_NONE)
             return err_set(e, "%s: has no tokenizer, want one to turn text into tokens", opt.model);
     } else if (parse_init(opt.init, &r->base.cfg, e) || learn_tokenizer(r, e)) return -1;

@@ -37,16 +37,49 @@ static Format format_of(const char *path) {
     return n >= 4 && memcmp(magic, "GGUF", 4) == 0 ? A_GGUF : A_LLAMA2C;
 }
 
-static int checkpoint_import(Import *m, const char *path, bool weights, Err *e) {
+// An adapter's matrices go into the frozen ones beside them: W += (alpha/R) down up. Summed in double and rounded once:
+// the merged model differs from base and adapter by the rounding of its weights alone.
+static void adapter_merge(Import *m) {
+    static const size_t part[][3] = {
+        {offsetof(Params, qkvw), offsetof(Params, qkv_down), offsetof(Params, qkv_up)},
+        {offsetof(Params, projw), offsetof(Params, proj_down), offsetof(Params, proj_up)},
+        {offsetof(Params, fc1w), offsetof(Params, fc1_down), offsetof(Params, fc1_up)},
+        {offsetof(Params, fc2w), offsetof(Params, fc2_down), offsetof(Params, fc2_up)}};
+    size_t R = (size_t)m->cfg.lora_rank;
+    double scale = (double)(m->cfg.lora_alpha / (float)R);
+    for (int k = 0; k < 4; k++) {
+        Tensor w = model_tensor(&m->cfg, (int)(part[k][0] / sizeof(float *)));
+        Tensor down = model_tensor(&m->cfg, (int)(part[k][1] / sizeof(float *)));
+        Tensor up = model_tensor(&m->cfg, (int)(part[k][2] / sizeof(float *)));
+        if (down.size == 0) continue;
+        size_t out = w.dim[2], rows = w.dim[0] * w.dim[1];      // of all layers, one below the other
+        for (size_t row = 0; row < rows; row++) {
+            float *x = tensor_data(&m->w, &w) + row * out;
+            const float *a = tensor_data(&m->w, &down) + row * R;
+            const float *b = tensor_data(&m->w, &up) + row / w.dim[1] * R * out;
+            for (size_t o = 0; o < out; o++) {
+                double sum = 0;
+                for (size_t r = 0; r < R; r++) sum += (double)a[r] * (double)b[r * out + o];
+                x[o] = (float)((double)x[o] + scale * sum);
+            }
+        }
+    }
+    m->cfg.lora_rank = 0, m->cfg.lora_on = 0, m->cfg.lora_alpha = 0;
+}
+
+static int checkpoint_import(Import *m, const char *path, const char *base, bool weights, Err *e) {
     Checkpoint *k = &m->from;
-    if (checkpoint_open(k, path, NULL, e)) return -1;
+    if (checkpoint_open(k, path, base, e)) return -1;
+    if (base && k->cfg.lora_rank == 0) return err_set(e, "%s: is no adapter, so --merge has nothing to merge", path);
     m->cfg = k->cfg;
     m->dtype = k->dtype;
     m->tok = k->tok;
     m->template = strdup(k->template);
     m->lineage = strdup(k->lineage);
     if (!m->template || !m->lineage) return err_set(e, "out of memory");
-    return weights && (import_weights(m, e) || checkpoint_read(k, &m->w, NULL, e)) ? -1 : 0;
+    if (weights && (import_weights(m, e) || checkpoint_read(k, &m->w, NULL, e))) return -1;
+    if (weights && base) adapter_merge(m);
+    return weights && base ? import_say(m, "merge tune.c ", TUNE_VERSION, e) : 0;
 }
 
 // --template: one of ours by its name, or text from a file.
@@ -67,7 +100,7 @@ static int load(Import *m, const char *path, const Ask *ask, Format is, Err *e) 
         return err_set(e, "%s: has its own tokenizer, but --tokenizer is for a llama2.c file", path);
     m->tok.eot = m->tok.bos = -1;
     int rc = is == A_FOLDER ? hf_read(m, path, ask, e) : is == A_GGUF ? gguf_read(m, path, ask, e) :
-             is == A_CHECKPOINT ? checkpoint_import(m, path, true, e) : llama2c_read(m, path, ask, e);
+             is == A_CHECKPOINT ? checkpoint_import(m, path, ask->merge, true, e) : llama2c_read(m, path, ask, e);
     if (rc || (ask->template && template_asked(m, ask->template, e))) return -1;
     return ask->template && m->tok.kind != TOK_NONE ? template_check(m->template, &m->tok, e) : 0;
 }
@@ -154,6 +187,8 @@ static void print_config(const Config *c) {
     if (c->rope && c->rope_context)
         printf("\n              rope_context=%ld rope_factor=%g rope_low=%g rope_high=%g",
                (long)c->rope_context, (double)c->rope_factor, (double)c->rope_low, (double)c->rope_high);
+    if (c->lora_rank)
+        printf("\nadapter       LoRA of rank %ld, alpha %g", (long)c->lora_rank, (double)c->lora_alpha);
     putchar('\n');
 }
 
@@ -187,7 +222,7 @@ static int info(const char *path, const Ask *ask, Err *e) {
     char hex[65];
     Format is = format_of(path);
     bool other = is == A_FOLDER || is == A_GGUF || ask->tokenizer;
-    int rc = other ? load(&m, path, ask, is, e) : checkpoint_import(&m, path, false, e);
+    int rc = other ? load(&m, path, ask, is, e) : checkpoint_import(&m, path, ask->merge, false, e);
     if (!rc && is != A_FOLDER) rc = sha256_file(path, hex, e);
     if (!rc && is == A_FOLDER) printf("folder        %s\n", path);
     else if (!rc) printf("file          %s, %ld bytes\nsha256        %s\n", path, file_bytes(path), hex);
@@ -218,7 +253,7 @@ static bool diff_tensor(const char *name, const float *a, const float *b, size_t
 static int diff(const char *path_a, const char *path_b, Err *e) {
     Import a = {0}, b = {0};
     int rc = -1, tensors = 0, equal = 0;
-    if (checkpoint_import(&a, path_a, true, e) || checkpoint_import(&b, path_b, true, e)) goto out;
+    if (checkpoint_import(&a, path_a, NULL, true, e) || checkpoint_import(&b, path_b, NULL, true, e)) goto out;
     printf("%-6s %12s  %-12s  %s\n", "tensor", "floats", "|a-b|/|b|", "max |a-b|");
     for (int i = 0; i < TENSORS; i++) {
         Tensor ta = model_tensor(&a.cfg, i), tb = model_tensor(&b.cfg, i);
@@ -244,8 +279,8 @@ static void usage(const Option *option, int options) {
            "       convert --info IN              architecture, tokenizer, template, lineage\n"
            "       convert --diff A.bin B.bin     tensor by tensor: equal, or how far apart\n\n"
            "IN is a folder of Hugging Face transformers (GPT-2, Llama, Qwen2, Qwen3), a GGUF\n"
-           "file, a checkpoint, or a llama2.c version 0 .bin. OUT is such a folder if it ends\n"
-           "in / or is one, a GGUF file if it ends in .gguf, else a checkpoint.\n\n");
+           "file, a checkpoint, or a llama2.c version 0 .bin. OUT is such a folder if it\n"
+           "ends in / or is one, a GGUF file if it ends in .gguf, else a checkpoint.\n\n");
     options_print(option, options);
 }
 
@@ -259,6 +294,7 @@ int main(int argc, char **argv) {
         TEXT("--dtype", &dtype, "TYPE", "store weights as f32, bf16, f16 (folder, GGUF) or q8_0 (GGUF); otherwise bf16 "
              "if all of IN is, else f32"),
         TEXT("--template", &ask.template, "NAME", "instead of IN's own: alpaca, chatml, llama3, plain, none, or a file"),
+        TEXT("--merge", &ask.merge, "BASE", "IN is an adapter (train --lora): it becomes one model with BASE, its base"),
         TEXT("--tokenizer", &ask.tokenizer, "FILE", "llama2.c's tokenizer .bin"),
         FLAG("--zero-bias", &ask.zero_bias, "a bias that IN has in no layer is zero; otherwise it is an error"),
         GROUP("Looking"),

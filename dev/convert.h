@@ -15,6 +15,7 @@ typedef struct {
     const char *tokenizer;            // llama2.c's tokenizer file
     const char *template;             // --template NAME or FILE: instead of the model's own
     bool zero_bias;                   // a bias that IN has in no layer is zero
+    const char *merge;                // --merge: the base of an adapter
 } Ask;
 
 // ---- a model on its way from one format to another --------------------------------------------------------

@@ -28,12 +28,14 @@ train() {
 }
 sum() { sha256sum < "$1" | cut -c 1-16; }
 
-# The sum of a small model after both trainings:   small BUILD SHAPE THREADS
+# The sum of a small model after pretraining, fine-tuning and an adapter on bf16:   small BUILD SHAPE THREADS
 small() {
-    rm -f "$tmp/base" "$tmp/tuned"
+    rm -f "$tmp/base" "$tmp/tuned" "$tmp/adapter"
     train "$1" --init "$2" --text "$tmp/text" --steps 20 --batch 2 --threads "$3" --out "$tmp/base" &&
         train "$1" --model "$tmp/base" --data "$tmp/rows" --too-long cut --steps 20 --batch 3 --threads "$3" \
-            --out "$tmp/tuned" && sum "$tmp/tuned"
+            --dtype bf16 --out "$tmp/tuned" &&
+        train "$1" --model "$tmp/tuned" --data "$tmp/rows" --too-long cut --steps 5 --batch 3 --threads "$3" --lora 3 \
+            --out "$tmp/adapter" && sum "$tmp/adapter"
 }
 # The sum of a model as large as the demo's:   large BUILD THREADS
 large() {

@@ -390,6 +390,47 @@ check "SIGTERM: stops with a message and a state" interrupted TERM
 check "SIGTERM, --resume with other threads and rows at once: the same bytes" resumed --threads 3 --micro 3
 check "SIGKILL with --save-every 1: leaves a state" killed
 check "SIGKILL, --resume: the bytes of the whole run" resumed
+
+# ---- LoRA ------------------------------------------------------------------------------------------------------
+
+lora="$m $d --lora 4 --lora-alpha 8 --lr 5e-3 --epochs 4"
+"$bin/train" $lora --out adapter.bin 2> said || cat said
+adapter_is_small() { [ "$(wc -c < adapter.bin)" -lt 40000 ] && cat said && has "of them trained" < said; }
+same_adapter() { "$bin/train" $lora "$@" --out again.bin 2> stderr; cat stderr; cmp adapter.bin again.bin; }
+check "train --lora: the adapter is a small file" adapter_is_small
+check "train --lora --recompute: the same bytes" same_adapter --recompute
+check "train --lora --micro 3 --threads 3: the same bytes" same_adapter --micro 3 --threads 3
+loss_falls() {
+    "$bin/eval" loss --model adapter.bin --base base.bin --vs base.bin --data val.jsonl --json > said || return 1
+    cat said
+    less "$(sed -n 1p said | field loss)" "$(sed -n 2p said | field loss)"
+}
+merged_is_alike() {
+    "$bin/convert" adapter.bin --merge base.bin merged.bin && "$bin/convert" --info merged.bin | has "merge tune.c" &&
+        "$bin/eval" loss --model adapter.bin --base base.bin --vs merged.bin --data val.jsonl --json > said || return 1
+    cat said
+    a=$(sed -n 1p said | field loss) b=$(sed -n 2p said | field loss)
+    awk -v a="$a" -v b="$b" 'BEGIN { d = a - b; exit !(a > 0 && d * d <= 1e-10 * a * a) }'
+}
+chat_with_adapter() { "$bin/chat" --model adapter.bin --base base.bin --prompt "Which color?" --temperature 0 > said; }
+long="$m $d $run --lora 4"
+"$bin/train" $long 2> /dev/null && mv long.bin whole.bin
+check "SIGINT during train --lora: leaves a state" interrupted INT
+check "a state of LoRA is refused without --lora" refuses_state "$other" $m $d $run
+check "SIGINT, --resume of LoRA: the bytes of the whole run" resumed
+check "SIGKILL during train --lora: leaves a state" killed
+check "SIGKILL, --resume of LoRA with --recompute: the bytes of the whole run" resumed --recompute
+check "eval --base: the adapter's loss is below its base's" loss_falls
+check "convert --merge: the merged model's loss is the adapter's" merged_is_alike
+check "chat --base" chat_with_adapter
+refused "an adapter without its base"  "adapter.bin: is an adapter, want the model"    eval loss --model adapter.bin --data val.jsonl
+refused "an adapter with another base" "adapter.bin: was not trained on tuned.bin"     eval loss --model adapter.bin --base tuned.bin --data val.jsonl
+refused "to train an adapter further"  "adapter.bin: is an adapter, want the model"    train --model adapter.bin $d $o
+refused "--merge of no adapter"        "base.bin: is no adapter"                       convert base.bin --merge base.bin out/m.bin
+refused "--lora-on of no layer"        "--lora-on: 'fc3', want qkv, proj, fc1 or fc2"  train $m $d $o --lora 4 --lora-on qkv,fc3
+refused "--lora-alpha without --lora"  "--lora-alpha and --lora-on need --lora RANK"   train $m $d $o --lora-alpha 4
+refused "--lora with --dtype"          "--lora trains beside a --model"                train $m $d $o --lora 4 --dtype bf16
+
 refused "--resume without a state" "out/m.bin.state: cannot open: No such file" train $m $d $o --resume
 
 # ---- eval ------------------------------------------------------------------------------------------------------
