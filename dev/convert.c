@@ -252,9 +252,9 @@ static void usage(const Option *option, int options) {
     printf("usage: convert IN OUT [options]       a model from one format to another\n"
            "       convert --info IN              architecture, tokenizer, template, lineage\n"
            "       convert --diff A.bin B.bin     tensor by tensor: equal, or how far apart\n\n"
-           "IN is a folder of Hugging Face transformers (GPT-2, Llama, Qwen2, Qwen3), a GGUF\n"
-           "file, a checkpoint, or a llama2.c version 0 .bin. OUT is such a folder if it ends\n"
-           "in / or is one, a GGUF file if it ends in .gguf, else a checkpoint.\n\n");
+           "IN is a folder of Hugging Face transformers (GPT-2, Llama, Qwen2, Qwen3), a\n"
+           "GGUF file, a checkpoint, or a llama2.c version 0 .bin. OUT is such a folder if\n"
+           "it ends in / or is one, a GGUF file if it ends in .gguf, else a checkpoint.\n\n");
     options_print(option, options);
 }
 
