@@ -1,9 +1,9 @@
-// convert.c -- main: other programs' models become flat checkpoints, and checkpoints their models; --info and --diff.
+// convert.c -- main: other programs' models become flat checkpoints, and these their models; --info, --diff.
 //
-//     folder        config.json, model.safetensors and tokenizer of Hugging Face transformers     in and out    hf.c
-//     .gguf         a file of llama.cpp                                                            in and out    gguf.c
-//     .bin          a checkpoint of ours                                                           in and out
-//     .bin          llama2.c's, version 0, with its tokenizer .bin                                 in            llama2c.c
+//     folder     config.json, model.safetensors, tokenizer of Hugging Face transformers   in, out  hf.c
+//     .gguf      a file of llama.cpp                                                      in, out  gguf.c
+//     .bin       a checkpoint of ours                                                     in, out
+//     .bin       llama2.c's, version 0, with its tokenizer .bin                           in       llama2c.c
 //
 // Read in this order: load, any of these to an Import -> save, from there to any -> --info -> --diff -> main.
 // Input files are hostile: each number is checked before it is used; nothing is written unless all was read.
@@ -123,7 +123,8 @@ static int stored_asked(Stored *as, const char *name, const Import *m, Format to
     if (!name) return 0;
     while (i < STORED_NAMES && strcmp(name, STORED[i].name) != 0) i++;
     if (i < STORED_NAMES) *as = STORED[i].as;
-    if (i < STORED_NAMES && (to == A_GGUF || *as == AS_F32 || *as == AS_BF16 || (to == A_FOLDER && *as == AS_F16)))
+    if (i < STORED_NAMES &&
+        (to == A_GGUF || *as == AS_F32 || *as == AS_BF16 || (to == A_FOLDER && *as == AS_F16)))
         return 0;
     return err_set(e, "--dtype = %.40s, want %s", name, to == A_GGUF ? "f32, bf16, f16 or q8_0" :
                    to == A_FOLDER ? "f32, bf16 or f16" : "f32 or bf16");
@@ -144,7 +145,8 @@ static int convert(Import *m, const char *in, const char *out, const Ask *ask, c
     if (stored_asked(&as, dtype, m, to, e)) return -1;                // before the work: is the word right?
     if (load(m, in, ask, format_of(in), e) || stored_asked(&as, dtype, m, to, e)) return -1;
     if (save(m, out, to, as, e)) return -1;
-    if (m->tok.kind == TOK_NONE) fprintf(stderr, "note: %s has no tokenizer: there was none in %s\n", out, in);
+    if (m->tok.kind == TOK_NONE)
+        fprintf(stderr, "note: %s has no tokenizer: there was none in %s\n", out, in);
     if (to != A_CHECKPOINT && m->template && *m->template && !jinja_for(m->template))
         fprintf(stderr, "note: %s has no chat template: none is known in Jinja for the model's\n", out);
     return 0;
@@ -278,9 +280,9 @@ static void usage(const Option *option, int options) {
     printf("usage: convert IN OUT [options]       a model from one format to another\n"
            "       convert --info IN              architecture, tokenizer, template, lineage\n"
            "       convert --diff A.bin B.bin     tensor by tensor: equal, or how far apart\n\n"
-           "IN is a folder of Hugging Face transformers (GPT-2, Llama, Qwen2, Qwen3), a GGUF\n"
-           "file, a checkpoint, or a llama2.c version 0 .bin. OUT is such a folder if it\n"
-           "ends in / or is one, a GGUF file if it ends in .gguf, else a checkpoint.\n\n");
+           "IN is a folder of Hugging Face transformers (GPT-2, Llama, Qwen2, Qwen3), a\n"
+           "GGUF file, a checkpoint, or a llama2.c version 0 .bin. OUT is such a folder if\n"
+           "it ends in / or is one, a GGUF file if it ends in .gguf, else a checkpoint.\n\n");
     options_print(option, options);
 }
 
@@ -291,12 +293,16 @@ int main(int argc, char **argv) {
     Ask ask = {0};
     Option option[] = {
         GROUP("Converting"),
-        TEXT("--dtype", &dtype, "TYPE", "store weights as f32, bf16, f16 (folder, GGUF) or q8_0 (GGUF); otherwise bf16 "
+        TEXT("--dtype", &dtype, "TYPE",
+             "store weights as f32, bf16, f16 (folder, GGUF) or q8_0 (GGUF); otherwise bf16 "
              "if all of IN is, else f32"),
-        TEXT("--template", &ask.template, "NAME", "instead of IN's own: alpaca, chatml, llama3, plain, none, or a file"),
-        TEXT("--merge", &ask.merge, "BASE", "IN is an adapter (train --lora): it becomes one model with BASE, its base"),
+        TEXT("--template", &ask.template, "NAME",
+             "instead of IN's own: alpaca, chatml, llama3, plain, none, or a file"),
+        TEXT("--merge", &ask.merge, "BASE",
+             "IN is an adapter (train --lora): it becomes one model with BASE, its base"),
         TEXT("--tokenizer", &ask.tokenizer, "FILE", "llama2.c's tokenizer .bin"),
-        FLAG("--zero-bias", &ask.zero_bias, "a bias that IN has in no layer is zero; otherwise it is an error"),
+        FLAG("--zero-bias", &ask.zero_bias,
+             "a bias that IN has in no layer is zero; otherwise it is an error"),
         GROUP("Looking"),
         FLAG("--info", &show_info, "show what a model is"),
         FLAG("--diff", &show_diff, "compare two checkpoints tensor by tensor"),

@@ -1,4 +1,4 @@
-// convert.h -- what the parts of dev/convert share: a model in memory, and the names that tensors have elsewhere.
+// convert.h -- what the parts of convert share: a model in memory, and the names that tensors have elsewhere.
 //
 //     convert.c      main; --info, --diff
 //     import.c       the common part: numbers in files, families and names, vocabularies
@@ -41,7 +41,8 @@ int  import_weights(Import *m, Err *e);                      // memory for all t
 int  import_check(const Import *m, const char *path, Err *e);    // every weight is finite
 int  import_say(Import *m, const char *what, const char *text, Err *e);    // a line of the lineage
 // Reads a file and notes its SHA-256 as the origin. what: a word for the file, never its path.
-int  import_read(Import *m, const char *path, const char *what, size_t limit, uint8_t **data, size_t *n, Err *e);
+int  import_read(Import *m, const char *path, const char *what, size_t limit, uint8_t **data, size_t *n,
+                 Err *e);
 void import_free(Import *m);
 
 // ---- numbers in files: little-endian ----------------------------------------------------------------------
@@ -56,9 +57,9 @@ uint32_t bf16_round(float x);
 
 // ---- families and names -----------------------------------------------------------------------------------
 typedef enum { FAMILY_GPT2, FAMILY_LLAMA, FAMILY_QWEN2, FAMILY_QWEN3, FAMILIES } Family;
-extern const char *const FAMILY_NAME[FAMILIES];              // "gpt2", "llama", ... in config.json and in GGUF alike
+extern const char *const FAMILY_NAME[FAMILIES];              // "gpt2", ... in config.json and in GGUF alike
 Family family_find(const char *name);                        // FAMILIES: none of them
-int    family_of(const Config *c, Family *f, Err *e);        // which family can hold this architecture; else an error
+int    family_of(const Config *c, Family *f, Err *e);        // which family can hold this architecture
 
 // One row for each tensor as other programs store it: ours puts q, k, v into one matrix, and gate and up.
 // Theirs are (out, in), ours (in, out); only GPT-2 of Hugging Face is (in, out) too.
@@ -78,33 +79,35 @@ bool   named_bias(const Named *n);                           // a shift or a bia
 void   named_shape(const Named *n, const Config *c, size_t *out, size_t *in);
 // Number of the row whose name this is, -1: none. gguf: by the GGUF name. *layer: the number at its #.
 int    named_find(const char *name, bool gguf, Family f, size_t layers, size_t *layer);
-bool   named_ignored(const char *name, Family f);            // a buffer in old folders of Hugging Face, no weights
-// Where a stored tensor lies in ours float by float as it is stored, unpaired; NULL: nowhere, it is turned or a part.
+bool   named_ignored(const char *name, Family f);            // a buffer in old folders, no weights
+// Where a stored tensor lies in ours float by float as it is stored, unpaired; NULL: it is turned or a part.
 bool   named_is_straight(const Named *n, bool input_major);
 float *named_straight(const Named *n, const Config *c, const Params *w, size_t layer, bool input_major);
-// From and to x, the floats of one stored tensor of shape (out, in), or (in, out) if input_major. paired: the rotary
-// positions turn neighbours 2i and 2i+1 of a head (GGUF's llama), not i and i + HS/2 as ours and Hugging Face's.
-void   named_put(const Named *n, const Config *c, const Params *w, size_t layer, const float *x, bool input_major,
-                 bool paired);
-void   named_get(const Named *n, const Config *c, const Params *w, size_t layer, float *x, bool input_major, bool paired);
+// From and to x, the floats of one stored tensor of shape (out, in), or (in, out) if input_major. paired: the
+// rotary positions turn neighbours 2i and 2i+1 of a head (GGUF's llama), not i and i + HS/2 as ours and
+// Hugging Face's.
+void   named_put(const Named *n, const Config *c, const Params *w, size_t layer, const float *x,
+                 bool input_major, bool paired);
+void   named_get(const Named *n, const Config *c, const Params *w, size_t layer, float *x,
+                 bool input_major, bool paired);
 
 // ---- tokenizers in memory ---------------------------------------------------------------------------------
 // What every reader of a tokenizer calls: tokens in order of their ids, then merges, then the end.
 int  vocab_begin(Import *m, TokKind kind, uint32_t tokens, uint32_t merges, size_t bytes, Err *e);
 int  vocab_token(Import *m, const uint8_t *bytes, size_t n, uint8_t flag, Err *e);
-// Byte-level vocabularies spell each byte as a printable character (GPT-2's bytes_to_unicode): the bytes of such a
-// spelling (UTF-8, n bytes) into out (n), -1 if it is none. And back: out (2n + 1), 0-terminated.
+// Byte-level vocabularies spell each byte as a printable character (GPT-2's bytes_to_unicode): the bytes of
+// such a spelling (UTF-8, n bytes) into out (n), -1 if it is none. And back: out (2n + 1), 0-terminated.
 int64_t bytes_unspell(uint8_t *out, const char *text, size_t n);
 void    bytes_spell(char *out, const uint8_t *bytes, size_t n);
-// merges of byte-level and Hugging Face's "a b" lists: tokens by their bytes; the rank is the place in the list.
+// merges of byte-level and Hugging Face's lists: tokens by their bytes; the rank is the place in the list.
 int  vocab_merge(Import *m, const uint8_t *left, size_t n, const uint8_t *right, size_t k, Err *e);
 // merges of a vocabulary with scores: every way to join two tokens into a third, by falling score.
 int  vocab_scores(Import *m, const float *score, const char *path, Err *e);
-int  vocab_end(Import *m, const char *path, Err *e);         // tokenizer_index; after eot, bos, add_space were set
+int  vocab_end(Import *m, const char *path, Err *e);         // tokenizer_index; eot, bos, add_space before
 
 // ---- templates --------------------------------------------------------------------------------------------
-// What readers call with the model's Jinja text (NULL: it has none): sets m->template, or refuses a text that is not
-// known, unless --template named another.
+// What readers call with the model's Jinja text (NULL: it has none): sets m->template, or refuses a text that
+// is not known, unless --template named another.
 int  import_template(Import *m, const Ask *ask, const char *jinja, size_t n, const char *path, Err *e);
 // Our template for a Jinja text that is one of the known ones; NULL: unknown. It is never run.
 const char *jinja_known(const char *text, size_t n);

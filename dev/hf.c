@@ -1,10 +1,11 @@
-// hf.c -- folders of Hugging Face transformers: config.json, generation_config.json and safetensors, in and out.
+// hf.c -- folders of Hugging Face transformers, in and out: config.json, generation_config.json, safetensors.
 // The tokenizer is hf_tokenizer.c's.
 //
 // Read in this order: JSON with checks -> config_read -> Entry, what a safetensors header says of a tensor ->
-// match, which finds each in NAMED -> shard_read, which streams them into place -> hf_read -> the same outwards.
-// Input files are hostile. Headers are read and compared with the model first; memory for the weights is asked for
-// only when all tensors are known to be there in full, so that a small folder cannot ask for much.
+// shard_match, which finds each in NAMED -> shard_read, which streams them into place -> hf_read -> the same
+// outwards.
+// Input files are hostile. Headers are read and compared with the model first; memory for the weights is
+// asked for only when all tensors are known to be there in full: a small folder cannot ask for much.
 #define _POSIX_C_SOURCE 200809L       // stat, mkdir, rename of a folder
 #include "hf.h"
 #include <dirent.h>
@@ -17,7 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SHARDS_MAX = 256, SHARD_NAME = 255, HEADER_MAX = 1 << 24 };    // of safetensors' JSON; GPT-2 XL's has 60 KB
+enum { SHARDS_MAX = 256, SHARD_NAME = 255 };          // files of one model; bytes of a name
+enum { HEADER_MAX = 1 << 24 };        // bytes of safetensors' JSON; GPT-2 XL's has 60 KB
 
 // ---- JSON with checks -------------------------------------------------------------------------------------
 int folder_path(char path[4096], const char *folder, const char *name, Err *e) {
@@ -66,7 +68,8 @@ bool doc_is(const Doc *d, uint32_t object, const char *key, const char *text) {
 }
 
 bool json_whole(const JsonNode *v, uint64_t *out) {
-    if (v->kind != JSON_NUMBER || !(v->number >= 0 && v->number <= 0x1p53) || floor(v->number) < v->number) return false;
+    if (v->kind != JSON_NUMBER || !(v->number >= 0 && v->number <= 0x1p53) || floor(v->number) < v->number)
+        return false;
     *out = (uint64_t)v->number;
     return true;
 }
@@ -76,16 +79,16 @@ const char *json_shown(const JsonNode *v) {
     return v->kind == JSON_STRING || v->kind == JSON_NUMBER ? v->text : KIND[v->kind];
 }
 
-int doc_int(const Doc *d, uint32_t object, const char *key, int64_t lo, int64_t hi, int64_t if_absent, int64_t *out,
-            Err *e) {
+int doc_int(const Doc *d, uint32_t object, const char *key, int64_t lo, int64_t hi, int64_t if_absent,
+            int64_t *out, Err *e) {
     const JsonNode *v = doc_get(d, object, key);
     uint64_t n;
     *out = if_absent;
     if (!v && if_absent < lo) return err_set(e, "%s: no \"%s\", want a whole number", d->path, key);
     if (!v) return 0;
     if (!json_whole(v, &n) || (int64_t)n < lo || (int64_t)n > hi)
-        return err_set(e, "%s:%lu: %s = %.40s, want %.0f..%.0f", d->path, (unsigned long)v->line, key, json_shown(v),
-                       (double)lo, (double)hi);
+        return err_set(e, "%s:%lu: %s = %.40s, want %.0f..%.0f", d->path, (unsigned long)v->line, key,
+                       json_shown(v), (double)lo, (double)hi);
     *out = (int64_t)n;
     return 0;
 }
@@ -95,7 +98,8 @@ int doc_real(const Doc *d, uint32_t object, const char *key, float if_absent, fl
     *out = if_absent;
     if (!v) return 0;
     if (v->kind != JSON_NUMBER || !(fabs(v->number) <= 1e30))
-        return err_set(e, "%s:%lu: %s = %.40s, want a number", d->path, (unsigned long)v->line, key, json_shown(v));
+        return err_set(e, "%s:%lu: %s = %.40s, want a number", d->path, (unsigned long)v->line, key,
+                       json_shown(v));
     *out = (float)v->number;
     return 0;
 }
@@ -104,13 +108,15 @@ int doc_flag(const Doc *d, uint32_t object, const char *key, bool if_absent, boo
     const JsonNode *v = doc_get(d, object, key);
     *out = v ? v->kind == JSON_TRUE : if_absent;
     if (!v || v->kind == JSON_TRUE || v->kind == JSON_FALSE) return 0;
-    return err_set(e, "%s:%lu: %s = %.40s, want true or false", d->path, (unsigned long)v->line, key, json_shown(v));
+    return err_set(e, "%s:%lu: %s = %.40s, want true or false", d->path, (unsigned long)v->line, key,
+                   json_shown(v));
 }
 
 int doc_want(const Doc *d, uint32_t object, const char *key, const char *want, Err *e) {
     const JsonNode *v = doc_get(d, object, key);
     if (!v || strcmp(json_shown(v), want) == 0) return 0;
-    return err_set(e, "%s:%lu: %s = %.80s, want %s", d->path, (unsigned long)v->line, key, json_shown(v), want);
+    return err_set(e, "%s:%lu: %s = %.80s, want %s", d->path, (unsigned long)v->line, key, json_shown(v),
+                   want);
 }
 
 // ---- configuration ----------------------------------------------------------------------------------------
@@ -143,8 +149,8 @@ static int config_gpt2(Config *c, const Doc *d, Err *e) {
     return 0;
 }
 
-// Rotary positions: rope_theta and rope_scaling until transformers 4, rope_parameters since. Only "default" and
-// "llama3" frequencies are known to model.c.
+// Rotary positions: rope_theta and rope_scaling until transformers 4, rope_parameters since. Only "default"
+// and "llama3" frequencies are known to model.c.
 static int config_rope(Config *c, const Doc *d, Err *e) {
     const JsonNode *v5 = doc_get(d, 0, "rope_parameters"), *v = v5 ? v5 : doc_get(d, 0, "rope_scaling");
     uint32_t at = v ? doc_index(d, v) : 0;
@@ -167,12 +173,13 @@ static int config_rope(Config *c, const Doc *d, Err *e) {
     if (!type) type = doc_get(d, at, "type");
     if (!type || strcmp(json_shown(type), "default") == 0) return 0;
     if (strcmp(json_shown(type), "llama3") != 0)
-        return err_set(e, "%s:%lu: rope_type = %.40s, want default or llama3", d->path, (unsigned long)type->line,
-                       json_shown(type));
+        return err_set(e, "%s:%lu: rope_type = %.40s, want default or llama3", d->path,
+                       (unsigned long)type->line, json_shown(type));
     if (doc_int(d, at, "original_max_position_embeddings", 1, INT32_MAX, 0, &context, e)) return -1;
     c->rope_context = (int32_t)context;
-    return doc_real(d, at, "factor", 0, &c->rope_factor, e) || doc_real(d, at, "low_freq_factor", 0, &c->rope_low, e) ||
-           doc_real(d, at, "high_freq_factor", 0, &c->rope_high, e) ? -1 : 0;
+    if (doc_real(d, at, "factor", 0, &c->rope_factor, e) ||
+        doc_real(d, at, "low_freq_factor", 0, &c->rope_low, e)) return -1;
+    return doc_real(d, at, "high_freq_factor", 0, &c->rope_high, e);
 }
 
 // Layers that look back only so far are not computed here.
@@ -181,8 +188,8 @@ static int config_full(const Doc *d, Err *e) {
     if (doc_want(d, 0, "use_sliding_window", "false", e)) return -1;
     for (uint32_t i = 0; v && v->kind == JSON_ARRAY && i < v->count; i++)
         if (strcmp(json_shown(v + 1 + i), "full_attention") != 0)
-            return err_set(e, "%s:%lu: layer_types: %.40s, want full_attention", d->path, (unsigned long)v->line,
-                           json_shown(v + 1 + i));
+            return err_set(e, "%s:%lu: layer_types: %.40s, want full_attention", d->path,
+                           (unsigned long)v->line, json_shown(v + 1 + i));
     return 0;
 }
 
@@ -192,9 +199,9 @@ static int config_llama(Config *c, Family f, const Doc *d, Err *e) {
         (f != FAMILY_QWEN2 && doc_want(d, 0, "attention_bias", "false", e)) ||       // Qwen2 has them always
         doc_want(d, 0, "mlp_bias", "false", e) || config_full(d, e) ||
         doc_flag(d, 0, "tie_word_embeddings", false, &tied, e) ||
-        field(d, "max_position_embeddings", 0, &c->context, e) || field(d, "num_hidden_layers", 0, &c->layers, e) ||
-        field(d, "num_attention_heads", 0, &c->heads, e) || field(d, "hidden_size", 0, &c->width, e) ||
-        field(d, "intermediate_size", 0, &c->hidden, e) ||
+        field(d, "max_position_embeddings", 0, &c->context, e) ||
+        field(d, "num_hidden_layers", 0, &c->layers, e) || field(d, "num_attention_heads", 0, &c->heads, e) ||
+        field(d, "hidden_size", 0, &c->width, e) || field(d, "intermediate_size", 0, &c->hidden, e) ||
         field(d, "num_key_value_heads", qwen ? 32 : c->heads, &c->kv_heads, e) ||
         field(d, "head_dim", f == FAMILY_QWEN3 ? 128 : c->width / c->heads, &c->head_size, e) ||
         doc_real(d, 0, "rms_norm_eps", 1e-6f, &c->norm_eps, e) || config_rope(c, d, e)) return -1;
@@ -218,15 +225,17 @@ static int config_read(Config *c, Family *f, const Doc *d, Err *e) {
     if (field(d, "vocab_size", 0, &c->vocab, e)) return -1;
     if (*f == FAMILY_GPT2 ? config_gpt2(c, d, e) : config_llama(c, *f, d, e)) return -1;
     if (c->width % c->heads && (*f == FAMILY_GPT2 || !doc_get(d, 0, "head_dim")))
-        return err_set(e, "%s: width %ld, want a multiple of %ld heads", d->path, (long)c->width, (long)c->heads);
+        return err_set(e, "%s: width %ld, want a multiple of %ld heads", d->path, (long)c->width,
+                       (long)c->heads);
     return model_check(c, &fault) ? err_fault(e, d->path, &fault) : 0;
 }
 
 // eos_token_id, a number or several, behind those that are there.
 static int ends_read(EndIds *ends, const Doc *d, Err *e) {
     const JsonNode *v = doc_get(d, 0, "eos_token_id");
-    uint32_t count = v && v->kind == JSON_ARRAY ? v->count : v ? 1 : 0, most = sizeof ends->id / sizeof *ends->id;
-    const JsonNode *at = v && v->kind == JSON_ARRAY ? v + 1 : v;
+    bool list = v && v->kind == JSON_ARRAY;
+    uint32_t count = list ? v->count : v ? 1 : 0, most = sizeof ends->id / sizeof *ends->id;
+    const JsonNode *at = list ? v + 1 : v;
     for (uint32_t i = 0; i < count; i++, at++) {
         uint64_t id;
         if (!json_whole(at, &id) || id > INT32_MAX || (uint32_t)ends->n == most)
@@ -245,7 +254,7 @@ typedef enum { F32, BF16, F16, TYPES } Type;
 static const struct { const char *name; size_t width; Stored as; } TYPE[TYPES] = {
     {"F32", 4, AS_F32}, {"BF16", 2, AS_BF16}, {"F16", 2, AS_F16}};
 
-enum { IGNORED = -2 };                // row of a buffer that old files hold: rotary frequencies, the causal mask
+enum { IGNORED = -2 };                // row of a buffer that old files hold; -1: no such name is known
 typedef struct {
     uint64_t begin, end;
     const char *name;                 // in the shard's header
@@ -295,7 +304,8 @@ static int shard_open(Shard *s, const char *folder, const char *name, Err *e) {
     s->data = 8 + n;
     s->bytes = rest - n;
     if (!(text = malloc((size_t)n + 1))) return err_set(e, "%s: out of memory", s->path);
-    if (read_exactly(s, NULL, text, (size_t)n, e) || json_parse(&s->header.j, s->path, 1, text, (size_t)n, e)) goto out;
+    if (read_exactly(s, NULL, text, (size_t)n, e) || json_parse(&s->header.j, s->path, 1, text, (size_t)n, e))
+        goto out;
     rc = s->header.j.node[0].kind == JSON_OBJECT ? 0 : err_set(e, "%s: byte 8: want a JSON object", s->path);
 out:
     free(text);
@@ -310,7 +320,8 @@ static int entry_check(Entry *t, const Shard *s, uint32_t node, const Config *c,
         return err_set(e, "%s: tensor %.80s: want a dtype and a shape", s->path, t->name);
     for (t->type = 0; t->type < TYPES && strcmp(json_shown(type), TYPE[t->type].name) != 0;) t->type++;
     if (t->type == TYPES)
-        return err_set(e, "%s: tensor %.80s: dtype %.20s, want F32, BF16, F16", s->path, t->name, json_shown(type));
+        return err_set(e, "%s: tensor %.80s: dtype %.20s, want F32, BF16, F16", s->path, t->name,
+                       json_shown(type));
 
     const Named *n = &NAMED[t->row];
     bool rows = n->where == offsetof(Params, wte) || n->where == offsetof(Params, wpe) ||
@@ -325,10 +336,12 @@ static int entry_check(Entry *t, const Shard *s, uint32_t node, const Config *c,
         given[k] = (size_t)size;
     }
     if (!same)
-        return err_set(e, "%s: tensor %.80s: %lu dimensions, %zu x %zu, want %zu, %zu x %zu", s->path, t->name,
-                       (unsigned long)shape->count, given[0], given[1], dims, want[0], want[1]);
-    if (!mul_ok(want[0], want[1], &bytes) || !mul_ok(bytes, TYPE[t->type].width, &bytes) || t->end - t->begin != bytes)
-        return err_set(e, "%s: tensor %.80s: %.0f bytes, want %.0f", s->path, t->name, (double)(t->end - t->begin),
+        return err_set(e, "%s: tensor %.80s: %lu dimensions, %zu x %zu, want %zu, %zu x %zu", s->path,
+                       t->name, (unsigned long)shape->count, given[0], given[1], dims, want[0], want[1]);
+    if (!mul_ok(want[0], want[1], &bytes) || !mul_ok(bytes, TYPE[t->type].width, &bytes) ||
+        t->end - t->begin != bytes)
+        return err_set(e, "%s: tensor %.80s: %.0f bytes, want %.0f", s->path, t->name,
+                       (double)(t->end - t->begin),
                        (double)want[0] * (double)want[1] * (double)TYPE[t->type].width);
     return 0;
 }
@@ -338,7 +351,8 @@ static int entry_read(Entry *t, const Shard *s, uint32_t node, const char *name,
     t->name = name;
     if (!at || at->kind != JSON_ARRAY || at->count != 2)
         return err_set(e, "%s: tensor %.80s: want two data_offsets", s->path, name);
-    if (!json_whole(at + 1, &t->begin) || !json_whole(at + 2, &t->end) || t->begin > t->end || t->end > s->bytes)
+    if (!json_whole(at + 1, &t->begin) || !json_whole(at + 2, &t->end) || t->begin > t->end ||
+        t->end > s->bytes)
         return err_set(e, "%s: tensor %.80s: data_offsets %.20s..%.20s, want within 0..%.0f", s->path, name,
                        json_shown(at + 1), json_shown(at + 2), (double)s->bytes);
     return 0;
@@ -350,7 +364,7 @@ static int entry_order(const void *a, const void *b) {
     return x->end == y->end ? 0 : x->end < y->end ? -1 : 1;
 }
 
-// The shard's tensors into s->entry, each found in NAMED; what is unknown is refused. They must fill the data.
+// The shard's tensors into s->entry, each found in NAMED or refused. They must fill the data.
 static int shard_match(Shard *s, const Config *c, Family f, Err *e) {
     const JsonNode *v = s->header.j.node;
     if (!(s->entry = calloc((size_t)v[0].count + 1, sizeof *s->entry))) return err_set(e, "out of memory");
@@ -362,10 +376,11 @@ static int shard_match(Shard *s, const Config *c, Family f, Err *e) {
         if (strcmp(name, "__metadata__") == 0) continue;
         if (v[node].kind != JSON_OBJECT) return err_set(e, "%s: tensor %.80s: want an object", s->path, name);
         t->row = named_ignored(name, f) ? IGNORED : named_find(name, false, f, (size_t)c->layers, &t->layer);
-        bool known = t->row >= 0 && (named_here(&NAMED[t->row], c) || NAMED[t->row].where == offsetof(Params, head));
+        bool known =
+            t->row >= 0 && (named_here(&NAMED[t->row], c) || NAMED[t->row].where == offsetof(Params, head));
         if (t->row != IGNORED && !known)
-            return err_set(e, "%s: tensor %.80s: want those of a %s of %ld layers", s->path, name, FAMILY_NAME[f],
-                           (long)c->layers);
+            return err_set(e, "%s: tensor %.80s: want those of a %s of %ld layers", s->path, name,
+                           FAMILY_NAME[f], (long)c->layers);
         if (entry_read(t, s, node, name, e)) return -1;
         if (known && entry_check(t, s, node, c, f == FAMILY_GPT2, e)) return -1;
         s->entries++;
@@ -374,8 +389,8 @@ static int shard_match(Shard *s, const Config *c, Family f, Err *e) {
     uint64_t end = 0;
     for (uint32_t i = 0; i < s->entries; end = s->entry[i++].end)
         if (s->entry[i].begin != end)
-            return err_set(e, "%s: tensor %.80s begins at %.0f of the data, want %.0f", s->path, s->entry[i].name,
-                           (double)s->entry[i].begin, (double)end);
+            return err_set(e, "%s: tensor %.80s begins at %.0f of the data, want %.0f", s->path,
+                           s->entry[i].name, (double)s->entry[i].begin, (double)end);
     return end == s->bytes ? 0 : err_set(e, "%s: %.0f bytes behind the last tensor, want none", s->path,
                                          (double)(s->bytes - end));
 }
@@ -384,7 +399,8 @@ static int shard_match(Shard *s, const Config *c, Family f, Err *e) {
 // Each tensor of the model must be there once.
 static int weights_place(Weights *w, const Config *c, Err *e) {
     size_t layers = (size_t)c->layers;
-    if (!(w->place = calloc((size_t)NAMED_ROWS * layers, sizeof *w->place))) return err_set(e, "out of memory");
+    if (!(w->place = calloc((size_t)NAMED_ROWS * layers, sizeof *w->place)))
+        return err_set(e, "out of memory");
     for (int k = 0; k < w->shards; k++)
         for (uint32_t i = 0; i < w->shard[k].entries; i++) {
             const Entry *t = &w->shard[k].entry[i];
@@ -396,8 +412,8 @@ static int weights_place(Weights *w, const Config *c, Err *e) {
     return 0;
 }
 
-// What is missing is an error, except that with zero_bias a bias that no layer has is zero. Some models are trained
-// without; in others' files it was lost: only the user can tell.
+// What is missing is an error, except that with zero_bias a bias that no layer has is zero. Some models are
+// trained without; in others' files it was lost: only the user can tell.
 static int row_complete(Import *m, const Weights *w, int row, Err *e) {
     const Named *n = &NAMED[row];
     size_t layers = strchr(n->hf, '#') ? (size_t)m->cfg.layers : 1, missing = 0, first = 0;
@@ -451,7 +467,8 @@ static int tied_check(const Import *m, const Weights *w, Err *e) {
             take = n - i < sizeof x / sizeof *x ? n - i : sizeof x / sizeof *x;
             if (floats_read(s, NULL, head->type, x, take, e)) return -1;
             if (memcmp(x, m->w.wte + i, take * sizeof *x) != 0)
-                return err_set(e, "%s: %.80s, want a copy of the token embedding, as tie_word_embeddings says",
+                return err_set(e,
+                               "%s: %.80s, want a copy of the token embedding, as tie_word_embeddings says",
                                s->path, head->name);
         }
     }
@@ -488,7 +505,8 @@ static int shard_read(Import *m, Shard *s, bool input_major, float *x, Err *e) {
     return import_say(m, "model sha256 ", hex, e);
 }
 
-static size_t largest(const Weights *w, const Config *c, bool input_major) {     // floats that must be turned at once
+static size_t largest(const Weights *w, const Config *c,
+                      bool input_major) { // floats that must be turned at once
     size_t most = 1, out, in;
     for (int row = 0; row < NAMED_ROWS; row++) {
         if (!named_here(&NAMED[row], c) || named_is_straight(&NAMED[row], input_major)) continue;
@@ -544,8 +562,8 @@ static int index_check(const Weights *w, const char *const *file, Mapped *map, u
             if (strcmp(v[at].text, "__metadata__") == 0) continue;
             Mapped key = {v[at].text, NULL}, *found = bsearch(&key, map, count, sizeof key, mapped_order);
             if (!found || strcmp(found->file, file[k]) != 0)
-                return err_set(e, "%s: tensor %.80s is in %.80s, but the index says %.80s", w->index.path, key.tensor,
-                               file[k], found ? found->file : "nothing");
+                return err_set(e, "%s: tensor %.80s is in %.80s, but the index says %.80s", w->index.path,
+                               key.tensor, file[k], found ? found->file : "nothing");
             entries++;
         }
     }
@@ -565,14 +583,17 @@ static int index_open(Weights *w, Import *m, const char *folder, Err *e) {
     for (uint32_t i = 0, at = doc_index(&w->index, list) + 1; i < list->count; i++, at = v[at + 1].next) {
         map[i] = (Mapped){v[at].text, v[at + 1].text};
         if (plain_name(&v[at + 1])) continue;
-        err_set(e, "%s:%lu: %.80s, want the name of a file in this folder", w->index.path, (unsigned long)v[at].line,
-                json_shown(&v[at + 1]));
+        err_set(e, "%s:%lu: %.80s, want the name of a file in this folder", w->index.path,
+                (unsigned long)v[at].line, json_shown(&v[at + 1]));
         goto out;
     }
     qsort(map, list->count, sizeof *map, mapped_file_order);
     for (uint32_t i = 0; i < list->count; i++) {
         if (i > 0 && mapped_file_order(&map[i - 1], &map[i]) == 0) continue;
-        if (w->shards == SHARDS_MAX) { err_set(e, "%s: more than %d files", w->index.path, SHARDS_MAX); goto out; }
+        if (w->shards == SHARDS_MAX) {
+            err_set(e, "%s: more than %d files", w->index.path, SHARDS_MAX);
+            goto out;
+        }
         file[w->shards++] = map[i].file;
     }
     if (!(w->shard = calloc((size_t)w->shards, sizeof *w->shard))) { err_set(e, "out of memory"); goto out; }
@@ -587,8 +608,10 @@ out:
 static int weights_open(Weights *w, Import *m, const char *folder, Err *e) {
     if (folder_has(folder, "model.safetensors") || !folder_has(folder, "model.safetensors.index.json")) {
         if (!folder_has(folder, "model.safetensors") && folder_has(folder, "pytorch_model.bin"))
-            return err_set(e, "%s: has pytorch_model.bin only, want model.safetensors\nhint: save_pretrained of "
-                           "transformers writes it", folder);
+            return err_set(e,
+                           "%s: has pytorch_model.bin only, want model.safetensors\nhint: save_pretrained of "
+                           "transformers writes it",
+                           folder);
         if (!(w->shard = calloc(1, sizeof *w->shard))) return err_set(e, "out of memory");
         w->shards = 1;
         return shard_open(w->shard, folder, "model.safetensors", e);
@@ -614,7 +637,9 @@ int hf_read(Import *m, const char *folder, const Ask *ask, Err *e) {
     Family f = FAMILIES;
     int rc = -1;
     if (import_say(m, "convert tune.c " TUNE_VERSION ", ", "folder of Hugging Face", e)) goto out;
-    if (doc_open(&config, m, folder, "config.json", "config sha256 ", e) || config_read(&m->cfg, &f, &config, e)) goto out;
+    if (doc_open(&config, m, folder, "config.json", "config sha256 ", e) ||
+        config_read(&m->cfg, &f, &config, e))
+        goto out;
     if (folder_has(folder, "generation_config.json") &&
         (doc_open(&generation, m, folder, "generation_config.json", "generation sha256 ", e) ||
          ends_read(&ends, &generation, e))) goto out;
@@ -630,7 +655,7 @@ out:
 }
 
 // ---- out: configuration -----------------------------------------------------------------------------------
-// Text of any length through a Writer. %s of strings that are JSON already.
+// A few lines of JSON through a Writer. ' stands for ".
 static int put(Writer *w, Err *e, const char *format, ...) {
     char text[4096];
     va_list list;
@@ -638,6 +663,8 @@ static int put(Writer *w, Err *e, const char *format, ...) {
     int n = vsnprintf(text, sizeof text, format, list);
     va_end(list);
     if (n < 0 || n >= (int)sizeof text) return err_set(e, "a line of JSON is too long");
+    for (int i = 0; i < n; i++)
+        if (text[i] == '\'') text[i] = '"';
     return writer_put(w, text, (size_t)n, e);
 }
 
@@ -652,39 +679,40 @@ static const char *shortest(float x, char out[32]) {
 
 static int put_gpt2(Writer *w, const Config *c, Err *e) {
     char eps[32];
-    return put(w, e, "  \"activation_function\": \"gelu_new\",\n  \"architectures\": [\"GPT2LMHeadModel\"],\n"
-               "  \"layer_norm_epsilon\": %s,\n  \"model_type\": \"gpt2\",\n  \"n_ctx\": %ld,\n  \"n_embd\": %ld,\n"
-               "  \"n_head\": %ld,\n  \"n_inner\": %ld,\n  \"n_layer\": %ld,\n  \"n_positions\": %ld,\n",
-               shortest(c->norm_eps, eps), (long)c->context, (long)c->width, (long)c->heads, (long)c->hidden,
-               (long)c->layers, (long)c->context);
+    return put(w, e, "  'activation_function': 'gelu_new',\n  'architectures': ['GPT2LMHeadModel'],\n"
+               "  'layer_norm_epsilon': %s,\n  'model_type': 'gpt2',\n  'n_ctx': %ld,\n  'n_embd': %ld,\n"
+               "  'n_head': %ld,\n  'n_inner': %ld,\n  'n_layer': %ld,\n  'n_positions': %ld,\n",
+               shortest(c->norm_eps, eps), (long)c->context, (long)c->width, (long)c->heads,
+               (long)c->hidden, (long)c->layers, (long)c->context);
 }
 
 static int put_llama(Writer *w, const Config *c, Family f, Err *e) {
-    static const char *const class[FAMILIES] = {"", "LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"};
+    static const char *const class[FAMILIES] = {"", "Llama", "Qwen2", "Qwen3"};
     char eps[32], theta[32], factor[32], low[32], high[32];
-    if (put(w, e, "  \"architectures\": [\"%s\"],\n  \"attention_bias\": %s,\n  \"head_dim\": %ld,\n"
-            "  \"hidden_act\": \"silu\",\n  \"hidden_size\": %ld,\n  \"intermediate_size\": %ld,\n"
-            "  \"max_position_embeddings\": %ld,\n  \"mlp_bias\": false,\n  \"model_type\": \"%s\",\n"
-            "  \"num_attention_heads\": %ld,\n  \"num_hidden_layers\": %ld,\n  \"num_key_value_heads\": %ld,\n"
-            "  \"rms_norm_eps\": %s,\n  \"rope_theta\": %s,\n  \"use_sliding_window\": false,\n", class[f],
-            c->qkv_bias ? "true" : "false", (long)c->head_size, (long)c->width, (long)c->hidden, (long)c->context,
-            FAMILY_NAME[f], (long)c->heads, (long)c->layers, (long)c->kv_heads, shortest(c->norm_eps, eps),
-            shortest(c->rope_theta, theta))) return -1;
-    if (!c->rope_context) return put(w, e, "  \"rope_scaling\": null,\n");
-    return put(w, e, "  \"rope_scaling\": {\"factor\": %s, \"high_freq_factor\": %s, \"low_freq_factor\": %s,\n"
-               "    \"original_max_position_embeddings\": %ld, \"rope_type\": \"llama3\"},\n",
+    if (put(w, e, "  'architectures': ['%sForCausalLM'],\n  'attention_bias': %s,\n  'head_dim': %ld,\n"
+            "  'hidden_act': 'silu',\n  'hidden_size': %ld,\n  'intermediate_size': %ld,\n"
+            "  'max_position_embeddings': %ld,\n  'mlp_bias': false,\n  'model_type': '%s',\n"
+            "  'num_attention_heads': %ld,\n  'num_hidden_layers': %ld,\n  'num_key_value_heads': %ld,\n"
+            "  'rms_norm_eps': %s,\n  'rope_theta': %s,\n  'use_sliding_window': false,\n",
+            class[f], c->qkv_bias ? "true" : "false", (long)c->head_size, (long)c->width, (long)c->hidden,
+            (long)c->context, FAMILY_NAME[f], (long)c->heads, (long)c->layers, (long)c->kv_heads,
+            shortest(c->norm_eps, eps), shortest(c->rope_theta, theta))) return -1;
+    if (!c->rope_context) return put(w, e, "  'rope_scaling': null,\n");
+    return put(w, e, "  'rope_scaling': {'factor': %s, 'high_freq_factor': %s, 'low_freq_factor': %s,\n"
+               "    'original_max_position_embeddings': %ld, 'rope_type': 'llama3'},\n",
                shortest(c->rope_factor, factor), shortest(c->rope_high, high), shortest(c->rope_low, low),
                (long)c->rope_context);
 }
 
-// The tokens that end an answer: end-of-text, and the template's end of turn, the last special token behind {target}.
+// What ends an answer: end-of-text, and the template's end of turn, its last special token behind {target}.
 static void ends_of(EndIds *ends, const Import *m) {
-    const char *target = m->template ? strstr(m->template, "{target}") : NULL, *next = target ? strstr(target, "\n[") : NULL;
+    const char *p = m->template ? strstr(m->template, "{target}") : NULL;
+    const char *next = p ? strstr(p, "\n[") : NULL;               // the next section, if there is one
     int32_t last = -1;
-    for (const char *p = target; p && (!next || p < next) && (p = strstr(p, "{<")) && (!next || p < next); p++) {
+    while (p && (p = strstr(p, "{<")) && (!next || p < next)) {
         char name[128] = "";
-        size_t n = strcspn(p + 1, "}");
-        if (n < sizeof name) memcpy(name, p + 1, n);
+        size_t n = strcspn(++p, "}");
+        if (n < sizeof name) memcpy(name, p, n);
         last = tokenizer_find(&m->tok, name);
     }
     ends->n = 0;
@@ -695,11 +723,11 @@ static void ends_of(EndIds *ends, const Import *m) {
 static int put_ends(Writer *w, const Import *m, Err *e) {
     EndIds ends;
     ends_of(&ends, m);
-    if (m->tok.bos >= 0 ? put(w, e, "  \"bos_token_id\": %ld,\n", (long)m->tok.bos) :
-                          put(w, e, "  \"bos_token_id\": null,\n")) return -1;
-    if (ends.n == 0) return put(w, e, "  \"eos_token_id\": null");
-    if (ends.n == 1) return put(w, e, "  \"eos_token_id\": %ld", (long)ends.id[0]);
-    return put(w, e, "  \"eos_token_id\": [%ld, %ld]", (long)ends.id[0], (long)ends.id[1]);
+    if (m->tok.bos >= 0 ? put(w, e, "  'bos_token_id': %ld,\n", (long)m->tok.bos) :
+                          put(w, e, "  'bos_token_id': null,\n")) return -1;
+    if (ends.n == 0) return put(w, e, "  'eos_token_id': null");
+    if (ends.n == 1) return put(w, e, "  'eos_token_id': %ld", (long)ends.id[0]);
+    return put(w, e, "  'eos_token_id': [%ld, %ld]", (long)ends.id[0], (long)ends.id[1]);
 }
 
 static int write_config(const Import *m, Family f, const char *folder, Stored as, Err *e) {
@@ -708,7 +736,7 @@ static int write_config(const Import *m, Family f, const char *folder, Stored as
     const char *type = as == AS_F32 ? "float32" : as == AS_F16 ? "float16" : "bfloat16";
     if (!w) return -1;
     int rc = put(w, e, "{\n") || (f == FAMILY_GPT2 ? put_gpt2(w, &m->cfg, e) : put_llama(w, &m->cfg, f, e)) ||
-             put(w, e, "  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"%s\",\n  \"vocab_size\": %ld,\n",
+             put(w, e, "  'tie_word_embeddings': %s,\n  'torch_dtype': '%s',\n  'vocab_size': %ld,\n",
                  m->cfg.tied ? "true" : "false", type, (long)m->cfg.vocab) ||
              put_ends(w, m, e) || put(w, e, "\n}\n");
     return writer_close(w, rc == 0, e) || rc ? -1 : 0;
@@ -756,12 +784,14 @@ static int header_put(Writer *w, const Config *c, bool input_major, Type type, s
     *bytes = (size_t)snprintf(line, sizeof line, "{\"__metadata__\": {\"format\": \"pt\"}");
     if (w && writer_put(w, line, *bytes, e)) return -1;
     while (each_next(&t, c)) {
-        bool vector = named_vector(&NAMED[t.row]), turned = input_major && !named_is_straight(&NAMED[t.row], false);
+        bool vector = named_vector(&NAMED[t.row]),
+             turned = input_major && !named_is_straight(&NAMED[t.row], false);
         size_t size = t.out * t.in * TYPE[type].width;
         char shape[64];
         if (vector) snprintf(shape, sizeof shape, "%zu", t.in);
         else snprintf(shape, sizeof shape, "%zu, %zu", turned ? t.in : t.out, turned ? t.out : t.in);
-        int n = snprintf(line, sizeof line, ",\n\"%s\": {\"dtype\": \"%s\", \"shape\": [%s], \"data_offsets\": [%zu, %zu]}",
+        int n = snprintf(line, sizeof line,
+                         ",\n\"%s\": {\"dtype\": \"%s\", \"shape\": [%s], \"data_offsets\": [%zu, %zu]}",
                          t.name, TYPE[type].name, shape, at, at + size);
         if (w && writer_put(w, line, (size_t)n, e)) return -1;
         *bytes += (size_t)n;
@@ -806,7 +836,8 @@ static int write_weights(const Import *m, Family f, const char *folder, Stored a
     int rc = folder_path(path, folder, "model.safetensors", e);
     if (!rc) rc = (w = writer_open(path, e)) ? header_put(NULL, &m->cfg, input_major, type, &header, e) : -1;
     for (int i = 0; !rc && i < 8; i++) size[i] = (uint8_t)((uint64_t)header >> 8 * i);
-    if (!rc) rc = writer_put(w, size, sizeof size, e) || header_put(w, &m->cfg, input_major, type, &header, e);
+    if (!rc)
+        rc = writer_put(w, size, sizeof size, e) || header_put(w, &m->cfg, input_major, type, &header, e);
     t = (Each){.row = -1};
     while (!rc && each_next(&t, &m->cfg)) {
         const Named *n = &NAMED[t.row];
@@ -819,8 +850,8 @@ static int write_weights(const Import *m, Family f, const char *folder, Stored a
 }
 
 // ---- out: the folder --------------------------------------------------------------------------------------
-static const char *const WRITTEN[] = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
-                                      "tokenizer_config.json"};
+static const char *const WRITTEN[] = {"config.json", "generation_config.json", "model.safetensors",
+                                      "tokenizer.json", "tokenizer_config.json"};
 
 // Is it free: not there, or an empty folder?
 static int folder_free(const char *path, Err *e) {
@@ -856,8 +887,8 @@ int hf_write(const Import *m, const char *folder, Stored as, Err *e) {
     if (family_of(&m->cfg, &f, e) || folder_free(path, e)) return -1;
     snprintf(temp, sizeof temp, "%.*s.tmp%ld", (int)n, path, (long)getpid());
     if (mkdir(temp, 0777)) return err_set(e, "%s: cannot create: %s", temp, strerror(errno));
-    int rc = write_config(m, f, temp, as, e) || write_generation(m, temp, e) || write_weights(m, f, temp, as, e) ||
-             (m->tok.kind != TOK_NONE && hf_tokenizer_write(m, temp, e));
+    int rc = write_config(m, f, temp, as, e) || write_generation(m, temp, e) ||
+             write_weights(m, f, temp, as, e) || (m->tok.kind != TOK_NONE && hf_tokenizer_write(m, temp, e));
     if (!rc && rename(temp, path)) rc = err_set(e, "%s: cannot create: %s", path, strerror(errno));
     if (rc) folder_remove(temp);
     return rc ? -1 : 0;

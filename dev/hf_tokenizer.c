@@ -1,9 +1,10 @@
-// hf_tokenizer.c -- the tokenizer of a folder of Hugging Face: tokenizer.json, or vocab.json and merges.txt, with
-// tokenizer_config.json and the chat template; in and out.
+// hf_tokenizer.c -- the tokenizer of a folder of Hugging Face: tokenizer.json, or vocab.json and merges.txt,
+// with tokenizer_config.json and the chat template; in and out.
 //
-// A tokenizer.json is a program in small: a normalizer, a pre-tokenizer, a model, a post-processor, each from a long
-// list. Those of the families that are supported are recognised by their structure, member by member. Whatever else
-// is found there is refused and shown, never guessed: a tokenizer that is nearly right spoils a model in silence.
+// A tokenizer.json is a program in small: a normalizer, a pre-tokenizer, a model, a post-processor, each from
+// a long list. Those of the families that are supported are recognised by their structure, member by member.
+// Whatever else is found there is refused and shown, never guessed: a tokenizer that is nearly right spoils a
+// model in silence.
 //
 // Read in this order: Slot, a token as it is written -> slots_* -> kind_of -> merges -> ends and begins ->
 // hf_tokenizer_read -> the same outwards, hf_tokenizer_write.
@@ -33,8 +34,8 @@ typedef struct {
 static int slot_set(Slots *s, const char *text, size_t n, const JsonNode *id, bool special, Err *e) {
     uint64_t i;
     if (!json_whole(id, &i) || i >= s->room)
-        return err_set(e, "%s:%lu: token %.60s: id %.20s, want 0..%lu", s->path, (unsigned long)id->line, text,
-                       json_shown(id), (unsigned long)s->room - 1);
+        return err_set(e, "%s:%lu: token %.60s: id %.20s, want 0..%lu", s->path, (unsigned long)id->line,
+                       text, json_shown(id), (unsigned long)s->room - 1);
     Slot *slot = &s->slot[i];
     if (slot->text && (!special || slot->n != n || memcmp(slot->text, text, n) != 0))
         return err_set(e, "%s:%lu: tokens %.60s and %.60s have the same id", s->path, (unsigned long)id->line,
@@ -121,7 +122,8 @@ static int slots_put(const Slots *s, Import *m, TokKind kind, uint32_t merges, u
             return err_set(e, "%s: token %lu, %.60s, is not spelt in GPT-2's characters for bytes", s->path,
                            (unsigned long)i, t->text);
         const uint8_t *bytes = t->special ? (const uint8_t *)t->text : scratch;
-        if (vocab_token(m, bytes, t->special ? t->n : (size_t)n, t->special ? TOKEN_SPECIAL : TOKEN_NORMAL, e))
+        if (vocab_token(m, bytes, t->special ? t->n : (size_t)n, t->special ? TOKEN_SPECIAL : TOKEN_NORMAL,
+                        e))
             return -1;
     }
     return 0;
@@ -150,7 +152,7 @@ static const char *shown(const Doc *d, const JsonNode *v, char out[400]) {
     return out;
 }
 
-// Members that an object of a given type must have: {"name", "value"} pairs; a value "" is: absent, null or "".
+// A member that an object must have; want "" is: absent, null or "".
 typedef struct { const char *key, *want; } Must;
 
 static bool matches(const Doc *d, const JsonNode *v, const char *type, const Must *must, int musts) {
@@ -198,12 +200,13 @@ static TokKind kind_bytes(const Doc *d, const JsonNode *pre) {
     return byte_level(d, b, false) ? kind_split(d, a) : TOK_NONE;
 }
 
-// Llama 2: spaces become U+2581, one is put before the text, and nothing else cuts it. Older files say so with a
-// normalizer, newer ones with Metaspace.
+// Llama 2: spaces become U+2581, one is put before the text, and nothing else cuts it. Older files say so
+// with a normalizer, newer ones with Metaspace.
 static bool is_sentencepiece(const Doc *d, const JsonNode *normalizer, const JsonNode *pre, bool *add_space) {
     static const Must prepend[] = {{"prepend", UNDERLINE}}, replace[] = {{"content", UNDERLINE}};
     static const char *const scheme[] = {"first", "always", "never"};
-    const JsonNode *a = element(d, normalizer, "normalizers", 2, 0), *b = element(d, normalizer, "normalizers", 2, 1);
+    const JsonNode *a = element(d, normalizer, "normalizers", 2, 0),
+                   *b = element(d, normalizer, "normalizers", 2, 1);
     const JsonNode *pattern = b ? doc_get(d, doc_index(d, b), "pattern") : NULL;
     *add_space = true;
     if (!pre && matches(d, normalizer, "Sequence", NULL, 0) && matches(d, a, "Prepend", prepend, 1) &&
@@ -235,13 +238,15 @@ static int kind_of(TokKind *kind, bool *add_space, const Doc *d, uint32_t model,
 
     *kind = fallback ? TOK_SCORED : kind_bytes(d, pre);
     if (fallback ? !is_sentencepiece(d, normalizer, pre, add_space) : *kind == TOK_NONE)
-        return err_set(e, "%s: pre_tokenizer: %s\nhint: known are those of GPT-2, Llama 2, Llama 3, Qwen2, SmolLM",
-                       d->path, shown(d, pre ? pre : normalizer, text));
+        return err_set(e, "%s: pre_tokenizer: %s\nhint: known are those of GPT-2, Llama 2, Llama 3, Qwen2, "
+                       "SmolLM", d->path, shown(d, pre ? pre : normalizer, text));
     bool nfc = *kind == TOK_QWEN2;
     if (!fallback && (nfc ? !matches(d, normalizer, "NFC", NULL, 0) : normalizer != NULL))
-        return err_set(e, "%s: normalizer: %s, want %s", d->path, shown(d, normalizer, text), nfc ? "NFC" : "none");
+        return err_set(e, "%s: normalizer: %s, want %s", d->path, shown(d, normalizer, text),
+                       nfc ? "NFC" : "none");
     if (ignore != (*kind == TOK_CL100K))
-        return err_set(e, "%s: ignore_merges: want %s with this pre_tokenizer", d->path, ignore ? "false" : "true");
+        return err_set(e, "%s: ignore_merges: want %s with this pre_tokenizer", d->path,
+                       ignore ? "false" : "true");
     return 0;
 }
 
@@ -252,7 +257,8 @@ static int merge_put(Import *m, const char *path, const char *left, size_t n, co
                      uint8_t *scratch, Err *e) {
     int64_t a = unspell(m->tok.kind, scratch, left, n), b = unspell(m->tok.kind, scratch + n, right, k);
     if (a < 1 || b < 1)
-        return err_set(e, "%s: merge %lu: %.40s %.40s, want two tokens", path, (unsigned long)m->tok.merges, left, right);
+        return err_set(e, "%s: merge %lu: %.40s %.40s, want two tokens", path, (unsigned long)m->tok.merges,
+                       left, right);
     return vocab_merge(m, scratch, (size_t)a, scratch + n, (size_t)b, e);
 }
 
@@ -272,9 +278,11 @@ static int merges_json(Import *m, const Doc *d, const JsonNode *list, uint8_t *s
     uint32_t at = doc_index(d, list) + 1;
     for (uint32_t i = 0; i < list->count; i++, at = v[at].next) {
         const JsonNode *a = &v[at] + 1, *b = &v[at] + 2;
-        bool pair = v[at].kind == JSON_ARRAY && v[at].count == 2 && a->kind == JSON_STRING && b->kind == JSON_STRING;
+        bool pair =
+            v[at].kind == JSON_ARRAY && v[at].count == 2 && a->kind == JSON_STRING && b->kind == JSON_STRING;
         if (!pair && v[at].kind != JSON_STRING)
-            return err_set(e, "%s:%lu: merge: want \"a b\" or [\"a\", \"b\"]", d->path, (unsigned long)v[at].line);
+            return err_set(e, "%s:%lu: merge: want \"a b\" or [\"a\", \"b\"]", d->path,
+                           (unsigned long)v[at].line);
         if (pair ? merge_put(m, d->path, a->text, a->len, b->text, b->len, scratch, e) :
                    merge_line(m, d->path, v[at].text, v[at].len, scratch, e)) return -1;
     }
@@ -297,8 +305,8 @@ static const JsonNode *token_named(const Extras *x, const char *key) {
     return NULL;
 }
 
-// end-of-text: eos_token, else the first special token among the configuration's ids, else <|endoftext|>. An id alone
-// makes no token special: configurations carry defaults that belong to other tokenizers.
+// end-of-text: eos_token, else the first special token among the configuration's ids, else <|endoftext|>. An
+// id alone makes no token special: configurations carry defaults that belong to other tokenizers.
 static int end_find(int32_t *eot, Slots *s, const Extras *x, const EndIds *ends, Err *e) {
     const JsonNode *named = token_named(x, "eos_token");
     *eot = -1;
@@ -317,7 +325,8 @@ static int begin_template(int32_t *bos, const Doc *d, const JsonNode *v, Err *e)
     uint64_t id;
     if (only && only->kind == JSON_OBJECT && doc_get(d, doc_index(d, only), "Sequence")) return 0;
     if (first && first->kind == JSON_OBJECT && second && second->kind == JSON_OBJECT &&
-        doc_get(d, doc_index(d, second), "Sequence")) special = doc_get(d, doc_index(d, first), "SpecialToken");
+        doc_get(d, doc_index(d, second), "Sequence"))
+        special = doc_get(d, doc_index(d, first), "SpecialToken");
     if (special) key = doc_get(d, doc_index(d, special), "id");
     special = doc_get(d, doc_index(d, v), "special_tokens");
     if (key && key->kind == JSON_STRING && special) ids = doc_get(d, doc_index(d, special), key->text);
@@ -335,30 +344,34 @@ static int begin_processor(int32_t *bos, const Doc *d, const JsonNode *v, Err *e
     if (!v || matches(d, v, "ByteLevel", NULL, 0)) return 0;
     if (matches(d, v, "TemplateProcessing", NULL, 0)) return begin_template(bos, d, v, e);
     if (!matches(d, v, "Sequence", NULL, 0) || !list || list->kind != JSON_ARRAY)
-        return err_set(e, "%s: post_processor: %s, want ByteLevel or TemplateProcessing", d->path, shown(d, v, text));
+        return err_set(e, "%s: post_processor: %s, want ByteLevel or TemplateProcessing", d->path,
+                       shown(d, v, text));
     uint32_t at = doc_index(d, list) + 1;
     for (uint32_t i = 0; i < list->count; i++, at = d->j.node[at].next) {
         v = &d->j.node[at];
-        if (matches(d, v, "TemplateProcessing", NULL, 0) ? begin_template(bos, d, v, e) :
-            !matches(d, v, "ByteLevel", NULL, 0))
-            return *e->msg ? -1 : err_set(e, "%s: post_processor: %s, want ByteLevel or TemplateProcessing", d->path,
-                                          shown(d, v, text));
+        bool template = matches(d, v, "TemplateProcessing", NULL, 0);
+        if (!template && !matches(d, v, "ByteLevel", NULL, 0))
+            return err_set(e, "%s: post_processor: %s, want ByteLevel or TemplateProcessing", d->path,
+                           shown(d, v, text));
+        if (template && begin_template(bos, d, v, e)) return -1;
     }
     return 0;
 }
 
-// begin-of-text, only if the tokenizer really adds it: its post-processor says so, unless add_bos_token says no; or
-// add_bos_token says so. d: tokenizer.json, or closed.
+// begin-of-text, only if the tokenizer really adds it: its post-processor says so, unless add_bos_token says
+// no; or add_bos_token says so. d: tokenizer.json, or closed.
 static int begin_find(int32_t *bos, Slots *s, const Doc *d, const Extras *x, Err *e) {
     const JsonNode *named = token_named(x, "bos_token"), *add = doc_get(&x->config, 0, "add_bos_token");
     *bos = -1;
-    if (doc_want(&x->config, 0, "add_eos_token", "false", e) || begin_processor(bos, d, doc_get(d, 0, "post_processor"), e))
+    if (doc_want(&x->config, 0, "add_eos_token", "false", e) ||
+        begin_processor(bos, d, doc_get(d, 0, "post_processor"), e))
         return -1;
     if (add && add->kind == JSON_FALSE) *bos = -1;
     if (*bos < 0 && add && add->kind == JSON_TRUE && named) *bos = slots_special(s, named->text, named->len);
     if (*bos < 0) return 0;
     if ((uint32_t)*bos >= s->count || !s->slot[*bos].text)
-        return err_set(e, "%s: begin-of-text is token %ld, want one of %lu", s->path, (long)*bos, (unsigned long)s->count);
+        return err_set(e, "%s: begin-of-text is token %ld, want one of %lu", s->path, (long)*bos,
+                       (unsigned long)s->count);
     s->slot[*bos].special = true;
     return 0;
 }
@@ -406,16 +419,18 @@ out:
 // Their kind is known only from the class, or, where that is not said, the family of the model.
 static int kind_class(TokKind *kind, Family f, const Extras *x, const char *folder, Err *e) {
     const JsonNode *v = doc_get(&x->config, 0, "tokenizer_class");
-    const char *class = v ? json_shown(v) : f == FAMILY_GPT2 ? "GPT2Tokenizer" : f == FAMILY_LLAMA ? "" : "Qwen2Tokenizer";
+    static const char *const of[FAMILIES] = {"GPT2Tokenizer", "", "Qwen2Tokenizer", "Qwen2Tokenizer"};
+    const char *class = v ? json_shown(v) : of[f];
     bool gpt2 = strcmp(class, "GPT2Tokenizer") == 0 || strcmp(class, "GPT2TokenizerFast") == 0;
     bool qwen2 = strcmp(class, "Qwen2Tokenizer") == 0 || strcmp(class, "Qwen2TokenizerFast") == 0;
     *kind = gpt2 ? TOK_GPT2 : TOK_QWEN2;
     if (gpt2 || qwen2) return doc_want(&x->config, 0, "add_prefix_space", "false", e);
-    return err_set(e, "%s: vocab.json of tokenizer_class %.40s, want GPT2Tokenizer or Qwen2Tokenizer, or tokenizer.json",
-                   folder, *class ? class : "unknown");
+    return err_set(e, "%s: vocab.json of tokenizer_class %.40s, want GPT2Tokenizer or Qwen2Tokenizer\n"
+                   "hint: a tokenizer.json tells more", folder, *class ? class : "unknown");
 }
 
-// tokenizer_config.json's added_tokens_decoder, {"151643": {"content": ...}}, or added_tokens.json, {"text": 151643}.
+// added_tokens_decoder of tokenizer_config.json, {"151643": {"content": "text"}}, or added_tokens.json,
+// {"text": 151643}.
 static int slots_extras(Slots *s, const Extras *x, const Doc *more, Err *e) {
     const JsonNode *v = x->config.j.node, *list = doc_get(&x->config, 0, "added_tokens_decoder");
     uint32_t at = list && list->kind == JSON_OBJECT ? doc_index(&x->config, list) + 1 : 0;
@@ -454,15 +469,18 @@ static int read_pair(Import *m, const char *folder, Family f, const Extras *x, c
     TokKind kind;
     int32_t eot, bos;
     int rc = -1;
-    if (kind_class(&kind, f, x, folder, e) || doc_open(&d, m, folder, "vocab.json", "vocab sha256 ", e)) goto out;
+    if (kind_class(&kind, f, x, folder, e) || doc_open(&d, m, folder, "vocab.json", "vocab sha256 ", e))
+        goto out;
     if (folder_has(folder, "added_tokens.json") &&
         doc_open(&more, m, folder, "added_tokens.json", "added tokens sha256 ", e)) goto out;
     if (folder_path(path, folder, "merges.txt", e) ||
         import_read(m, path, "merges sha256 ", JSON_MAX, &text, &n, e)) goto out;
     for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
     const JsonNode *list = doc_get(&x->config, 0, "added_tokens_decoder");
-    uint64_t room = (uint64_t)d.j.node[0].count + (list ? list->count : 0) + (more.j.node ? more.j.node[0].count : 0);
-    if (slots_begin(&s, d.path, room, e) || slots_vocab(&s, &d, 0, e) || slots_extras(&s, x, &more, e)) goto out;
+    uint64_t room =
+        (uint64_t)d.j.node[0].count + (list ? list->count : 0) + (more.j.node ? more.j.node[0].count : 0);
+    if (slots_begin(&s, d.path, room, e) || slots_vocab(&s, &d, 0, e) || slots_extras(&s, x, &more, e))
+        goto out;
     if (end_find(&eot, &s, x, ends, e) || begin_find(&bos, &s, &none, x, e)) goto out;
     if (!(scratch = malloc(d.bytes + n + 1))) { err_set(e, "out of memory"); goto out; }
     if (slots_put(&s, m, kind, (uint32_t)lines, scratch, e) ||
@@ -480,7 +498,7 @@ out:
 }
 
 // ---- chat template ----------------------------------------------------------------------------------------
-// The file chat_template.jinja, else chat_template of tokenizer_config.json: text, or several of which one is "default".
+// The file chat_template.jinja, else chat_template of tokenizer_config.json: text, or a list with "default".
 static int read_template(Import *m, const char *folder, const Doc *config, const Ask *ask, Err *e) {
     const JsonNode *v = doc_get(config, 0, "chat_template"), *text = v;
     char path[4096];
@@ -503,7 +521,8 @@ static int read_template(Import *m, const char *folder, const Doc *config, const
     return import_template(m, ask, text->text, text->len, config->path, e);
 }
 
-int hf_tokenizer_read(Import *m, const char *folder, Family family, const EndIds *ends, const Ask *ask, Err *e) {
+int hf_tokenizer_read(Import *m, const char *folder, Family family, const EndIds *ends, const Ask *ask,
+                      Err *e) {
     Extras x = {.config = {.path = ""}, .map = {.path = ""}};
     int rc = -1;
     if (folder_has(folder, "tokenizer_config.json") &&
@@ -514,8 +533,8 @@ int hf_tokenizer_read(Import *m, const char *folder, Family family, const EndIds
     else if (folder_has(folder, "vocab.json") && folder_has(folder, "merges.txt"))
         rc = read_pair(m, folder, family, &x, ends, e);
     else if (folder_has(folder, "tokenizer.model"))
-        err_set(e, "%s: has tokenizer.model only, want tokenizer.json\nhint: save_pretrained of transformers' tokenizer "
-                "writes it", folder);
+        err_set(e, "%s: has tokenizer.model only, want tokenizer.json\nhint: save_pretrained of "
+                "transformers' tokenizer writes it", folder);
     else rc = 0;                                  // no tokenizer
     if (!rc) rc = read_template(m, folder, &x.config, ask, e);
 out:
@@ -525,7 +544,8 @@ out:
 }
 
 // ---- out --------------------------------------------------------------------------------------------------
-// Pieces of JSON through a Writer that remembers its first failure, so that the text below reads as it is written.
+// Pieces of JSON through a Writer. The first failure is remembered, so that the rest reads as it is written.
+// In the formats ' stands for ".
 typedef struct {
     Writer *w;
     Err *e;
@@ -539,6 +559,8 @@ static void text(Out *o, const char *format, ...) {
     int n = vsnprintf(line, sizeof line, format, list);
     va_end(list);
     if (n < 0 || n >= (int)sizeof line) n = 0, o->rc = err_set(o->e, "tokenizer: a line is too long");
+    for (int i = 0; i < n; i++)
+        if (line[i] == '\'') line[i] = '"';
     if (!o->rc) o->rc = writer_put(o->w, line, (size_t)n, o->e);
 }
 
@@ -547,7 +569,8 @@ static void string(Out *o, const char *s, size_t n) {
     Json again = {0};
     char *quoted = json_quote(s, n);
     if (!quoted) o->rc = err_set(o->e, "out of memory");
-    if (!o->rc) o->rc = json_parse(&again, "tokenizer: a token", 1, (const uint8_t *)quoted, strlen(quoted), o->e);
+    if (!o->rc)
+        o->rc = json_parse(&again, "tokenizer: a token", 1, (const uint8_t *)quoted, strlen(quoted), o->e);
     if (!o->rc && (again.node[0].len != n || memcmp(again.node[0].text, s, n) != 0))
         o->rc = err_set(o->e, "tokenizer: a token of %zu bytes, %.40s, is not UTF-8", n, s);
     if (!o->rc) o->rc = writer_put(o->w, quoted, strlen(quoted), o->e);
@@ -555,7 +578,7 @@ static void string(Out *o, const char *s, size_t n) {
     free(quoted);
 }
 
-// A token as Hugging Face spells it, into out, which has room for 3 times its bytes and a 0. Returns its length.
+// A token as Hugging Face spells it, into out, with room for 3 times its bytes and a 0. Returns its length.
 static size_t spelt(const Tokenizer *t, int32_t id, char *out) {
     size_t n, count = 0;
     const uint8_t *bytes = tokenizer_decode(t, id, &n);
@@ -581,22 +604,22 @@ static void token(Out *o, const Tokenizer *t, int32_t id, char *scratch) {
 static int by_rank(const void *a, const void *b) {
     const Merge *x = a, *y = b;
     if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
-    return x->result != y->result ? (x->result < y->result ? -1 : 1) : (x->left > y->left) - (x->left < y->left);
+    return x->result != y->result ? (x->result < y->result ? -1 : 1)
+                                  : (x->left > y->left) - (x->left < y->left);
 }
 
-// Hugging Face ranks merges by their place in the list. TOK_SCORED has equal ranks, the leftmost first: these merges
-// make one token from different halves, and are listed one after the other.
-static void put_merges(Out *o, const Tokenizer *t, char *scratch, size_t room) {
+// Hugging Face ranks merges by their place in the list. TOK_SCORED has equal ranks, the leftmost first: these
+// merges make one token from different halves, and are listed one after the other.
+static void put_merges(Out *o, const Tokenizer *t, char *scratch) {
     Merge *sorted = malloc(((size_t)t->merges + 1) * sizeof *sorted);
     if (!sorted) { o->rc = err_set(o->e, "out of memory"); return; }
     if (t->merges > 0) memcpy(sorted, t->merge, t->merges * sizeof *sorted);
     qsort(sorted, t->merges, sizeof *sorted, by_rank);
-    text(o, "    \"merges\": [");
+    text(o, "    'merges': [");
     for (uint32_t i = 0; i < t->merges && !o->rc; i++) {
         size_t n = spelt(t, sorted[i].left, scratch);
         scratch[n] = ' ';
         n += 1 + spelt(t, sorted[i].right, scratch + n + 1);
-        if (n >= room) { o->rc = err_set(o->e, "tokenizer: a merge is too long"); break; }
         text(o, i ? ",\n      " : "\n      ");
         string(o, scratch, n);
     }
@@ -606,83 +629,87 @@ static void put_merges(Out *o, const Tokenizer *t, char *scratch, size_t room) {
 
 static void put_added(Out *o, const Tokenizer *t, char *scratch) {
     bool first = true;
-    text(o, "  \"added_tokens\": [");
+    text(o, "  'added_tokens': [");
     for (uint32_t i = 0; i < t->vocab && !o->rc; i++) {
         if (t->flag[i] != TOKEN_SPECIAL || t->start[i + 1] == t->start[i]) continue;
-        text(o, "%s\n    {\"id\": %lu, \"content\": ", first ? "" : ",", (unsigned long)i);
+        text(o, "%s\n    {'id': %lu, 'content': ", first ? "" : ",", (unsigned long)i);
         token(o, t, (int32_t)i, scratch);
-        text(o, ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": true}");
+        text(o, ", 'single_word': false, 'lstrip': false, 'rstrip': false, 'normalized': false, "
+             "'special': true}");
         first = false;
     }
     text(o, "\n  ],\n");
 }
 
-// What cuts the text, and what puts it together again.
-static void put_steps(Out *o, const Tokenizer *t, char *scratch) {
-    static const char level[] = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "
-                                "\"use_regex\": %s}";
+#define BYTE_LEVEL "{'type': 'ByteLevel', 'add_prefix_space': false, 'trim_offsets': true, 'use_regex': %s}"
+
+// What cuts the text.
+static void put_cutting(Out *o, const Tokenizer *t) {
     int split = 0;
     while (split < SPLITS && SPLIT[split].kind != t->kind) split++;
-    text(o, "  \"normalizer\": %s,\n  \"pre_tokenizer\": ", t->kind == TOK_QWEN2 ? "{\"type\": \"NFC\"}" : "null");
+    text(o, "  'normalizer': %s,\n  'pre_tokenizer': ", t->kind == TOK_QWEN2 ? "{'type': 'NFC'}" : "null");
     if (t->kind == TOK_SCORED) {
-        text(o, "{\"type\": \"Metaspace\", \"replacement\": \"%s\", \"prepend_scheme\": \"%s\", \"split\": false}",
+        text(o, "{'type': 'Metaspace', 'replacement': '%s', 'prepend_scheme': '%s', 'split': false},\n",
              UNDERLINE, t->add_space ? "first" : "never");
     } else if (t->kind == TOK_GPT2) {
-        text(o, level, "true");
+        text(o, BYTE_LEVEL ",\n", "true");
+    } else if (t->kind == TOK_SMOLLM) {
+        text(o, "{'type': 'Sequence', 'pretokenizers': [\n    {'type': 'Digits', 'individual_digits': true},"
+             "\n    " BYTE_LEVEL "]},\n", "true");
     } else {
-        text(o, "{\"type\": \"Sequence\", \"pretokenizers\": [\n    ");
-        if (t->kind == TOK_SMOLLM) {
-            text(o, "{\"type\": \"Digits\", \"individual_digits\": true}");
-        } else {
-            text(o, "{\"type\": \"Split\", \"pattern\": {\"Regex\": ");
-            string(o, SPLIT[split].regex, strlen(SPLIT[split].regex));
-            text(o, "}, \"behavior\": \"Isolated\", \"invert\": false}");
-        }
-        text(o, ",\n    ");
-        text(o, level, t->kind == TOK_SMOLLM ? "true" : "false");
-        text(o, "]}");
+        text(o, "{'type': 'Sequence', 'pretokenizers': [\n    {'type': 'Split', 'pattern': {'Regex': ");
+        string(o, SPLIT[split].regex, strlen(SPLIT[split].regex));
+        text(o, "}, 'behavior': 'Isolated', 'invert': false},\n    " BYTE_LEVEL "]},\n", "false");
     }
-    text(o, ",\n  \"post_processor\": ");
-    if (t->bos >= 0) {
-        text(o, "{\"type\": \"TemplateProcessing\",\n    \"single\": [{\"SpecialToken\": {\"id\": ");
-        token(o, t, t->bos, scratch);
-        text(o, ", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}],\n    \"pair\": [{\"Sequence\": "
-             "{\"id\": \"A\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}],\n"
-             "    \"special_tokens\": {");
-        token(o, t, t->bos, scratch);
-        text(o, ": {\"id\": ");
-        token(o, t, t->bos, scratch);
-        text(o, ", \"ids\": [%ld], \"tokens\": [", (long)t->bos);
-        token(o, t, t->bos, scratch);
-        text(o, "]}}}");
-    } else if (t->kind == TOK_SCORED) {
-        text(o, "null");
-    } else {
-        text(o, level, "true");
-    }
-    text(o, ",\n  \"decoder\": ");
-    if (t->kind != TOK_SCORED) text(o, level, "true");
-    else text(o, "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": \"%s\"}, "
-              "\"content\": \" \"}, {\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}%s]}", UNDERLINE, t->add_space ?
-              ", {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}" : "");
-    text(o, ",\n");
 }
 
-// Every token is in the vocabulary, the special ones too: where they are not, tokenizers gives them ids of its own.
+// What puts begin-of-text before it.
+static void put_beginning(Out *o, const Tokenizer *t, char *scratch) {
+    text(o, "  'post_processor': ");
+    if (t->bos < 0) {
+        if (t->kind == TOK_SCORED) text(o, "null,\n");
+        else text(o, BYTE_LEVEL ",\n", "true");
+        return;
+    }
+    text(o, "{'type': 'TemplateProcessing',\n    'single': [{'SpecialToken': {'id': ");
+    token(o, t, t->bos, scratch);
+    text(o, ", 'type_id': 0}}, {'Sequence': {'id': 'A', 'type_id': 0}}],\n    'pair': [{'Sequence': {'id': "
+         "'A', 'type_id': 0}}, {'Sequence': {'id': 'B', 'type_id': 1}}],\n    'special_tokens': {");
+    token(o, t, t->bos, scratch);
+    text(o, ": {'id': ");
+    token(o, t, t->bos, scratch);
+    text(o, ", 'ids': [%ld], 'tokens': [", (long)t->bos);
+    token(o, t, t->bos, scratch);
+    text(o, "]}}},\n");
+}
+
+// What makes text of tokens.
+static void put_decoder(Out *o, const Tokenizer *t) {
+    if (t->kind != TOK_SCORED) {
+        text(o, "  'decoder': " BYTE_LEVEL ",\n", "true");
+        return;
+    }
+    text(o, "  'decoder': {'type': 'Sequence', 'decoders': [\n    {'type': 'Replace', 'pattern': {'String': "
+         "'%s'}, 'content': ' '},\n    {'type': 'ByteFallback'}, {'type': 'Fuse'}%s]},\n", UNDERLINE,
+         t->add_space ? ", {'type': 'Strip', 'content': ' ', 'start': 1, 'stop': 0}" : "");
+}
+
+// Every token is in the vocabulary, the special ones too: else their ids would be given anew.
 static void put_tokenizer(Out *o, const Tokenizer *t) {
     size_t longest = 0;
     for (uint32_t i = 0; i < t->vocab; i++)
         if (t->start[i + 1] - t->start[i] > longest) longest = t->start[i + 1] - t->start[i];
-    size_t room = 6 * longest + 32;
-    char *scratch = malloc(room);
+    char *scratch = malloc(6 * longest + 32);     // a merge: two tokens, each up to 3 times its bytes
     if (!scratch) { o->rc = err_set(o->e, "out of memory"); return; }
     bool scored = t->kind == TOK_SCORED, unknown = scored && tokenizer_find(t, "<unk>") >= 0;
-    text(o, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
+    text(o, "{\n  'version': '1.0',\n  'truncation': null,\n  'padding': null,\n");
     put_added(o, t, scratch);
-    put_steps(o, t, scratch);
-    text(o, "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": %s,\n"
-         "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": %s,\n"
-         "    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n    \"vocab\": {", unknown ? "\"<unk>\"" : "null",
+    put_cutting(o, t);
+    put_beginning(o, t, scratch);
+    put_decoder(o, t);
+    text(o, "  'model': {\n    'type': 'BPE',\n    'dropout': null,\n    'unk_token': %s,\n"
+         "    'continuing_subword_prefix': null,\n    'end_of_word_suffix': null,\n    'fuse_unk': %s,\n"
+         "    'byte_fallback': %s,\n    'ignore_merges': %s,\n    'vocab': {", unknown ? "'<unk>'" : "null",
          scored ? "true" : "false", scored ? "true" : "false", t->kind == TOK_CL100K ? "true" : "false");
     for (uint32_t i = 0; i < t->vocab && !o->rc; i++) {
         text(o, i ? ",\n      " : "\n      ");
@@ -690,7 +717,7 @@ static void put_tokenizer(Out *o, const Tokenizer *t) {
         text(o, ": %lu", (unsigned long)i);
     }
     text(o, "\n    },\n");
-    put_merges(o, t, scratch, room);
+    put_merges(o, t, scratch);
     text(o, "}\n");
     free(scratch);
 }
@@ -699,26 +726,26 @@ static void put_tokenizer_config(Out *o, const Import *m) {
     const Tokenizer *t = &m->tok;
     const char *jinja = m->template ? jinja_for(m->template) : NULL;
     size_t n;
-    text(o, "{\n  \"add_bos_token\": %s,\n", t->bos >= 0 ? "true" : "false");
+    text(o, "{\n  'add_bos_token': %s,\n", t->bos >= 0 ? "true" : "false");
     if (t->bos >= 0) {
         const char *bytes = (const char *)tokenizer_decode(t, t->bos, &n);
-        text(o, "  \"bos_token\": ");
+        text(o, "  'bos_token': ");
         string(o, bytes, n);
         text(o, ",\n");
     }
     if (t->eot >= 0) {
         const char *bytes = (const char *)tokenizer_decode(t, t->eot, &n);
-        text(o, "  \"eos_token\": ");
+        text(o, "  'eos_token': ");
         string(o, bytes, n);
         text(o, ",\n");
     }
     if (jinja) {
-        text(o, "  \"chat_template\": ");
+        text(o, "  'chat_template': ");
         string(o, jinja, strlen(jinja));
         text(o, ",\n");
     }
-    text(o, "  \"clean_up_tokenization_spaces\": false,\n  \"model_max_length\": %ld,\n"
-         "  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n", (long)m->cfg.context);
+    text(o, "  'clean_up_tokenization_spaces': false,\n  'model_max_length': %ld,\n"
+         "  'tokenizer_class': 'PreTrainedTokenizerFast'\n}\n", (long)m->cfg.context);
 }
 
 int hf_tokenizer_write(const Import *m, const char *folder, Err *e) {

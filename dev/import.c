@@ -1,8 +1,8 @@
-// import.c -- what the parts of convert share: a model in memory, the names of its tensors elsewhere, vocabularies.
+// import.c -- what the parts of convert share: a model in memory, the names of its tensors, vocabularies.
 // It knows no format: hf.c, gguf.c and llama2c.c do, and meet here.
 //
-// Read in this order: numbers in files -> Import -> NAMED, the one table of names -> named_put, named_get, which
-// turn their matrices into ours and back -> vocabularies.
+// Read in this order: numbers in files -> Import -> NAMED, the one table of names -> named_put, named_get,
+// which turn their matrices into ours and back -> vocabularies.
 // Callers bound every count by the size of its file before they ask for memory here.
 #include "convert.h"
 #include <assert.h>
@@ -98,7 +98,8 @@ int import_say(Import *m, const char *what, const char *text, Err *e) {
     return 0;
 }
 
-int import_read(Import *m, const char *path, const char *what, size_t limit, uint8_t **data, size_t *n, Err *e) {
+int import_read(Import *m, const char *path, const char *what, size_t limit, uint8_t **data, size_t *n,
+                Err *e) {
     Sha256 s;
     char hex[65];
     if (file_read(path, limit, data, n, e)) return -1;
@@ -148,7 +149,8 @@ int family_of(const Config *c, Family *f, Err *e) {
 
 // ---- names ------------------------------------------------------------------------------------------------
 #define AT(field) offsetof(Params, field)
-enum { G = 1 << FAMILY_GPT2, Q2 = 1 << FAMILY_QWEN2, Q3 = 1 << FAMILY_QWEN3, ROPED = 1 << FAMILY_LLAMA | Q2 | Q3 };
+enum { G = 1 << FAMILY_GPT2, Q2 = 1 << FAMILY_QWEN2, Q3 = 1 << FAMILY_QWEN3 };
+enum { ROPED = 1 << FAMILY_LLAMA | Q2 | Q3 };
 #define H "transformer.h.#."
 #define M "model.layers.#."
 #define K "blk.#."
@@ -213,7 +215,9 @@ bool named_bias(const Named *n) {
 }
 
 // Embeddings and head: a row for each token, as ours.
-static bool is_rows(const Named *n) { return n->where == AT(wte) || n->where == AT(wpe) || n->where == AT(head); }
+static bool is_rows(const Named *n) {
+    return n->where == AT(wte) || n->where == AT(wpe) || n->where == AT(head);
+}
 
 // Which columns of ours the tensor is: *count from *first.
 static void columns(const Named *n, const Config *c, size_t *first, size_t *count) {
@@ -289,9 +293,9 @@ float *named_straight(const Named *n, const Config *c, const Params *w, size_t l
     return tensor_data(w, &t) + (t.stacked ? layer * (t.size / t.dim[0]) : 0);
 }
 
-// One function for both directions, so that they cannot disagree. ours, theirs: the floats; put: ours = theirs.
-static void named_move(const Named *n, const Config *c, const Params *w, size_t layer, float *theirs, bool put,
-                       bool input_major, bool paired) {
+// One function for both directions, so that they cannot disagree. put: ours = theirs, else theirs = ours.
+static void named_move(const Named *n, const Config *c, const Params *w, size_t layer, float *theirs,
+                       bool put, bool input_major, bool paired) {
     Tensor t = tensor_of(n, c);
     size_t first, count, out, in, all = t.dim[t.stacked + !named_vector(n)], HS = (size_t)c->head_size;
     float *ours = tensor_data(w, &t) + (t.stacked ? layer * (t.size / t.dim[0]) : 0);
@@ -304,7 +308,7 @@ static void named_move(const Named *n, const Config *c, const Params *w, size_t 
     }
     if (named_vector(n)) in = 1;
     bool turned = paired && (n->part == Q_COLUMNS || n->part == K_COLUMNS);
-    for (size_t block = 0; block < count; block += 16)            // 16 columns: a line of the processor's memory
+    for (size_t block = 0; block < count; block += 16)      // 16 columns: one line of the cache
         for (size_t i = 0; i < in; i++)
             for (size_t o = block; o < count && o < block + 16; o++) {
                 float *a = ours + i * all + first + (turned ? unpaired(o, HS) : o);
@@ -314,12 +318,13 @@ static void named_move(const Named *n, const Config *c, const Params *w, size_t 
             }
 }
 
-void named_put(const Named *n, const Config *c, const Params *w, size_t layer, const float *x, bool input_major,
-               bool paired) {
+void named_put(const Named *n, const Config *c, const Params *w, size_t layer, const float *x,
+               bool input_major, bool paired) {
     named_move(n, c, w, layer, (float *)(uintptr_t)x, true, input_major, paired);
 }
 
-void named_get(const Named *n, const Config *c, const Params *w, size_t layer, float *x, bool input_major, bool paired) {
+void named_get(const Named *n, const Config *c, const Params *w, size_t layer, float *x, bool input_major,
+               bool paired) {
     named_move(n, c, w, layer, x, false, input_major, paired);
 }
 
@@ -342,8 +347,8 @@ int vocab_begin(Import *m, TokKind kind, uint32_t tokens, uint32_t merges, size_
 int vocab_token(Import *m, const uint8_t *bytes, size_t n, uint8_t flag, Err *e) {
     uint32_t id = m->tok.vocab, at = m->start[id];
     if (id == m->tokens_room || n > m->bytes_room - at || n > UINT32_MAX - at)
-        return err_set(e, "tokenizer: token %lu of %zu bytes, want at most %lu tokens of %zu bytes", (unsigned long)id,
-                       n, (unsigned long)m->tokens_room, m->bytes_room);
+        return err_set(e, "tokenizer: token %lu of %zu bytes, want at most %lu tokens of %zu bytes",
+                       (unsigned long)id, n, (unsigned long)m->tokens_room, m->bytes_room);
     memcpy(m->bytes + at, bytes, n);
     m->start[id + 1] = at + (uint32_t)n;
     m->flag[id] = flag;
@@ -366,7 +371,8 @@ int64_t bytes_unspell(uint8_t *out, const char *text, size_t n) {
     int64_t count = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t code = p[i];
-        if (code >= 0xC2 && code < 0xC6 && n - i > 1 && (p[i + 1] & 0xC0) == 0x80) code = (code & 31) << 6 | (p[++i] & 63u);
+        if (code >= 0xC2 && code < 0xC6 && n - i > 1 && (p[i + 1] & 0xC0) == 0x80)
+            code = (code & 31) << 6 | (p[++i] & 63u);
         else if (code > 127) return -1;
         if (code < 256 ? !spelt_as_itself(code) : code >= 256 + 68) return -1;
         if (code >= 256) code -= 256, code = code < 33 ? code : code < 67 ? code - 33 + 127 : 173;
@@ -386,7 +392,7 @@ void bytes_spell(char *out, const uint8_t *bytes, size_t n) {
 }
 
 // ---- merges -----------------------------------------------------------------------------------------------
-// Sorted words find a token by its bytes in log n steps, whatever the words are: no hash that a file could spoil.
+// Sorted words find a token by its bytes in log n steps, whatever they are: no hash that a file could spoil.
 typedef struct { const uint8_t *s; size_t n; int32_t id; } Word;
 
 static int word_order(const void *a, const void *b) {
@@ -408,8 +414,8 @@ static int words_make(Import *m, Err *e) {
     m->word_count = n;
     for (size_t i = 1; i < n; i++)
         if (word_order(&word[i - 1], &word[i]) == 0)
-            return err_set(e, "tokenizer: tokens %ld and %ld are the same, want each once", (long)word[i - 1].id,
-                           (long)word[i].id);
+            return err_set(e, "tokenizer: tokens %ld and %ld are the same, want each once",
+                           (long)word[i - 1].id, (long)word[i].id);
     return 0;
 }
 
@@ -439,7 +445,7 @@ int vocab_merge(Import *m, const uint8_t *left, size_t n, const uint8_t *right, 
     return 0;
 }
 
-// The pair is merged first whose result has the highest score, of equals the leftmost: equal scores share a rank.
+// The pair is merged first whose result has the highest score, of equals the leftmost: these share a rank.
 typedef struct { Merge merge; float score; } Scored;
 static int scored_order(const void *a, const void *b) {
     const Scored *x = a, *y = b;
@@ -504,8 +510,8 @@ int import_template(Import *m, const Ask *ask, const char *jinja, size_t n, cons
     const char *ours = jinja && !ask->template ? jinja_known(jinja, n) : NULL;
     if (!jinja || ask->template) return 0;
     if (!ours)
-        return err_set(e, "%s: the chat template, of %zu bytes, is none of those known\nhint: --template NAME or FILE, "
-                       "in the form of this project; a Jinja text is never run", path, n);
+        return err_set(e, "%s: the chat template, of %zu bytes, is none of those known\nhint: --template "
+                       "NAME or FILE, in the form of this project; a Jinja text is never run", path, n);
     if (!(m->template = malloc(strlen(ours) + 1))) return err_set(e, "out of memory");
     strcpy(m->template, ours);
     return 0;

@@ -1,10 +1,12 @@
-// jinja.c -- chat templates of other programs, which are written in Jinja, a programming language: the known ones are
-// recognised by their SHA-256, and stand for templates of ours that render the same. No Jinja is ever run or guessed
-// at. Outwards the same table gives a Jinja text, written for this project, that renders as ours does.
+// jinja.c -- chat templates of other programs, which are written in Jinja, a programming language: the known
+// ones are recognised by their SHA-256, and stand for templates of ours that render the same. No Jinja is
+// ever run or guessed at. Outwards the same table gives a Jinja text, written for this project, that renders
+// as ours does.
 //
-// What the originals do besides, and ours do not: they describe tools, take white space off the ends of a message
-// (Llama 3), put today's date where ours has a fixed one (Llama 3.2), drop the thoughts of earlier turns (Qwen3), and
-// accept several system messages. Llama 2's format is not here: it puts the system message inside the first user's.
+// What the originals do besides, and ours do not: they describe tools, take white space off the ends of a
+// message (Llama 3), put today's date where ours has a fixed one (Llama 3.2), drop the thoughts of earlier
+// turns (Qwen3), and accept several system messages. Llama 2's format is not here: it puts the system message
+// inside the first user's.
 #include "convert.h"
 #include <string.h>
 
@@ -37,15 +39,15 @@
                          "{%- for message in messages %}{{ '<|start_header_id|>' + message['role'] + " \
                          "'<|end_header_id|>\\n\\n' + (dates if message['role'] == 'system' else '') + " \
                          "message['content'] + '<|eot_id|>' }}{%- endfor %}" \
-                         "{%- if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}" \
-                         "{%- endif %}"
+                         "{%- if add_generation_prompt %}" \
+                         "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}"
 #define J_LLAMA31_DATES "Cutting Knowledge Date: December 2023\\nToday Date: 26 Jul 2024\\n\\n"
 // Templates for single exchanges: what stands before the user's text, after it, and before the answer.
-#define J_ROW(before, after, answer) "{%- for message in messages %}{%- if message['role'] == 'user' %}{{ '" before \
-                             "' + message['content'] + '" after "' }}{%- elif message['role'] == 'assistant' %}" \
-                             "{{ '" answer "' + message['content'] + eos_token }}{%- else %}" \
-                             "{{ raise_exception('this template has no place for a system message') }}" \
-                             "{%- endif %}{%- endfor %}"
+#define J_ROW(before, after, answer) \
+    "{%- for message in messages %}{%- if message['role'] == 'user' %}" \
+    "{{ '" before "' + message['content'] + '" after "' }}{%- elif message['role'] == 'assistant' %}" \
+    "{{ '" answer "' + message['content'] + eos_token }}{%- else %}" \
+    "{{ raise_exception('this template has no place for a system message') }}{%- endif %}{%- endfor %}"
 
 // ---- the formats ------------------------------------------------------------------------------------------
 typedef enum { CHATML, SMOLLM2, QWEN15, QWEN2, QWEN25, QWEN3, LLAMA3, LLAMA31, ZEPHYR, FORMATS } Format;
@@ -57,7 +59,7 @@ static const struct { const char *ours, *jinja; } FORMAT[FORMATS] = {
     [QWEN2]   = {IM_DEFAULT("You are a helpful assistant.") IM_TURNS IM_ANSWER,
                  J_IM_DEFAULT("You are a helpful assistant.") J_IM("")},
     [QWEN25]  = {IM_DEFAULT(QWEN25_SYSTEM) IM_TURNS IM_ANSWER, J_IM_DEFAULT(QWEN25_SYSTEM) J_IM("")},
-    // Without thinking: the model is given an empty thought. Here every answer has one, in the original the last.
+    // Without thinking: the model is given an empty thought. Here every answer has it, there only the last.
     [QWEN3]   = {IM_TURNS "{<think>}\n\n{</think>}\n\n" IM_ANSWER, J_IM("<think>\\n\\n</think>\\n\\n")},
     [LLAMA3]  = {"[system]\n" LLAMA3_HEAD("system") "{text}{<|eot_id|>}\n" LLAMA3_TURNS,
                  J_LLAMA3("{%- set dates = '' %}")},
@@ -69,21 +71,22 @@ static const struct { const char *ours, *jinja; } FORMAT[FORMATS] = {
     // Zephyr and TinyLlama: the roles are plain text.
     [ZEPHYR]  = {"[system]\n<|system|>\n{text}{eot}\n\n[user]\n<|user|>\n" USER_TEXT "{eot}\n\n"
                  "[assistant]\n<|assistant|>\n{target}{text}{eot}\n\n",
-                 "{%- for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + "
-                 "'\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{ '<|assistant|>\\n' }}{%- endif %}"},
+                 "{%- for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + "
+                 "eos_token + '\\n' }}{%- endfor %}"
+                 "{%- if add_generation_prompt %}{{ '<|assistant|>\\n' }}{%- endif %}"},
 };
 
 // Those of ours that have names and hold one exchange.
 static const struct { const char *name, *jinja; } ROW[] = {
-    {"alpaca", J_ROW("Below is an instruction that describes a task. Write a response that appropriately completes the "
-                     "request.\\n\\n### Instruction:\\n", "\\n\\n### Response:\\n", "")},
+    {"alpaca", J_ROW("Below is an instruction that describes a task. Write a response that appropriately "
+                     "completes the request.\\n\\n### Instruction:\\n", "\\n\\n### Response:\\n", "")},
     {"plain", J_ROW("", "\\nAnswer:", " ")},
     {"none", J_ROW("", "\\n", "")},
 };
 enum { ROWS = sizeof ROW / sizeof *ROW };
 
-// SHA-256 of texts in published models, without white space at the end. Several rows of one format: line breaks
-// written as \n or as themselves, and revisions that render the same.
+// SHA-256 of texts in published models, without white space at the end. Several rows of one format: line
+// breaks written as \n or as themselves, and revisions that render the same.
 static const struct { Format format; const char *sha256; } KNOWN[] = {
     {CHATML, "153280e3ff55d19da1398bdb3914ee2a51b80429bfaedde11d7d216c39db80f3"},
     {CHATML, "fcf7a096fe99a48fd9ad2b250bf9237e96e8f48bffec1c7ea4d3f225176cd40e"},
@@ -123,7 +126,8 @@ const char *jinja_known(const char *text, size_t n) {
     for (int i = 0; i < FORMATS; i++)
         if (strlen(FORMAT[i].jinja) == n && memcmp(FORMAT[i].jinja, text, n) == 0) return FORMAT[i].ours;
     for (int i = 0; i < ROWS; i++)
-        if (strlen(ROW[i].jinja) == n && memcmp(ROW[i].jinja, text, n) == 0) return template_named(ROW[i].name);
+        if (strlen(ROW[i].jinja) == n && memcmp(ROW[i].jinja, text, n) == 0)
+            return template_named(ROW[i].name);
     sha256_init(&s);
     sha256_add(&s, text, n);
     sha256_end(&s, hex);

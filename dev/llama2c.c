@@ -1,5 +1,5 @@
-// llama2c.c -- llama2.c's files, in: a version 0 .bin with the weights (Karpathy's llama2.c, export.py), and the
-// tokenizer .bin that belongs to it. Input files are hostile: each number is checked before it is used.
+// llama2c.c -- llama2.c's files, in: a version 0 .bin with the weights (Karpathy's llama2.c, export.py), and
+// the tokenizer .bin that belongs to it. Input files are hostile: each number is checked before it is used.
 // T: tests/check_real.c compares a converted model with what llama2.c prints.
 #include "convert.h"
 #include <assert.h>
@@ -16,11 +16,11 @@ enum { TOKEN_MAX = 256 };             // bytes of one token; llama2.c's longest 
 //     0    7 x 4  i32: dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size (negative: untied), seq_len
 //    28           f32: the tensors in the order of ORDER, each for all layers; matrices are (out, in)
 // No magic number: that the sizes imply the file's length is the check.
+#define AT(field) offsetof(Params, field)
 static const struct { size_t where; Part part; } ORDER[] = {      // that of llama2.c's memory_map_weights
-    {offsetof(Params, wte), ALL_COLUMNS},   {offsetof(Params, ln1w), ALL_COLUMNS},  {offsetof(Params, qkvw), Q_COLUMNS},
-    {offsetof(Params, qkvw), K_COLUMNS},      {offsetof(Params, qkvw), V_COLUMNS},      {offsetof(Params, projw), ALL_COLUMNS},
-    {offsetof(Params, ln2w), ALL_COLUMNS},  {offsetof(Params, fc1w), GATE_COLUMNS},   {offsetof(Params, fc2w), ALL_COLUMNS},
-    {offsetof(Params, fc1w), UP_COLUMNS},     {offsetof(Params, lnfw), ALL_COLUMNS},  {offsetof(Params, head), ALL_COLUMNS},
+    {AT(wte), ALL_COLUMNS},  {AT(ln1w), ALL_COLUMNS}, {AT(qkvw), Q_COLUMNS},     {AT(qkvw), K_COLUMNS},
+    {AT(qkvw), V_COLUMNS},     {AT(projw), ALL_COLUMNS}, {AT(ln2w), ALL_COLUMNS}, {AT(fc1w), GATE_COLUMNS},
+    {AT(fc2w), ALL_COLUMNS}, {AT(fc1w), UP_COLUMNS},    {AT(lnfw), ALL_COLUMNS}, {AT(head), ALL_COLUMNS},
 };
 
 static const Named *named_at(const Config *c, size_t where, Part part) {
@@ -52,7 +52,7 @@ static int weights_read(Import *m, const uint8_t *at, const uint8_t *end, Err *e
     float *x = malloc(most * sizeof *x);
     if (!x) return err_set(e, "out of memory");
     for (size_t i = 0; i < sizeof ORDER / sizeof *ORDER; i++) {
-        bool head = ORDER[i].where == offsetof(Params, head);
+        bool head = ORDER[i].where == AT(head);
         if (head) at += 4 * (size_t)c->context * (size_t)c->head_size;    // before it: tables of cos and sin
         if (!head || !c->tied) at = tensor_read(m, named_at(c, ORDER[i].where, ORDER[i].part), x, at);
     }

@@ -1,6 +1,6 @@
-// test_convert.c -- convert's common part, chat templates, and folders of Hugging Face: dev/import.c, jinja.c, hf.c,
-// hf_tokenizer.c. tests/golden_hf holds tiny models as transformers saves them and what it computes from them; hostile
-// folders are copies of these with something changed.
+// test_convert.c -- convert's common part, chat templates, and folders of Hugging Face: dev/import.c,
+// jinja.c, hf.c, hf_tokenizer.c. tests/golden_hf holds tiny models as transformers saves them and what it
+// computes from them; hostile folders are copies of these with something changed.
 #define _POSIX_C_SOURCE 200809L
 #include "../dev/convert.h"
 #include <check.h>
@@ -51,7 +51,7 @@ static const char *in_root(const char *name) {
 static void write_file(const char *folder, const char *name, const void *data, size_t n) {
     char path[1024];
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    unlink(path);                     // some file systems flush a file to disk that was truncated and written again
+    unlink(path); // some file systems flush a file to disk that was truncated and written again
     FILE *f = fopen(path, "wb");
     ck_assert_ptr_nonnull(f);
     ck_assert_uint_eq(fwrite(data, 1, n, f), n);
@@ -154,8 +154,20 @@ START_TEST(bytes_are_spelt_as_gpt2_does) {
 } END_TEST
 
 static Config tiny_llama(void) {
-    return (Config){.vocab = 5, .context = 8, .layers = 2, .heads = 2, .kv_heads = 1, .head_size = 4, .width = 6,
-                    .hidden = 3, .rms = 1, .rope = 1, .swiglu = 1, .tied = 1, .norm_eps = 1e-5f, .rope_theta = 1e4f};
+    return (Config){.vocab = 5,
+                    .context = 8,
+                    .layers = 2,
+                    .heads = 2,
+                    .kv_heads = 1,
+                    .head_size = 4,
+                    .width = 6,
+                    .hidden = 3,
+                    .rms = 1,
+                    .rope = 1,
+                    .swiglu = 1,
+                    .tied = 1,
+                    .norm_eps = 1e-5f,
+                    .rope_theta = 1e4f};
 }
 
 START_TEST(stored_tensors_have_their_columns) {
@@ -182,8 +194,10 @@ START_TEST(stored_tensors_have_their_columns) {
     ck_assert(m.w.qkvw[6 * 16 + 8 + 1] == 6 * 2);
     named_get(&NAMED[k], &m.cfg, &m.w, 1, back, false, true);
     ck_assert_mem_eq(x, back, sizeof x);
-    ck_assert_int_eq(named_find("model.layers.2.self_attn.k_proj.weight", false, FAMILY_LLAMA, 2, &layer), -1);
-    ck_assert_int_eq(named_find("model.layers.01.self_attn.k_proj.weight", false, FAMILY_LLAMA, 2, &layer), -1);
+    ck_assert_int_eq(named_find("model.layers.2.self_attn.k_proj.weight", false, FAMILY_LLAMA, 2, &layer),
+                     -1);
+    ck_assert_int_eq(named_find("model.layers.01.self_attn.k_proj.weight", false, FAMILY_LLAMA, 2, &layer),
+                     -1);
     ck_assert_int_eq(named_find("model.layers.1.self_attn.k_proj.bias", false, FAMILY_LLAMA, 2, &layer), -1);
     ck_assert_int_ge(named_find("layers.1.self_attn.k_proj.weight", false, FAMILY_LLAMA, 2, &layer), 0);
     import_free(&m);
@@ -225,9 +239,9 @@ START_TEST(families_are_told_apart) {
 } END_TEST
 
 // ---- chat templates ---------------------------------------------------------------------------------------
-static const char CHATML[] =          // of SmolLM's first version, and others
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
-    "'\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+static const char CHATML[] = // of SmolLM's first version, and others
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' "
+    "+ '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 START_TEST(jinja_is_known_by_its_text) {
     char text[512];
@@ -264,7 +278,8 @@ START_TEST(an_unknown_template_is_refused_unless_another_is_named) {
     import_free(&m);
     write_file(it, "chat_template.jinja", CHATML, sizeof CHATML - 1);
     load(&m, it);
-    ck_assert_ptr_nonnull(strstr(m.template, "[assistant]\n{<|im_start|>}assistant\n{target}{text}{<|im_end|>}"));
+    ck_assert_ptr_nonnull(
+        strstr(m.template, "[assistant]\n{<|im_start|>}assistant\n{target}{text}{<|im_end|>}"));
     import_free(&m);
 } END_TEST
 
@@ -311,7 +326,8 @@ static void check_logits(const Import *m, const Json *j, const int32_t *id, uint
             apart = fmax(apart, fabs((double)got[i] - v[at + 1 + i].number));
             largest = fmax(largest, fabs(v[at + 1 + i].number));
         }
-        ck_assert_msg(largest > 0.1 && apart <= 1e-5 * largest, "row %d: %g apart, largest %g", row, apart, largest);
+        ck_assert_msg(largest > 0.1 && apart <= 1e-5 * largest, "row %d: %g apart, largest %g", row, apart,
+                      largest);
     }
     block_free(block);
 }
@@ -328,7 +344,8 @@ static void check_expected(const Import *m, const char *name) {
     void *scratch = malloc(tokenizer_encode_size(&m->tok, text->len));
     uint32_t got = 0;
     if (m->tok.bos >= 0) id[got++] = m->tok.bos;
-    got += (uint32_t)tokenizer_encode(&m->tok, (const uint8_t *)text->text, text->len, false, id + got, scratch);
+    got +=
+        (uint32_t)tokenizer_encode(&m->tok, (const uint8_t *)text->text, text->len, false, id + got, scratch);
     ck_assert_msg(got == ids->count, "%s: %u tokens, want %u", name, got, ids->count);
     for (uint32_t i = 0; i < got; i++) ck_assert_int_eq(id[i], (int32_t)ids[1 + i].number);
     check_logits(m, &j, id, got);
@@ -342,8 +359,10 @@ START_TEST(models_of_transformers_give_its_ids_and_logits) {
     Import m;
     load(&m, golden(FOLDER[_i]));
     check_expected(&m, FOLDER[_i]);
-    ck_assert_int_eq(m.dtype, strcmp(FOLDER[_i], "gpt2") && strcmp(FOLDER[_i], "llama2") && strcmp(FOLDER[_i], "qwen2") ?
-                     DTYPE_BF16 : DTYPE_F32);
+    ck_assert_int_eq(m.dtype,
+                     strcmp(FOLDER[_i], "gpt2") && strcmp(FOLDER[_i], "llama2") && strcmp(FOLDER[_i], "qwen2")
+                         ? DTYPE_BF16
+                         : DTYPE_F32);
     import_free(&m);
 } END_TEST
 
@@ -368,7 +387,11 @@ START_TEST(folders_survive_a_round_trip) {
     bool half = strcmp(FOLDER[_i], "llama2") == 0;
     if (_i > 0) {
         a.template = strdup(jinja_known(CHATML, strlen(CHATML)));
-        ck_assert_msg(hf_write(&a, in_root("out/"), half ? AS_F16 : a.dtype == DTYPE_BF16 ? AS_BF16 : AS_F32, &e) == 0,
+        ck_assert_msg(hf_write(&a, in_root("out/"),
+                               half                    ? AS_F16
+                               : a.dtype == DTYPE_BF16 ? AS_BF16
+                                                       : AS_F32,
+                               &e) == 0,
                       "%s", e.msg);
     } else {
         ck_assert_msg(hf_write(&a, in_root("out/"), AS_F32, &e) == 0, "%s", e.msg);
@@ -416,73 +439,110 @@ START_TEST(a_folder_is_written_whole_or_not_at_all) {
 
 // ---- hostile folders --------------------------------------------------------------------------------------
 // One thing changed in one file of a folder, and what the message must say. to NULL: the file is removed.
-static const struct { const char *folder, *file, *from, *to, *message; } EDIT[] = {
-    {"llama3", "config.json", "\"model_type\":\"llama\"", "\"model_type\":\"mistral\"", "model_type = mistral, want gpt2"},
+static const struct { const char *folder, *file, *from, *to, *message;
+} EDIT[] = {
+    {"llama3", "config.json", "\"model_type\":\"llama\"", "\"model_type\":\"mistral\"",
+     "model_type = mistral, want gpt2"},
     {"llama3", "config.json", "\"model_type\":\"llama\",", "", "no \"model_type\""},
     {"llama3", "config.json", "\"silu\"", "\"gelu\"", "hidden_act = gelu, want silu"},
-    {"llama3", "config.json", "\"attention_bias\":false", "\"attention_bias\":true", "attention_bias = true, want false"},
+    {"llama3", "config.json", "\"attention_bias\":false", "\"attention_bias\":true",
+     "attention_bias = true, want false"},
     {"llama3", "config.json", "\"mlp_bias\":false", "\"mlp_bias\":true", "mlp_bias = true, want false"},
-    {"llama3", "config.json", "\"rope_type\":\"llama3\"", "\"rope_type\":\"yarn\"", "rope_type = yarn, want default or llama3"},
-    {"llama3", "config.json", "\"rope_parameters\":{", "\"rope_theta\":7,\"rope_parameters\":{", "500000 here and 7 elsewhere"},
+    {"llama3", "config.json", "\"rope_type\":\"llama3\"", "\"rope_type\":\"yarn\"",
+     "rope_type = yarn, want default or llama3"},
+    {"llama3", "config.json", "\"rope_parameters\":{", "\"rope_theta\":7,\"rope_parameters\":{",
+     "500000 here and 7 elsewhere"},
     {"llama3", "config.json", "\"factor\":8.0", "\"factor\":0.5", "rope_factor"},
-    {"llama3", "config.json", "\"factor\":8.0", "\"partial_rotary_factor\":0.5", "partial_rotary_factor = 0.5, want 1"},
-    {"llama3", "config.json", "\"original_max_position_embeddings\":16,", "", "no \"original_max_position_embeddings\""},
+    {"llama3", "config.json", "\"factor\":8.0", "\"partial_rotary_factor\":0.5",
+     "partial_rotary_factor = 0.5, want 1"},
+    {"llama3", "config.json", "\"original_max_position_embeddings\":16,", "",
+     "no \"original_max_position_embeddings\""},
     {"llama3", "config.json", "\"head_dim\":8", "\"head_dim\":7", "head_size modulo 2"},
-    {"llama3", "config.json", "\"head_dim\":8", "\"head_dim\":4", "self_attn.k_proj.weight: 2 dimensions, 16 x 16, want 2, 8 x 16"},
-    {"llama3", "config.json", "\"num_key_value_heads\":2", "\"num_key_value_heads\":3", "heads modulo kv_heads"},
-    {"llama3", "config.json", "\"max_position_embeddings\":96", "\"max_position_embeddings\":1048577", "context = 1048577"},
+    {"llama3", "config.json", "\"head_dim\":8", "\"head_dim\":4",
+     "self_attn.k_proj.weight: 2 dimensions, 16 x 16, want 2, 8 x 16"},
+    {"llama3", "config.json", "\"num_key_value_heads\":2", "\"num_key_value_heads\":3",
+     "heads modulo kv_heads"},
+    {"llama3", "config.json", "\"max_position_embeddings\":96", "\"max_position_embeddings\":1048577",
+     "context = 1048577"},
     {"llama3", "config.json", "\"vocab_size\":303", "\"vocab_size\":302", "303 tokens, want at most 302"},
-    {"llama3", "config.json", "\"vocab_size\":303", "\"vocab_size\":304", "embed_tokens.weight: 2 dimensions, 303 x 16"},
-    {"llama3", "config.json", "\"tie_word_embeddings\":true", "\"tie_word_embeddings\":false", "lm_head.weight is missing"},
+    {"llama3", "config.json", "\"vocab_size\":303", "\"vocab_size\":304",
+     "embed_tokens.weight: 2 dimensions, 303 x 16"},
+    {"llama3", "config.json", "\"tie_word_embeddings\":true", "\"tie_word_embeddings\":false",
+     "lm_head.weight is missing"},
     {"llama3", "config.json", "\"num_hidden_layers\":2", "\"num_hidden_layers\":3", "is missing in layer 2"},
-    {"llama3", "config.json", "\"num_hidden_layers\":2", "\"num_hidden_layers\":1", "want those of a llama of 1 layers"},
+    {"llama3", "config.json", "\"num_hidden_layers\":2", "\"num_hidden_layers\":1",
+     "want those of a llama of 1 layers"},
     {"llama3", "config.json", "{\"arch", "{\"quantization_config\":{},\"arch", "not quantized"},
     {"llama3", "config.json", "{\"arch", "[{\"arch", "want"},
     {"llama3", "config.json", NULL, NULL, "config.json: no such file"},
-    {"qwen2", "config.json", "\"use_sliding_window\":false", "\"use_sliding_window\":true", "use_sliding_window = true, want false"},
-    {"qwen2", "config.json", "\"full_attention\"]", "\"sliding_attention\"]", "layer_types: sliding_attention"},
+    {"qwen2", "config.json", "\"use_sliding_window\":false", "\"use_sliding_window\":true",
+     "use_sliding_window = true, want false"},
+    {"qwen2", "config.json", "\"full_attention\"]", "\"sliding_attention\"]",
+     "layer_types: sliding_attention"},
     {"qwen3", "config.json", "\"attention_bias\":false", "\"attention_bias\":true", "attention_bias = true"},
-    {"qwen3", "config.json", "\"model_type\":\"qwen3\"", "\"model_type\":\"llama\"", "self_attn.k_norm.weight: want those of a llama"},
+    {"qwen3", "config.json", "\"model_type\":\"qwen3\"", "\"model_type\":\"llama\"",
+     "self_attn.k_norm.weight: want those of a llama"},
     {"gpt2", "config.json", "\"gelu_new\"", "\"gelu\"", "activation_function = gelu, want gelu_new"},
     {"gpt2", "config.json", "\"n_head\":3", "\"n_head\":5", "want a multiple of 5 heads"},
-    {"gpt2", "config.json", "\"scale_attn_by_inverse_layer_idx\":false", "\"scale_attn_by_inverse_layer_idx\":true", "want false"},
-    {"gpt2", "generation_config.json", "\"eos_token_id\":300", "\"eos_token_id\":[1,2,3,4,5,6,7,8,9]", "at most 8 token ids"},
-    {"llama3", "model.safetensors.index.json", "model-00001-of", "../model-00001-of", "want the name of a file in this folder"},
+    {"gpt2", "config.json", "\"scale_attn_by_inverse_layer_idx\":false",
+     "\"scale_attn_by_inverse_layer_idx\":true", "want false"},
+    {"gpt2", "generation_config.json", "\"eos_token_id\":300", "\"eos_token_id\":[1,2,3,4,5,6,7,8,9]",
+     "at most 8 token ids"},
+    {"llama3", "model.safetensors.index.json", "model-00001-of", "../model-00001-of",
+     "want the name of a file in this folder"},
     {"llama3", "model.safetensors.index.json", "model-00001-of", "model-00003-of", "no such file"},
-    {"llama3", "model.safetensors.index.json", "embed_tokens.weight\":\"model-00001", "embed_tokens.weight\":\"model-00002",
-     "but the index says model-00002"},
-    {"llama3", "model.safetensors.index.json", "\"weight_map\":{", "\"weight_map\":{\"more\":\"model-00001-of-00002.safetensors\",",
-     "want the 20 of its files"},
+    {"llama3", "model.safetensors.index.json", "embed_tokens.weight\":\"model-00001",
+     "embed_tokens.weight\":\"model-00002", "but the index says model-00002"},
+    {"llama3", "model.safetensors.index.json", "\"weight_map\":{",
+     "\"weight_map\":{\"more\":\"model-00001-of-00002.safetensors\",", "want the 20 of its files"},
     {"llama3", "model-00002-of-00002.safetensors", NULL, NULL, "no such file"},
-    {"llama3", "tokenizer.json", "{1,3}", "{1,2}", "hint: known are those of GPT-2, Llama 2, Llama 3, Qwen2, SmolLM"},
-    {"llama3", "tokenizer.json", "{1,3}", "{1,2}", "type Sequence pretokenizers type Split pattern Regex (?i:'s|'t|'re"},
+    {"llama3", "tokenizer.json", "{1,3}", "{1,2}",
+     "hint: known are those of GPT-2, Llama 2, Llama 3, Qwen2, SmolLM"},
+    {"llama3", "tokenizer.json", "{1,3}", "{1,2}",
+     "type Sequence pretokenizers type Split pattern Regex (?i:'s|'t|'re"},
     {"llama3", "tokenizer.json", "\"Isolated\"", "\"Removed\"", "pre_tokenizer: "},
-    {"llama3", "tokenizer.json", "\"ignore_merges\":true", "\"ignore_merges\":false", "ignore_merges: want true"},
-    {"llama3", "tokenizer.json", "\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}", "normalizer: type NFC , want none"},
+    {"llama3", "tokenizer.json", "\"ignore_merges\":true", "\"ignore_merges\":false",
+     "ignore_merges: want true"},
+    {"llama3", "tokenizer.json", "\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}",
+     "normalizer: type NFC , want none"},
     {"llama3", "tokenizer.json", "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "type = Unigram, want BPE"},
     {"llama3", "tokenizer.json", "\"dropout\":null", "\"dropout\":0.1", "dropout, want none"},
     {"llama3", "tokenizer.json", "\"lstrip\":false", "\"lstrip\":true", "lstrip = true, want false"},
     {"llama3", "tokenizer.json", "\"id\":300,", "\"id\":303,", "id 303, want 0..302"},
-    {"llama2", "tokenizer.json", "\"\xE2\x96\x81" "do\":328,", "", "no token has the id 328"},
+    {"llama2", "tokenizer.json",
+     "\"\xE2\x96\x81"
+     "do\":328,",
+     "", "no token has the id 328"},
     {"llama3", "tokenizer.json", "\"id\":300,", "\"id\":4000,", "id 4000, want 0.."},
     {"llama3", "tokenizer.json", "\"id\":300,", "\"id\":12,", "have the same id"},
     {"llama3", "tokenizer.json", "\"ids\":[300]", "\"ids\":[303]", "begin-of-text is token 303"},
-    {"llama3", "tokenizer.json", "\"ids\":[300]", "\"ids\":[300,301]", "want at most one token, before the text"},
-    {"llama3", "tokenizer.json", "\"single\":[", "\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},", "post_processor"},
-    {"llama3", "tokenizer.json", "[\"h\",\"e\"]", "[\"h\",\"qqqq\"]", "merge 0: its right part is not among the tokens"},
-    {"llama3", "tokenizer.json", "[\"h\",\"e\"]", "[\"h\",\"Q\"]", "merge 0: its result is not among the tokens"},
+    {"llama3", "tokenizer.json", "\"ids\":[300]", "\"ids\":[300,301]",
+     "want at most one token, before the text"},
+    {"llama3", "tokenizer.json", "\"single\":[", "\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},",
+     "post_processor"},
+    {"llama3", "tokenizer.json", "[\"h\",\"e\"]", "[\"h\",\"qqqq\"]",
+     "merge 0: its right part is not among the tokens"},
+    {"llama3", "tokenizer.json", "[\"h\",\"e\"]", "[\"h\",\"Q\"]",
+     "merge 0: its result is not among the tokens"},
     {"llama3", "tokenizer.json", "[\"h\",\"e\"]", "\"h e x\"", "want two tokens with a space between"},
     {"llama3", "tokenizer.json", "[\"h\",\"e\"]", "[\"h\"]", "want \"a b\" or"},
     {"llama3", "tokenizer.json", "[\"t\",\"he\"]", "[\"h\",\"e\"]", "sound merges"},
     {"llama3", "tokenizer_config.json", "<|eot_id|>", "<|nothing|>", "eos_token <|nothing|> is no token"},
-    {"llama3", "tokenizer_config.json", "{\"backend\"", "{\"chat_template\":[],\"backend\"", "want text, or a list with \"default\""},
-    {"smollm", "tokenizer.json", "\"individual_digits\":true", "\"individual_digits\":false", "type Digits individual_digits false"},
-    {"smollm", "tokenizer.json", "\"add_prefix_space\":false", "\"add_prefix_space\":true", "pre_tokenizer: "},
-    {"gpt2", "tokenizer.json", "\"ignore_merges\":false", "\"ignore_merges\":true", "ignore_merges: want false"},
-    {"qwen3", "tokenizer.json", "{\"type\":\"NFC\"}", "{\"type\":\"NFKC\"}", "normalizer: type NFKC , want NFC"},
+    {"llama3", "tokenizer_config.json", "{\"backend\"", "{\"chat_template\":[],\"backend\"",
+     "want text, or a list with \"default\""},
+    {"smollm", "tokenizer.json", "\"individual_digits\":true", "\"individual_digits\":false",
+     "type Digits individual_digits false"},
+    {"smollm", "tokenizer.json", "\"add_prefix_space\":false", "\"add_prefix_space\":true",
+     "pre_tokenizer: "},
+    {"gpt2", "tokenizer.json", "\"ignore_merges\":false", "\"ignore_merges\":true",
+     "ignore_merges: want false"},
+    {"qwen3", "tokenizer.json", "{\"type\":\"NFC\"}", "{\"type\":\"NFKC\"}",
+     "normalizer: type NFKC , want NFC"},
     {"llama2", "tokenizer.json", "\"type\":\"Prepend\"", "\"type\":\"Append\"", "pre_tokenizer: "},
-    {"qwen2", "tokenizer_config.json", "Qwen2Tokenizer", "RobertaTokenizer", "tokenizer_class RobertaTokenizer"},
-    {"qwen2", "tokenizer_config.json", "\"add_prefix_space\":false", "\"add_prefix_space\":true", "add_prefix_space = true"},
+    {"qwen2", "tokenizer_config.json", "Qwen2Tokenizer", "RobertaTokenizer",
+     "tokenizer_class RobertaTokenizer"},
+    {"qwen2", "tokenizer_config.json", "\"add_prefix_space\":false", "\"add_prefix_space\":true",
+     "add_prefix_space = true"},
     {"qwen2", "tokenizer_config.json", "\"300\":", "\"3oo\":", "id 3oo"},
     {"qwen2", "merges.txt", "h e\n", "h e e\n", "merge 0: "},
     {"qwen2", "model.safetensors", NULL, NULL, "model.safetensors: no such file"},
@@ -512,21 +572,27 @@ START_TEST(what_is_not_supported_is_refused_by_name) {
     const char *it = copied(EDIT[_i].folder);
     snprintf(path, sizeof path, "%s/%s", it, EDIT[_i].file);
     if (!EDIT[_i].from) ck_assert_int_eq(unlink(path), 0);
-    else ck_assert_msg(edit(it, EDIT[_i].file, EDIT[_i].from, EDIT[_i].to), "%s is not in %s", EDIT[_i].from, path);
+    else
+        ck_assert_msg(edit(it, EDIT[_i].file, EDIT[_i].from, EDIT[_i].to), "%s is not in %s", EDIT[_i].from,
+                      path);
     refused_with(it, &NOTHING, EDIT[_i].message);
 } END_TEST
 
 // A change that must not matter, or that must be understood.
 START_TEST(other_spellings_of_the_same_are_read) {
-    static const struct { const char *folder, *file, *from, *to; } same[] = {
+    static const struct { const char *folder, *file, *from, *to;
+    } same[] = {
         {"llama3", "config.json", "\"rope_parameters\":{", "\"rope_theta\":500000.0,\"rope_scaling\":{"},
         {"llama3", "config.json", "\"rope_type\"", "\"type\""},
-        {"llama3", "config.json", "\"num_attention_heads\"", "\"torch_dtype\":\"float32\",\"num_attention_heads\""},
+        {"llama3", "config.json", "\"num_attention_heads\"",
+         "\"torch_dtype\":\"float32\",\"num_attention_heads\""},
         {"llama3", "tokenizer.json", "[\"h\",\"e\"]", "\"h e\""},
-        {"llama3", "tokenizer.json", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":false,\"use_regex\":true},", ""},
+        {"llama3", "tokenizer.json",
+         "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":false,\"use_regex\":true},", ""},
         {"smollm", "tokenizer.json", ",\"use_regex\":true}]},\"post", "}]},\"post"},
         {"llama2", "tokenizer_config.json", "\"</s>\"", "{\"content\":\"</s>\"}"},
-        {"qwen2", "config.json", "\"tie_word_embeddings\":true", "\"tie_word_embeddings\":true,\"attention_bias\":false"},
+        {"qwen2", "config.json", "\"tie_word_embeddings\":true",
+         "\"tie_word_embeddings\":true,\"attention_bias\":false"},
         {"qwen2", "merges.txt", "#version: 0.2\n", ""},
         {"gpt2", "config.json", "\"n_inner\":20", "\"n_inner\":20,\"n_ctx\":12"},
     };
@@ -543,7 +609,7 @@ START_TEST(other_spellings_of_the_same_are_read) {
 START_TEST(ends_and_spaces_are_what_the_folder_says) {
     Import m;
     Err e = {""};
-    load(&m, golden("llama3"));                   // its config.json has the class's eos_token_id 2, which is no end here
+    load(&m, golden("llama3")); // its config.json has the class's eos_token_id 2, which is no end here
     ck_assert_int_eq(m.tok.eot, 302);
     ck_assert_uint_eq(m.flag[2], TOKEN_NORMAL);
     import_free(&m);
@@ -572,8 +638,8 @@ static void limit_memory(void) {
 #endif
 }
 
-// Each number in the first `most` bytes of a file becomes each of these. Then the folder is refused with a message, or
-// is read: some numbers mean nothing to us.
+// Each number in the first `most` bytes of a file becomes each of these. Then the folder is refused with a
+// message, or is read: some numbers mean nothing to us.
 static void sweep_numbers(const char *folder, const char *file, size_t skip, size_t most, int least_refused) {
     static const char *const value[] = {"0", "-1", "2147483648", "9223372036854775808", "1e300", "0.5"};
     const char *it = copied(folder);
@@ -590,7 +656,7 @@ static void sweep_numbers(const char *folder, const char *file, size_t skip, siz
             memcpy(edited, data, at);
             memcpy(edited + at, value[k], with);
             memcpy(edited + at + with, data + at + len, n - at - len);
-            if (skip == 8) {                      // safetensors: the header keeps its length by what follows it
+            if (skip == 8) { // safetensors: the header keeps its length by what follows it
                 size_t header = data[0] + 256u * data[1] + with - len;
                 edited[0] = (uint8_t)header, edited[1] = (uint8_t)(header >> 8);
             }
@@ -604,7 +670,8 @@ static void sweep_numbers(const char *folder, const char *file, size_t skip, siz
         }
         at += len;
     }
-    ck_assert_msg(refusals >= least_refused, "%s: %d refusals, want %d or more", file, refusals, least_refused);
+    ck_assert_msg(refusals >= least_refused, "%s: %d refusals, want %d or more", file, refusals,
+                  least_refused);
     free(data);
     free(edited);
 }
@@ -684,8 +751,8 @@ static void move_tensor(const char *folder, const char *name, long begin, long e
     long from, to;
     ck_assert_int_eq(sscanf(at + 15, "%ld,%ld", &from, &to), 2);
     int width = (int)(stop - (at + 15));
-    int len = snprintf(again, sizeof again, "%ld,%*ld", from + begin, width - snprintf(NULL, 0, "%ld,", from + begin),
-                       to + end);
+    int len = snprintf(again, sizeof again, "%ld,%*ld", from + begin,
+                       width - snprintf(NULL, 0, "%ld,", from + begin), to + end);
     ck_assert_int_eq(len, width);
     memcpy(at + 15, again, (size_t)width);
     write_file(folder, "model.safetensors", data, n);
@@ -731,7 +798,8 @@ START_TEST(safetensors_must_be_what_they_say) {
     ck_assert(edit(it, "model.safetensors", "\"F32\"", "\"I32\""));
     refused_with(it, &NOTHING, "dtype I32, want F32, BF16, F16");
     write_file(it, "model.safetensors", data, n);
-    ck_assert(edit(it, "model.safetensors", "\"transformer.h.0.ln_1.bias\"", "\"h.0.ln_1.bias\"            "));
+    ck_assert(
+        edit(it, "model.safetensors", "\"transformer.h.0.ln_1.bias\"", "\"h.0.ln_1.bias\"            "));
     load(&m, it);                                                 // without the first part of its name
     check_expected(&m, "gpt2");
     import_free(&m);
@@ -751,10 +819,13 @@ START_TEST(a_tied_head_must_be_a_copy) {
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&untied.cfg, i);
         bool head = t.where == offsetof(Params, head);
-        if (t.size) memcpy(tensor_data(&untied.w, &t), head ? m.w.wte : tensor_data(&m.w, &t), t.size * sizeof(float));
+        if (t.size)
+            memcpy(tensor_data(&untied.w, &t), head ? m.w.wte : tensor_data(&m.w, &t),
+                   t.size * sizeof(float));
     }
     ck_assert_msg(hf_write(&untied, in_root("out"), AS_BF16, &e) == 0, "%s", e.msg);
-    ck_assert(edit(in_root("out"), "config.json", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true"));
+    ck_assert(edit(in_root("out"), "config.json", "\"tie_word_embeddings\": false",
+                   "\"tie_word_embeddings\": true"));
     load(&again, in_root("out"));
     ck_assert_int_eq(again.cfg.tied, 1);
     ck_assert_mem_eq(again.w.wte, m.w.wte, (size_t)m.cfg.vocab * (size_t)m.cfg.width * sizeof(float));
