@@ -192,8 +192,8 @@ static size_t utf8(const uint8_t *s, size_t n, uint32_t *code) {
 
 // Class of the character at s (n > 0 bytes), and its length.
 static int class_of(const Unicode *u, const uint8_t *s, size_t n, size_t *len) {
-    uint32_t code;
-    *len = utf8(s, n, &code);
+    uint32_t code = s[0];
+    *len = code < 0x80 ? 1 : utf8(s, n, &code);
     return code < CODES ? u->byte[code] & 3 : OTHER;
 }
 

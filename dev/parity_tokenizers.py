@@ -36,7 +36,7 @@ BUILD = ROOT / "build" / "parity"
 UNICODE = Path("/usr/share/unicode")
 GPT2, SCORED, CL100K, QWEN2, SMOLLM = 1, 2, 3, 4, 5          # TokKind in model.h
 NORMAL, SPECIAL, BYTE = 0, 1, 2
-# Today's pattern leaves white space at the end of a text in one piece, where Llama 3's cuts after its last line
+# Today's pattern leaves white space at the end of a text in one piece; Llama 3's cuts after its last line
 # feed. No token of cl100k_base spans that place, so the ids are the same.
 TODAY = "tiktoken, its pattern of today"
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
