@@ -1325,28 +1325,26 @@ int template_choose(const char *asked, const Checkpoint *k, char **template, Err
 }
 
 // ---- encoding ---------------------------------------------------------------------------------------------
-typedef struct {
+typedef struct {                      // rows on their way to examples, whose arrays grow
+    Examples *x;
     Tokenizer tok;                    // a copy: add_space is for the first text of a row only
-    int32_t *id;                      // of the row at hand
-    uint8_t *taught, *text;           // of each id; what the segment at hand has so far
+    size_t ids, row, prompt;          // ids of all rows; where the row at hand begins; where its last {target} is
+    uint8_t *text;                    // what the segment at hand has so far
     void *scratch;
-    size_t ids, bytes, id_room, taught_room, text_room, scratch_room;
-    size_t prompt;                    // ids before the last {target}
+    size_t bytes, text_room, scratch_room, tok_room, taught_room, ex_room;
     Teach teach;
     bool teaching;                    // are the ids that come now taught?
 } Encoder;
 
-static void encoder_free(Encoder *c) { free(c->text), free(c->id), free(c->taught), free(c->scratch); }
-
 static int encode_room(Encoder *c, size_t n, Err *e) {
-    return grow(&c->id, &c->id_room, c->ids + n, sizeof *c->id, e) ||
-           grow(&c->taught, &c->taught_room, c->ids + n, 1, e) ? -1 : 0;
+    return grow(&c->x->tok, &c->tok_room, c->ids + n, sizeof *c->x->tok, e) ||
+           grow(&c->x->taught, &c->taught_room, c->ids + n, 1, e) ? -1 : 0;
 }
 
 static int encode_id(Encoder *c, int32_t id, Err *e) {
     if (encode_room(c, 1, e)) return -1;
-    c->taught[c->ids] = c->teaching;
-    c->id[c->ids++] = id;
+    c->x->taught[c->ids] = c->teaching;
+    c->x->tok[c->ids++] = id;
     return 0;
 }
 
@@ -1354,19 +1352,20 @@ static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
     if (n == 0) return 0;
     if (encode_room(c, tokenizer_most(&c->tok, n), e) ||
         grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(&c->tok, n), 1, e)) return -1;
-    size_t more = tokenizer_encode(&c->tok, text, n, false, c->id + c->ids, c->scratch);
-    memset(c->taught + c->ids, c->teaching, more);
+    size_t more = tokenizer_encode(&c->tok, text, n, false, c->x->tok + c->ids, c->scratch);
+    memset(c->x->taught + c->ids, c->teaching, more);
     c->ids += more;
     c->tok.add_space = false;
     return 0;
 }
 
-// A new row or file.
+// A new row or file; or the one at hand once more.
 static int encode_begin(Encoder *c, const Tokenizer *t, Err *e) {
     c->tok = *t;
-    c->ids = c->bytes = c->prompt = 0;
+    c->ids = c->row;
+    c->bytes = c->prompt = 0;
     c->teaching = c->teach == TEACH_ALL;
-    return t->bos >= 0 ? encode_id(c, t->bos, e) : 0;
+    return encode_room(c, 1, e) || (t->bos >= 0 && encode_id(c, t->bos, e)) ? -1 : 0;
 }
 
 static int segment_add(Encoder *c, const char *text, size_t n, Err *e) {
@@ -1384,8 +1383,8 @@ static int segment_end(Encoder *c, Err *e) {
 
 // {target}: from here on it is taught, and with TEACH_LAST what came before no longer is.
 static void target_begin(Encoder *c) {
-    c->prompt = c->ids;
-    if (c->teach == TEACH_LAST && c->ids > 0) memset(c->taught, 0, c->ids);
+    c->prompt = c->ids - c->row;
+    if (c->teach == TEACH_LAST) memset(c->x->taught + c->row, 0, c->prompt);
     c->teaching = c->teach != TEACH_NONE;
 }
 
@@ -1431,34 +1430,19 @@ static int render(Encoder *c, const Template *tp, const Row *row, const Tokenize
 }
 
 // ---- examples ---------------------------------------------------------------------------------------------
-typedef struct {                      // what Examples.memory is
-    Example *ex;
-    int32_t *tok;                     // of all examples, one after the other
-    uint8_t *taught;
-    size_t ex_room, tok_room, taught_room;
-} Arena;
-
-static int examples_begin(Examples *x, const Tokenizer *t, size_t seq, Err *e) {
-    memset(x, 0, sizeof *x);
+static int examples_begin(Examples *x, Encoder *c, const Tokenizer *t, size_t seq, Teach teach, Err *e) {
+    *x = (Examples){0};
+    *c = (Encoder){.x = x, .teach = teach};
     if (t->kind == TOK_NONE) return err_set(e, "the model has no tokenizer");
-    if (want("examples", "most tokens of a row", (int64_t)seq, 2, INT32_MAX, e)) return -1;
-    x->memory = calloc(1, sizeof(Arena));
-    return x->memory ? 0 : err_memory(e, sizeof(Arena));
+    return want("examples", "most tokens of a row", (int64_t)seq, 2, INT32_MAX, e);
 }
 
-// ids from..from+len-1 of what was encoded; nothing comes before the first, which can't be predicted.
-static int examples_add(Examples *x, const Encoder *c, size_t from, size_t len, size_t row, uint64_t hash,
-                        Err *e) {
-    Arena *a = x->memory;
-    if (grow(&a->ex, &a->ex_room, x->n + 1, sizeof *a->ex, e) ||
-        grow(&a->tok, &a->tok_room, x->tokens + len, sizeof *a->tok, e) ||
-        grow(&a->taught, &a->taught_room, x->tokens + len, 1, e)) return -1;
-    memcpy(a->tok + x->tokens, c->id + from, len * sizeof *a->tok);
-    memcpy(a->taught + x->tokens, c->taught + from, len);
-    a->taught[x->tokens] = 0;
-    x->tokens += len;
-    x->ex = a->ex;
-    x->ex[x->n++] = (Example){NULL, NULL, (uint32_t)len, (uint32_t)c->prompt, (uint32_t)row, hash};
+// An example of the ids from..from+len-1.
+static int examples_add(Encoder *c, size_t from, size_t len, size_t row, uint64_t hash, Err *e) {
+    Examples *x = c->x;
+    if (grow(&x->ex, &c->ex_room, x->n + 1, sizeof *x->ex, e)) return -1;
+    x->ex[x->n++] = (Example){.at = from, .len = (uint32_t)len, .prompt = (uint32_t)c->prompt, .row = (uint32_t)row,
+                              .hash = hash};
     return 0;
 }
 
@@ -1466,18 +1450,18 @@ static void examples_count(Examples *x) {
     x->tokens = x->targets = x->longest = 0;
     for (const Example *ex = x->ex; ex < x->ex + x->n; ex++) {
         x->tokens += ex->len;
-        for (uint32_t t = 0; t < ex->len; t++) x->targets += ex->taught[t];
+        for (uint32_t t = 1; t < ex->len; t++) x->targets += ex->taught[t];
         if (ex->len > x->longest) x->longest = ex->len;
     }
 }
 
-// The arena has stopped moving, so now the examples can point into it.
-static void examples_end(Examples *x) {
-    Arena *a = x->memory;
-    size_t at = 0;
-    for (Example *ex = x->ex; ex < x->ex + x->n; at += ex->len, ex++)
-        ex->tok = a->tok + at, ex->taught = a->taught + at;
+// The arrays have stopped growing, and the examples can point into them; or, on failure, nothing is left.
+static int examples_end(Examples *x, Encoder *c, int rc) {
+    free(c->text), free(c->scratch);
+    if (rc) examples_free(x);
+    for (Example *ex = x->ex; ex < x->ex + x->n; ex++) ex->tok = x->tok + ex->at, ex->taught = x->taught + ex->at;
     examples_count(x);
+    return rc;
 }
 
 // Does the template have a place for all that the row has, and the row what is to be taught?
@@ -1499,7 +1483,7 @@ static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tok
     while (few < many) {
         size_t half = few + (many - few) / 2;
         if (render(c, tp, row, t, half, e)) return -1;
-        if (c->ids <= seq) many = half;
+        if (c->ids - c->row <= seq) many = half;
         else few = half + 1;
     }
     return many > 0 ? render(c, tp, row, t, many, e) : 0;
@@ -1507,89 +1491,91 @@ static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tok
 
 // 1: the row is short enough, or is now; 0: drop it; -1: an error.
 static int row_fit(Encoder *c, size_t seq, TooLong mode, const char *path, const Row *row, Err *e) {
-    size_t over = c->ids > seq ? c->ids - seq : 0, kept = c->tok.bos >= 0;
+    size_t len = c->ids - c->row, over = len > seq ? len - seq : 0, kept = c->row + (c->tok.bos >= 0);
     if (over == 0) return 1;
     if (mode == TOO_LONG_DROP) return 0;
     if (mode != TOO_LONG_CUT)
-        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
-                       c->ids, seq, mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
+        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line, len, seq,
+                       mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
     if (over >= c->prompt)            // one token must stay for the answer to follow
         return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
-                       "--too-long drop", path, row->line, c->ids - c->prompt, seq - 1);
+                       "--too-long drop", path, row->line, len - c->prompt, seq - 1);
     c->ids -= over;
     c->prompt -= over;
-    memmove(c->id + kept, c->id + kept + over, (c->ids - kept) * sizeof *c->id);
-    memmove(c->taught + kept, c->taught + kept + over, c->ids - kept);
+    memmove(c->x->tok + kept, c->x->tok + kept + over, (c->ids - kept) * sizeof *c->x->tok);
+    memmove(c->x->taught + kept, c->x->taught + kept + over, c->ids - kept);
     return 1;
+}
+
+// One row to an example, or to none.
+static int row_make(Encoder *c, const Template *tp, const Rows *r, size_t i, const Tokenizer *t, size_t seq,
+                    TooLong too_long, Err *e) {
+    const Row *row = &r->row[i];
+    bool prompt = c->teach == TEACH_NONE;
+    if (row_check(tp, row, c->teach, r->path, e) || render(c, tp, row, t, 0, e)) return -1;
+    bool longer = c->ids - c->row > seq;
+    if (longer && too_long == TOO_LONG_CUT && row_shorten(c, tp, row, t, seq, e)) return -1;
+    int fits = row_fit(c, seq, too_long, r->path, row, e);
+    if (fits < 0) return -1;
+    size_t len = c->ids - c->row;
+    c->x->taught[c->row] = 0;         // nothing comes before the first id, so nothing can predict it
+    if (prompt ? len == 0 : !memchr(c->x->taught + c->row, 1, len))
+        return err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path, row->line,
+                       prompt ? "begin with" : "learn");
+    c->x->cut += fits && longer;
+    c->x->dropped += !fits;
+    if (!fits) return 0;
+    if (examples_add(c, c->row, len, i, row->hash, e)) return -1;
+    c->row = c->ids;
+    return 0;
 }
 
 int examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
                   TooLong too_long, Teach teach, Err *e) {
     Template tp;
-    Encoder c = {.teach = teach};
-    int rc = -1;
-    if (examples_begin(x, t, seq, e) || template_get(&tp, template, t, e)) goto out;
-    for (size_t i = 0; i < r->n; i++) {
-        const Row *row = &r->row[i];
-        if (row_check(&tp, row, teach, r->path, e) || render(&c, &tp, row, t, 0, e)) goto out;
-        bool longer = c.ids > seq;
-        if (longer && too_long == TOO_LONG_CUT && row_shorten(&c, &tp, row, t, seq, e)) goto out;
-        int fits = row_fit(&c, seq, too_long, r->path, row, e);
-        if (fits < 0) goto out;
-        if (teach == TEACH_NONE ? c.ids == 0 : !memchr(c.taught + 1, 1, c.ids - 1)) {
-            err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path,
-                    row->line, teach == TEACH_NONE ? "begin with" : "learn");
-            goto out;
-        }
-        if (fits && examples_add(x, &c, 0, c.ids, i, row->hash, e)) goto out;
-        x->cut += fits && longer;
-        x->dropped += !fits;
-    }
+    Encoder c;
+    int rc = examples_begin(x, &c, t, seq, teach, e) || template_get(&tp, template, t, e) ? -1 : 0;
+    for (size_t i = 0; i < r->n && rc == 0; i++) rc = row_make(&c, &tp, r, i, t, seq, too_long, e);
     x->rows = r->n;
-    if (x->n > 0) rc = 0, examples_end(x);
-    else err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
-out:
-    encoder_free(&c);
-    if (rc) examples_free(x);
-    return rc;
+    if (rc == 0 && x->n == 0)
+        rc = err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
+    return examples_end(x, &c, rc);
 }
 
-// The ids of a file in windows; the last token of one is the first of the next.
-static int windows_add(Examples *x, Encoder *c, size_t seq, Err *e) {
+// A file's ids in windows; the last token of one is the first of the next, which does not predict it.
+static int windows_add(Encoder *c, size_t seq, Err *e) {
     c->prompt = 1;
-    for (size_t at = 0; at + 1 < c->ids; at += seq - 1) {
-        size_t len = c->ids - at < seq ? c->ids - at : seq;
+    c->x->taught[c->row] = 0;
+    for (; c->row + 1 < c->ids; c->row += seq - 1) {
+        size_t len = c->ids - c->row < seq ? c->ids - c->row : seq;
         uint64_t hash = 0;
-        for (size_t t = at; t < at + len; t++) hash = hash_number((uint64_t)c->id[t], hash);
-        if (examples_add(x, c, at, len, x->n, hash, e)) return -1;
+        for (size_t t = 0; t < len; t++) hash = hash_number((uint64_t)c->x->tok[c->row + t], hash);
+        if (examples_add(c, c->row, len, c->x->n, hash, e)) return -1;
     }
+    c->row = c->ids;
     return 0;
 }
 
 int examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e) {
-    Encoder c = {.teach = TEACH_ALL};
+    Encoder c;
     uint8_t *data;
     size_t n;
-    int rc = examples_begin(x, t, seq, e);
+    int rc = examples_begin(x, &c, t, seq, TEACH_ALL, e);
     for (int i = 0; i < paths && rc == 0; i++) {
         if ((rc = file_read(path[i], DATA_MAX, &data, &n, e))) break;
         rc = encode_begin(&c, t, e) || encode_text(&c, data, n, e) ||
-             (t->eot >= 0 && encode_id(&c, t->eot, e)) || windows_add(x, &c, seq, e) ? -1 : 0;
+             (t->eot >= 0 && encode_id(&c, t->eot, e)) ? -1 : 0;
         free(data);
-        if (rc == 0 && (n == 0 || c.ids < 2)) rc = err_set(e, "%s: has no text to learn from", path[i]);
+        if (rc == 0 && (n == 0 || c.ids - c.row < 2)) rc = err_set(e, "%s: has no text to learn from", path[i]);
+        if (rc == 0) rc = windows_add(&c, seq, e);
     }
     x->rows = x->n;
-    if (rc == 0) examples_end(x);
-    encoder_free(&c);
-    if (rc) examples_free(x);
-    return rc;
+    return examples_end(x, &c, rc);
 }
 
 void examples_free(Examples *x) {
-    Arena *a = x->memory;
-    if (a) free(a->ex), free(a->tok), free(a->taught);
-    free(a);
-    memset(x, 0, sizeof *x);
+    free(x->ex), free(x->tok), free(x->taught);
+    *x = (Examples){0};
 }
 
 // ---- split, order, batch ----------------------------------------------------------------------------------

@@ -505,8 +505,9 @@ int    template_check(const char *template, const Tokenizer *t, Err *e);
 int    template_choose(const char *asked, const Checkpoint *k, char **template, Err *e);
 
 typedef struct {
-    int32_t *tok;                     // (len)
-    uint8_t *taught;                  // (len) 1: the model is asked to predict this token
+    size_t at;                        // where it begins in the arrays of all
+    const int32_t *tok;               // (len)
+    const uint8_t *taught;            // (len) 1: the model is asked to predict this token; [0] is never asked
     uint32_t len, prompt;             // tokens; those before the last {target}
     uint32_t row;                     // index in Rows; of raw text: window number
     uint64_t hash;
@@ -517,7 +518,8 @@ typedef struct {
     size_t rows, cut, dropped;        // rows read, shortened, left out
     size_t tokens, targets;           // sums over all examples
     uint32_t longest;
-    void *memory;
+    int32_t *tok;                     // the arrays; views have none
+    uint8_t *taught;
 } Examples;
 // CUT leaves out the oldest exchanges (but no system turn), then shortens the prompt, never the last answer.
 // REFUSE is ERROR with a message that names no option of train.
