@@ -216,23 +216,11 @@ static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(
 static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
 static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
 
-// Words of 4 bytes, then words of 8, from and to memory.
-static void words_put(uint8_t *p, const void *from, size_t fours, size_t eights) {
-    const uint8_t *at = from;
-    for (uint32_t v; fours > 0; fours--, p += 4, at += 4) {
-        memcpy(&v, at, sizeof v);
-        put32(p, v);
-    }
-    for (uint64_t v; eights > 0; eights--, p += 8, at += 8) {
-        memcpy(&v, at, sizeof v);
-        put64(p, v);
-    }
-}
-
-static void words_get(void *to, const uint8_t *p, size_t fours, size_t eights) {
-    uint8_t *at = to;
-    for (; fours > 0; fours--, p += 4, at += 4) memcpy(at, &(uint32_t){get32(p)}, 4);
-    for (; eights > 0; eights--, p += 8, at += 8) memcpy(at, &(uint64_t){get64(p)}, 8);
+// Words of 4 bytes, then words of 8, from this machine's order to the file's or back, which is the same swap.
+static void words_turn(void *words, size_t fours, size_t eights) {
+    uint8_t *p = words;
+    for (; fours > 0; fours--, p += 4) memcpy(p, &(uint32_t){get32(p)}, 4);
+    for (; eights > 0; eights--, p += 8) memcpy(p, &(uint64_t){get64(p)}, 8);
 }
 
 static bool all_zero(const uint8_t *p, size_t n) {
@@ -546,26 +534,6 @@ static JsonNode *json_node(Parser *s, JsonKind kind) {
     return node;
 }
 
-// Bytes of the well-formed UTF-8 character at p, else 0: not overlong, no surrogate, nothing past U+10FFFF.
-static size_t utf8_length(const uint8_t *p, const uint8_t *end) {
-    uint8_t a = p[0];
-    size_t n = a < 0x80 ? 1 : a < 0xC2 ? 0 : a < 0xE0 ? 2 : a < 0xF0 ? 3 : a < 0xF5 ? 4 : 0;
-    if (n > (size_t)(end - p)) return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xC0) != 0x80) return 0;
-    bool bad = (a == 0xE0 && p[1] < 0xA0) || (a == 0xED && p[1] > 0x9F) ||
-               (a == 0xF0 && p[1] < 0x90) || (a == 0xF4 && p[1] > 0x8F);
-    return bad ? 0 : n;
-}
-
-static char *utf8_put(char *out, uint32_t c) {
-    static const uint8_t lead[] = {0, 0xC0, 0xE0, 0xF0};
-    int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;     // continuation bytes
-    *out++ = (char)(lead[more] | c >> 6 * more);
-    while (more-- > 0) *out++ = (char)(0x80 | (c >> 6 * more & 0x3F));
-    return out;
-}
-
 // The four digits after \u.
 static int json_hex(Parser *s, uint32_t *c) {
     char digits[5] = "";
@@ -594,7 +562,7 @@ static int json_escape(Parser *s) {
         if (low < 0xDC00 || low >= 0xE000) return json_fail(s, "a low surrogate before this");
         c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
     }
-    s->text = utf8_put(s->text, c);
+    s->text += utf8_put((uint8_t *)s->text, c);
     return 0;
 }
 
@@ -609,7 +577,7 @@ static int json_string(Parser *s) {
             if (json_escape(s)) return -1;
             continue;
         }
-        size_t n = utf8_length(s->p, s->end);
+        size_t n = utf8_length(s->p, (size_t)(s->end - s->p));
         if (n == 0) return json_fail(s, "UTF-8");
         for (; n > 0; n--) *s->text++ = (char)*s->p++;
     }
@@ -738,7 +706,7 @@ char *json_quote(const char *text, size_t n) {
     if (!out) return NULL;
     *q++ = '"';
     for (size_t length; p < end; p += length) {
-        length = utf8_length(p, end);
+        length = utf8_length(p, (size_t)(end - p));
         if (length == 0 || *p < ' ') {
             q += sprintf(q, "\\u%04x", length ? *p : 0xFFFDu);
             length = 1;
@@ -785,14 +753,6 @@ static uint64_t sum_end(const Sum *s) {
     return h ^ h >> 32;
 }
 
-// The sum of a header and what follows it, with the place where the sum itself belongs set to 0.
-static uint64_t sum_own(uint8_t *p, size_t n, size_t place) {
-    Sum s = SUM_START;
-    put64(p + place, 0);
-    sum_add(&s, p, n);
-    return sum_end(&s);
-}
-
 // bfloat16 is the upper half of a float: to nearest, ties to even. NaN stays NaN though its upper bits be 0.
 static uint32_t bf16_round(float f) {
     uint32_t u;
@@ -803,12 +763,12 @@ static uint32_t bf16_round(float f) {
 static size_t dtype_size(Dtype d) { return d == DTYPE_F32 ? 4 : 2; }
 
 static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
-    if (d == DTYPE_F32) words_put(p, x, n, 0);
+    if (d == DTYPE_F32) words_turn(memcpy(p, x, 4 * n), n, 0);
     for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) put16(p + 2 * i, bf16_round(x[i]));
 }
 
 static void numbers_get(float *x, const uint8_t *p, size_t n, Dtype d) {
-    if (d == DTYPE_F32) words_get(x, p, n, 0);
+    if (d == DTYPE_F32) words_turn(memcpy(x, p, 4 * n), n, 0);
     for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) memcpy(&x[i], &(uint32_t){get16(p + 2 * i) << 16}, 4);
 }
 
@@ -826,10 +786,6 @@ static int tensors_bytes(uint64_t *bytes, const Config *c, Dtype d, const char *
 
 static int err_gap(Err *e, const char *path, const char *what) {
     return err_set(e, "%s: the gap after %s is not zero", path, what);
-}
-
-static int err_sum(Err *e, const char *path, const char *what, const char *hint) {
-    return err_set(e, "%s: wrong checksum of the %s\nhint: %s", path, what, hint);
 }
 
 // Where tensors come from (in) or go to (out), and the sum of all that did.
@@ -876,31 +832,22 @@ static int params_move(Transfer *f, const Config *c, const Params *w, const Halv
     return 0;
 }
 
-// A header (n bytes), then sets of tensors. Their sum stands in the header at byte `sum`, the header's own at
-// byte `own`; so the header is written a second time, when both are known.
-static int sets_save(const char *path, uint8_t *header, size_t n, size_t sum, size_t own, const Config *c,
-                     const Params *const *set, int sets, Dtype d, Err *e) {
-    Transfer f = {path, NULL, writer_open(path, e), SUM_START};
-    if (!f.out) return -1;
-    int rc = writer_put(f.out, header, n, e);
-    for (int i = 0; i < sets && rc == 0; i++) rc = params_move(&f, c, set[i], NULL, d, e);
-    put64(header + sum, sum_end(&f.sum));
-    put64(header + own, sum_own(header, n, own));
-    if (rc == 0 && fseeko(f.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
-    if (rc == 0) rc = writer_put(f.out, header, n, e);
-    return writer_close(f.out, rc == 0, e) ? -1 : rc;
-}
-
 // ---- checkpoint -------------------------------------------------------------------------------------------
 // The file: header, tokenizer, template, lineage, tensors, in this order and nothing else. Each section is at
 // a multiple of 64 bytes, the gap before it zero; the last byte of the tensors is the last of the file.
 //
 //  tokenizer: vocab u32, where each token's bytes end; merges times (left, right, result, rank), u32 each;
 //             vocab flags, u8; the bytes of all tokens.     template, lineage: text with a 0 byte at the end.
-enum { MAGIC = 8, VERSION = 1, META_MAX = 1 << 28 };      // META_MAX: bytes before the tensors
+//
+// The state of a run is such a file too: no tokenizer, no template, its key as lineage, and as tensors three
+// sets, w, m1 and m2.
+enum { MAGIC = 8, META_MAX = 1 << 28 };        // META_MAX: bytes before the tensors
 enum { TOKENIZER, TEMPLATE, LINEAGE, WEIGHTS, SECTIONS };
 static const char *const SECTION_NAME[SECTIONS] = {"tokenizer", "template", "lineage", "tensors"};
-static const char CHECKPOINT_MAGIC[MAGIC] = "tune.c\n";
+typedef enum { CHECKPOINT, STATE } Format;
+static const struct { char magic[MAGIC]; int version, sets; const char *wrong, *hint; } FORMAT[] = {
+    {"tune.c\n", 1, 1, "is no checkpoint\nhint: ./convert makes one", "copy it again"},
+    {"tune.s\n", 2, 3, "is no state of a training run", "train without --resume"}};
 
 // The header behind its magic: words of 4 bytes, then words of 8, in the order of the file.
 typedef struct {                      // byte
@@ -911,124 +858,113 @@ typedef struct {                      // byte
     struct { uint64_t at, bytes; } section[SECTIONS];     // 128
     uint64_t sum;                     // 192    of the tensors
     uint64_t lora[3];                 // 200    an adapter's rank, layers, and alpha's bits as a float; else 0
-    uint64_t base;                    // 224    own_sum of the model that it belongs to
-    uint64_t zeros[2];                // 232
+    uint64_t extra[3];                // 224    an adapter: own_sum of its base, 0, 0; a state: see state_save
     uint64_t own_sum;                 // 248    of all that is before the tensors, this number taken as 0
 } Header;
 enum { FOURS = 30, EIGHTS = 16, HEADER = 256 };
 typedef char header_as_documented[offsetof(Header, kind) == 100 - MAGIC && sizeof(Header) == HEADER - MAGIC &&
                                   offsetof(Header, section) == 4 * FOURS ? 1 : -1];
 
+// The sum of the header and what follows it; the sum's own place becomes 0.
+static uint64_t sum_own(uint8_t *p, size_t n) {
+    Sum s = SUM_START;
+    put64(p + HEADER - 8, 0);
+    sum_add(&s, p, n);
+    return sum_end(&s);
+}
+
 // Fills in what follows from the rest: where the sections lie, and what is zero. Returns the file's size.
-static uint64_t header_complete(Header *h, uint64_t weights) {
+static uint64_t header_complete(Header *h, Format format, uint64_t weights) {
     uint64_t end = HEADER;
-    h->section[WEIGHTS].bytes = weights;
+    h->section[WEIGHTS].bytes = weights * (uint64_t)FORMAT[format].sets;
     for (int i = 0; i < SECTIONS; i++) {
         h->section[i].at = end;
         end = aligned(end + h->section[i].bytes);
     }
     h->zero = 0;
-    memset(h->zeros, 0, sizeof h->zeros);
+    if (format == CHECKPOINT) h->extra[1] = h->extra[2] = 0;
     return end;
 }
 
+// A Config is words of 4 bytes, of which those for LoRA came later.
+enum { CONFIG_WORDS = sizeof(Config) / 4, LORA_WORD = CONFIG_INTS + CONFIG_FLOATS };
+
 static void config_put(Header *h, const Config *c) {
-    memcpy(h->cfg, c, sizeof h->cfg);
-    h->lora[0] = (uint64_t)c->lora_rank;
-    h->lora[1] = c->lora_on;
-    uint32_t alpha;
-    memcpy(&alpha, &c->lora_alpha, sizeof alpha);
-    h->lora[2] = alpha;
+    uint32_t word[CONFIG_WORDS];
+    memcpy(word, c, sizeof word);
+    memcpy(h->cfg, word, sizeof h->cfg);
+    for (int i = LORA_WORD; i < CONFIG_WORDS; i++) h->lora[i - LORA_WORD] = word[i];
 }
 
 static int config_get(Config *c, const Header *h, const char *path, Err *e) {
+    uint32_t word[CONFIG_WORDS];
     Fault f;
-    if (h->lora[0] > INT32_MAX || h->lora[1] > UINT32_MAX || h->lora[2] > UINT32_MAX)
-        return err_set(e, "%s: LoRA's numbers have more than 32 bits", path);
-    memcpy(c, h->cfg, sizeof h->cfg);
-    c->lora_rank = (int32_t)h->lora[0];
-    c->lora_on = (uint32_t)h->lora[1];
-    memcpy(&c->lora_alpha, &(uint32_t){(uint32_t)h->lora[2]}, sizeof c->lora_alpha);
+    memcpy(word, h->cfg, sizeof h->cfg);
+    for (int i = 0; i < CONFIG_WORDS - LORA_WORD; i++) {
+        word[LORA_WORD + i] = (uint32_t)h->lora[i];
+        if (h->lora[i] > (i > 0 ? UINT32_MAX : INT32_MAX))
+            return err_set(e, "%s: LoRA's numbers have more than 32 bits", path);
+    }
+    memcpy(c, word, sizeof word);
     return model_check(c, &f) ? err_fault(e, path, &f) : 0;
 }
 
-// What of the tokenizer section does not depend on the tokens' text.
-static uint64_t tokenizer_fixed(uint64_t vocab, uint64_t merges) { return vocab * 5 + merges * 16; }
-
-// Numbers within their limits; then the header must be the one that checkpoint_save writes for them. The sums
-// are compared later, and the tokenizer's other numbers are tokenizer_index's business.
-static int header_check(const Header *h, Config *c, const uint8_t *head, uint64_t file_bytes, const char *path,
-                        Err *e) {
-    Header good = *h;
+// Numbers within their limits; then the header must be the one that header_save writes for them. The sums are
+// compared later, and the tokenizer's other numbers are tokenizer_index's business.
+static int header_check(Checkpoint *k, Format format, const Header *h, const uint8_t *head, uint64_t bytes, Err *e) {
+    int version = FORMAT[format].version;
+    const char *path = k->path;
     uint64_t weights;
-    if (memcmp(head, CHECKPOINT_MAGIC, MAGIC))
-        return err_set(e, "%s: is no checkpoint\nhint: ./convert makes one", path);
-    if (want(path, "version", h->version, VERSION, VERSION, e) ||
-        want(path, "dtype", h->dtype, 0, DTYPES - 1, e) || config_get(c, h, path, e) ||
-        want(path, "tokenizer vocab", h->vocab, 0, c->vocab, e) ||
+    Header good = *h;
+    if (memcmp(head, FORMAT[format].magic, MAGIC)) return err_set(e, "%s: %s", path, FORMAT[format].wrong);
+    if (want(path, "version", h->version, version, version, e) ||
+        want(path, "dtype", h->dtype, 0, DTYPES - 1, e) || config_get(&k->cfg, h, path, e) ||
+        want(path, "tokenizer vocab", h->vocab, 0, k->cfg.vocab, e) ||
         want(path, "tokenizer merges", h->merges, 0, META_MAX, e) ||
         want(path, "add_space", h->add_space, 0, 1, e) ||
-        tensors_bytes(&weights, c, (Dtype)h->dtype, path, e))
+        tensors_bytes(&weights, &k->cfg, (Dtype)h->dtype, path, e))
         return -1;
-    uint64_t least[WEIGHTS] = {tokenizer_fixed((uint64_t)h->vocab, (uint64_t)h->merges), 1, 1};
+    k->dtype = (Dtype)h->dtype;
+    k->tok = (Tokenizer){.kind = (TokKind)h->kind, .vocab = (uint32_t)h->vocab, .merges = (uint32_t)h->merges,
+                         .eot = h->eot, .bos = h->bos, .add_space = h->add_space};
+    uint64_t least[WEIGHTS] = {tokenizer_bytes(&k->tok), 1, 1};
     for (int i = 0; i < WEIGHTS; i++)
         if (h->section[i].bytes < least[i] || h->section[i].bytes > META_MAX)
             return err_set(e, "%s: the %s has %" PRIu64 " bytes, want %" PRIu64 "..%d", path, SECTION_NAME[i],
                            h->section[i].bytes, least[i], META_MAX);
-    uint64_t end = header_complete(&good, weights);
+    uint64_t end = header_complete(&good, format, weights);
     for (size_t i = 0; i < sizeof good; i++)
         if (((const uint8_t *)h)[i] != ((const uint8_t *)&good)[i])
             return err_set(e, "%s: byte %zu does not follow from the sizes in the header", path, MAGIC + i);
     if (want(path, "offset of the tensors", (int64_t)h->section[WEIGHTS].at, HEADER, META_MAX, e)) return -1;
-    return file_bytes == end ? 0 : err_set(e, "%s: %" PRIu64 " bytes in the file, want %" PRIu64
-                                           "\nhint: was it cut short?", path, file_bytes, end);
+    return bytes == end ? 0 : err_set(e, "%s: %" PRIu64 " bytes in the file, want %" PRIu64
+                                      "\nhint: was it cut short?", path, bytes, end);
 }
 
-static uint64_t tokenizer_bytes(const Tokenizer *t) {
-    return tokenizer_fixed(t->vocab, t->merges) + (t->vocab > 0 ? t->start[t->vocab] : 0);
-}
-
-static void tokenizer_put(uint8_t *p, const Tokenizer *t) {
-    if (t->vocab == 0) return;
-    words_put(p, t->start + 1, t->vocab, 0);
-    words_put(p += 4 * t->vocab, t->merge, 4 * (size_t)t->merges, 0);
-    memcpy(p += 16 * (size_t)t->merges, t->flag, t->vocab);
-    memcpy(p + t->vocab, t->bytes, t->start[t->vocab]);
-}
-
-// The section becomes the tokenizer's arrays where it stands. Four bytes before it are overwritten: start[0].
-static int tokenizer_get(Tokenizer *t, uint8_t *p, uint64_t bytes, void *index, const char *where, Err *e) {
-    uint32_t *start = (uint32_t *)(void *)(p - 4);
-    Merge *merge = (Merge *)(void *)(start + t->vocab + 1);
-    int64_t text = (int64_t)(bytes - tokenizer_fixed(t->vocab, t->merges));
-    Fault f;
-    start[0] = 0;
-    words_get(start + 1, p, t->vocab + 4 * (size_t)t->merges, 0);
-    t->start = start;
-    t->merge = merge;
-    t->flag = (const uint8_t *)(merge + t->merges);
-    t->bytes = t->flag + t->vocab;
-    if (want(where, "end of the last token", start[t->vocab], text, text, e)) return -1;
-    return tokenizer_index(t, index, &f) ? err_fault(e, where, &f) : 0;
+static int err_sum(Err *e, const Checkpoint *k, const char *what) {
+    bool state = !memcmp(k->memory, FORMAT[STATE].magic, MAGIC);
+    return err_set(e, "%s: wrong checksum of the %s\nhint: %s", k->path, what, FORMAT[state].hint);
 }
 
 int tokenizer_keep(Tokenizer *t, void **memory, Err *e) {
     uint64_t bytes = tokenizer_bytes(t);
     size_t room = ALIGN + (size_t)aligned(bytes);
+    Fault f;
     uint8_t *p = *memory = block_alloc(room + tokenizer_index_size(t->vocab, t->merges), e);
     if (!p) return -1;
-    tokenizer_put(p + ALIGN, t);
-    return tokenizer_get(t, p + ALIGN, bytes, p + room, "tokenizer", e);
+    tokenizer_put(t, p + ALIGN);
+    return tokenizer_get(t, p + ALIGN, bytes, p + room, &f) ? err_fault(e, "tokenizer", &f) : 0;
 }
 
 // Everything between the header and the tensors, in one allocation with the tokenizer's index.
 static int metadata_get(Checkpoint *k, const Header *h, const uint8_t *head, Err *e) {
     size_t meta = (size_t)k->tensors_at, index = tokenizer_index_size(k->tok.vocab, k->tok.merges);
+    Fault f;
     uint8_t *p = k->memory = index < SIZE_MAX - meta ? malloc(meta + index) : NULL;
     if (!p) return err_memory(e, index);
     memcpy(p, head, HEADER);
     if (read_exactly(k->file, p + HEADER, meta - HEADER, k->path, e)) return -1;
-    if (h->own_sum != sum_own(p, meta, HEADER - 8)) return err_sum(e, k->path, "header", "copy it again");
+    if (h->own_sum != sum_own(p, meta)) return err_sum(e, k, "header");
     for (int i = 0; i < WEIGHTS; i++) {
         size_t at = (size_t)h->section[i].at, n = (size_t)h->section[i].bytes;
         if (!all_zero(p + at + n, (size_t)h->section[i + 1].at - at - n))
@@ -1038,53 +974,58 @@ static int metadata_get(Checkpoint *k, const Header *h, const uint8_t *head, Err
     }
     k->template = (char *)p + h->section[TEMPLATE].at;
     k->lineage = (char *)p + h->section[LINEAGE].at;
-    return tokenizer_get(&k->tok, p + HEADER, h->section[TOKENIZER].bytes, p + meta, k->path, e);
+    return tokenizer_get(&k->tok, p + HEADER, h->section[TOKENIZER].bytes, p + meta, &f)
+           ? err_fault(e, k->path, &f) : 0;
 }
 
-static int checkpoint_begin(Checkpoint *k, const char *path, Err *e) {
+// Opens a file of this format: all but its tensors, and its header.
+static int checkpoint_begin(Checkpoint *k, const char *path, Format format, Header *h, Err *e) {
     struct stat st;
-    Header h;
     uint8_t head[HEADER];
     *k = (Checkpoint){.path = strdup(path), .file = file_open(path, true, &st, e)};
     if (!k->path) err_memory(e, strlen(path));
     if (!k->path || !k->file || read_exactly(k->file, head, HEADER, path, e)) return -1;
-    words_get(&h, head + MAGIC, FOURS, EIGHTS);
-    if (header_check(&h, &k->cfg, head, (uint64_t)st.st_size, path, e)) return -1;
-    k->dtype = (Dtype)h.dtype;
-    k->tok = (Tokenizer){.kind = (TokKind)h.kind, .vocab = (uint32_t)h.vocab, .merges = (uint32_t)h.merges,
-                         .eot = h.eot, .bos = h.bos, .add_space = h.add_space};
-    k->tensors_at = h.section[WEIGHTS].at;
-    k->tensor_sum = h.sum;
-    k->own_sum = h.own_sum;
-    k->base_sum = h.base;
-    return metadata_get(k, &h, head, e);
+    words_turn(memcpy(h, head + MAGIC, sizeof *h), FOURS, EIGHTS);
+    if (header_check(k, format, h, head, (uint64_t)st.st_size, e)) return -1;
+    k->tensors_at = h->section[WEIGHTS].at;
+    k->tensor_sum = h->sum;
+    k->own_sum = h->own_sum;
+    return metadata_get(k, h, head, e);
 }
 
 // An adapter is nothing without the model that it was trained on: that is opened with it.
-static int adapter_begin(Checkpoint *k, const char *base, Err *e) {
+static int adapter_begin(Checkpoint *k, uint64_t base_sum, const char *base, Err *e) {
+    Header h;
     if (!base) return err_set(e, "%s: is an adapter, want the model it was trained on\nhint: --base FILE", k->path);
     if (!(k->base = calloc(1, sizeof *k->base))) return err_memory(e, sizeof *k->base);
-    if (checkpoint_begin(k->base, base, e)) return -1;
+    if (checkpoint_begin(k->base, base, CHECKPOINT, &h, e)) return -1;
     Config c = k->cfg;
     c.lora_rank = 0, c.lora_on = 0, c.lora_alpha = 0;
-    if (k->base->own_sum != k->base_sum || memcmp(&c, &k->base->cfg, sizeof c))
+    if (h.own_sum != base_sum || memcmp(&c, &k->base->cfg, sizeof c))
         return err_set(e, "%s: was not trained on %s, want its own base", k->path, base);
     k->tok = k->base->tok;
     return 0;
 }
 
 int checkpoint_open(Checkpoint *k, const char *path, const char *base, Err *e) {
-    if (checkpoint_begin(k, path, e) == 0 && (k->cfg.lora_rank == 0 || adapter_begin(k, base, e) == 0)) return 0;
+    Header h;
+    if (checkpoint_begin(k, path, CHECKPOINT, &h, e) == 0 &&
+        (k->cfg.lora_rank == 0 || adapter_begin(k, h.extra[0], base, e) == 0)) return 0;
     checkpoint_close(k);
     return -1;
 }
 
-int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e) {
+static int sets_read(Checkpoint *k, const Params *const *set, int sets, const Halves *halves, Err *e) {
     Transfer f = {k->path, k->file, NULL, SUM_START};
-    if (k->base && checkpoint_read(k->base, w, halves, e)) return -1;
     if (fseeko(k->file, (off_t)k->tensors_at, SEEK_SET)) return err_errno(e, k->path, "seek in");
-    if (params_move(&f, &k->cfg, w, halves, k->dtype, e)) return -1;
-    return sum_end(&f.sum) == k->tensor_sum ? 0 : err_sum(e, k->path, "tensors", "copy it again");
+    for (int i = 0; i < sets; i++)
+        if (params_move(&f, &k->cfg, set[i], halves, k->dtype, e)) return -1;
+    return sum_end(&f.sum) == k->tensor_sum ? 0 : err_sum(e, k, "tensors");
+}
+
+int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e) {
+    if (k->base && checkpoint_read(k->base, w, halves, e)) return -1;
+    return sets_read(k, &w, 1, halves, e);
 }
 
 void checkpoint_close(Checkpoint *k) {
@@ -1111,107 +1052,97 @@ int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
     return -1;
 }
 
-// Header h has the numbers of the tokenizer t and of its own; the rest is filled in here.
-static int header_save(const char *path, Header *h, const Config *c, const Tokenizer *t, const char *template,
-                       const char *lineage, const Params *w, Err *e) {
+// Writes the header p and the rest (n bytes), then sets of tensors; and all before the tensors once more, when
+// their sum and its own are known.
+static int sets_save(const char *path, uint8_t *p, size_t n, const Config *c, const Params *const *set, int sets,
+                     Dtype d, Err *e) {
+    Transfer f = {path, NULL, writer_open(path, e), SUM_START};
+    if (!f.out) return -1;
+    int rc = writer_put(f.out, p, n, e);
+    for (int i = 0; i < sets && rc == 0; i++) rc = params_move(&f, c, set[i], NULL, d, e);
+    put64(p + MAGIC + offsetof(Header, sum), sum_end(&f.sum));
+    put64(p + HEADER - 8, sum_own(p, n));
+    if (rc == 0 && fseeko(f.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
+    if (rc == 0) rc = writer_put(f.out, p, n, e);
+    return writer_close(f.out, rc == 0, e) ? -1 : rc;
+}
+
+// h has dtype and extra; the rest is filled in here. t NULL: no tokenizer.
+static int header_save(const char *path, Format format, Header *h, const Config *c, const Tokenizer *t,
+                       const char *template, const char *lineage, const Params *const *set, Err *e) {
+    const Tokenizer none = {.eot = -1, .bos = -1};
     size_t texts[] = {strlen(template) + 1, strlen(lineage) + 1};
-    Dtype dtype = (Dtype)h->dtype;
     uint64_t weights;
     Fault f;
+    if (!t) t = &none;
     if (model_check(c, &f)) return err_fault(e, path, &f);
-    if (tensors_bytes(&weights, c, dtype, path, e)) return -1;
+    if (tensors_bytes(&weights, c, (Dtype)h->dtype, path, e)) return -1;
     config_put(h, c);
+    h->version = FORMAT[format].version;
+    h->kind = (int32_t)t->kind, h->vocab = (int32_t)t->vocab, h->merges = (int32_t)t->merges;
+    h->eot = t->eot, h->bos = t->bos, h->add_space = t->add_space;
     h->section[TOKENIZER].bytes = tokenizer_bytes(t);
     for (int i = 0; i < 2; i++) h->section[TEMPLATE + i].bytes = texts[i];
-    header_complete(h, weights);
+    header_complete(h, format, weights);
     size_t n = (size_t)h->section[WEIGHTS].at;
     uint8_t *p = n <= META_MAX ? calloc(1, n) : NULL;
     if (!p) return err_memory(e, n);
-    memcpy(p, CHECKPOINT_MAGIC, MAGIC);
-    words_put(p + MAGIC, h, FOURS, EIGHTS);
-    tokenizer_put(p + HEADER, t);
+    memcpy(p, FORMAT[format].magic, MAGIC);
+    words_turn(memcpy(p + MAGIC, h, sizeof *h), FOURS, EIGHTS);
+    tokenizer_put(t, p + HEADER);
     memcpy(p + h->section[TEMPLATE].at, template, texts[0]);
     memcpy(p + h->section[LINEAGE].at, lineage, texts[1]);
-    int rc = sets_save(path, p, n, MAGIC + offsetof(Header, sum), HEADER - 8, c, &w, 1, dtype, e);
+    int rc = sets_save(path, p, n, c, set, FORMAT[format].sets, (Dtype)h->dtype, e);
     free(p);
     return rc;
 }
 
 int checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template,
                     const char *lineage, Dtype dtype, const Params *w, Err *e) {
-    Header h = {.version = VERSION, .dtype = (int32_t)dtype, .kind = (int32_t)t->kind, .vocab = (int32_t)t->vocab,
-                .merges = (int32_t)t->merges, .eot = t->eot, .bos = t->bos, .add_space = t->add_space};
-    return header_save(path, &h, c, t, template, lineage, w, e);
+    return header_save(path, CHECKPOINT, &(Header){.dtype = (int32_t)dtype}, c, t, template, lineage, &w, e);
 }
 
 int adapter_save(const char *path, const Checkpoint *base, const Config *c, const char *template,
                  const char *lineage, const Params *w, Err *e) {
-    const Tokenizer none = {.eot = -1, .bos = -1};
-    Header h = {.version = VERSION, .dtype = DTYPE_F32, .eot = -1, .bos = -1, .base = base->own_sum};
-    return header_save(path, &h, c, &none, template, lineage, w, e);
+    return header_save(path, CHECKPOINT, &(Header){.extra = {base->own_sum}}, c, NULL, template, lineage, &w, e);
 }
 
 // ---- state ------------------------------------------------------------------------------------------------
-// The file: a header, then w, m1 and m2 as f32, each laid out as in a checkpoint.
-static const char STATE_MAGIC[MAGIC] = "tune.s\n";
-typedef struct {                      // byte
-    int64_t version;                  //   8    of the format
-    char key[64];                     //  16    in hexadecimal
-    int64_t step;                     //  80
-    double best;                      //  88
-    int64_t best_step;                //  96
-    uint64_t sum;                     // 104    of w, m1 and m2
-    int64_t zero;                     // 112
-    uint64_t own_sum;                 // 120    of this header, this number taken as 0
-} StateHeader;
-enum { STATE_KEY = 16, STATE_EIGHTS = 15, STATE_HEADER = 128 };
-typedef char state_header_without_gaps[sizeof(StateHeader) == STATE_HEADER - MAGIC ? 1 : -1];
-
+// The header's extra words are step, best (its bits) and best_step.
 int state_save(const char *path, const State *s, const Model *m, Err *e) {
     const Params *const set[] = {&m->w, &m->m1, &m->m2};
-    StateHeader h = {VERSION, "", s->step, s->best, s->best_step, 0, 0, 0};
-    uint8_t head[STATE_HEADER];
-    memcpy(head, STATE_MAGIC, MAGIC);
-    words_put(head + MAGIC, &h, 0, STATE_EIGHTS);
-    memcpy(head + STATE_KEY, s->key, sizeof h.key);        // text, whose bytes no machine swaps
-    return sets_save(path, head, sizeof head, MAGIC + offsetof(StateHeader, sum), STATE_HEADER - 8, &m->cfg,
-                     set, 3, DTYPE_F32, e);
+    Header h = {.extra = {(uint64_t)s->step, 0, (uint64_t)s->best_step}};
+    memcpy(&h.extra[1], &s->best, sizeof s->best);
+    return header_save(path, STATE, &h, &m->cfg, NULL, "", s->key, set, e);
 }
 
-// Is this a state's header, of this run, and its file as long as it must be?
-static int state_check(const StateHeader *h, uint8_t *head, const char *key, const Config *c,
-                       uint64_t file_bytes, const char *path, Err *e) {
-    uint64_t weights;
-    if (memcmp(head, STATE_MAGIC, MAGIC)) return err_set(e, "%s: is no state of a training run", path);
-    if (want(path, "version", h->version, VERSION, VERSION, e)) return -1;
-    if (h->own_sum != sum_own(head, STATE_HEADER, STATE_HEADER - 8))
-        return err_sum(e, path, "header", "train without --resume");
-    if (memcmp(head + STATE_KEY, key, sizeof h->key))
+// Is this the state of the run with this key, and possible?
+static int state_check(const Checkpoint *k, const State *s, const char *key, const Config *c, Err *e) {
+    if (strcmp(k->lineage, key))
         return err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
-                       "or train without --resume", path, (const char *)head + STATE_KEY, key);
-    if (isnan(h->best)) return err_set(e, "%s: best is not a number", path);
-    if (want(path, "unused bytes", h->zero, 0, 0, e) || want(path, "step", h->step, 0, INT64_MAX, e) ||
-        want(path, "best_step", h->best_step, 0, h->step, e) ||
-        tensors_bytes(&weights, c, DTYPE_F32, path, e)) return -1;
-    int64_t bytes = STATE_HEADER + 3 * (int64_t)weights;
-    return want(path, "bytes in the file", (int64_t)file_bytes, bytes, bytes, e);
+                       "or train without --resume", k->path, k->lineage, key);
+    if (k->dtype != DTYPE_F32 || memcmp(&k->cfg, c, sizeof *c))
+        return err_set(e, "%s: is of another model", k->path);
+    if (isnan(s->best)) return err_set(e, "%s: best is not a number", k->path);
+    return want(k->path, "step", s->step, 0, INT64_MAX, e) ||
+           want(k->path, "best_step", s->best_step, 0, s->step, e) ? -1 : 0;
 }
 
 // On failure the state is as it was, but weights and moments may be half read.
 int state_load(const char *path, State *s, Model *m, Err *e) {
     const Params *const set[] = {&m->w, &m->m1, &m->m2};
-    uint8_t head[STATE_HEADER];
-    struct stat st;
-    StateHeader h;
-    Transfer f = {path, file_open(path, true, &st, e), NULL, SUM_START};
-    if (!f.in) return -1;
-    int rc = read_exactly(f.in, head, sizeof head, path, e);
-    if (rc == 0) words_get(&h, head + MAGIC, 0, STATE_EIGHTS);
-    if (rc == 0) rc = state_check(&h, head, s->key, &m->cfg, (uint64_t)st.st_size, path, e);
-    for (int i = 0; i < 3 && rc == 0; i++) rc = params_move(&f, &m->cfg, set[i], NULL, DTYPE_F32, e);
-    fclose(f.in);
-    if (rc == 0 && sum_end(&f.sum) != h.sum) rc = err_sum(e, path, "tensors", "train without --resume");
-    if (rc == 0) s->step = h.step, s->best = h.best, s->best_step = h.best_step;
+    State found = *s;
+    Checkpoint k;
+    Header h;
+    int rc = checkpoint_begin(&k, path, STATE, &h, e);
+    if (rc == 0) {
+        found.step = (int64_t)h.extra[0], found.best_step = (int64_t)h.extra[2];
+        memcpy(&found.best, &h.extra[1], sizeof found.best);
+        rc = state_check(&k, &found, s->key, &m->cfg, e);
+    }
+    if (rc == 0) rc = sets_read(&k, set, FORMAT[STATE].sets, NULL, e);
+    if (rc == 0) *s = found;
+    checkpoint_close(&k);
     return rc;
 }
 
@@ -1377,7 +1308,7 @@ static int template_read(const char *path, char **template, Err *e) {
     if (file_read(path, TEMPLATE_MAX, &text, &n, e)) return -1;
     *template = (char *)text;
     for (size_t at = 0; at < n; at += length)
-        if (!text[at] || !(length = utf8_length(text + at, text + n)))
+        if (!text[at] || !(length = utf8_length(text + at, n - at)))
             return err_set(e, "%s: byte %zu is not UTF-8 text", path, at);
     if (n > 0 && text[n - 1] == '\n' && !template_has_sections(*template)) text[n - 1] = 0;
     return 0;
@@ -1396,28 +1327,26 @@ int template_choose(const char *asked, const Checkpoint *k, char **template, Err
 }
 
 // ---- encoding ---------------------------------------------------------------------------------------------
-typedef struct {
+typedef struct {                      // rows on their way to examples, whose arrays grow
+    Examples *x;
     Tokenizer tok;                    // a copy: add_space is for the first text of a row only
-    int32_t *id;                      // of the row at hand
-    uint8_t *taught, *text;           // of each id; what the segment at hand has so far
+    size_t ids, row, prompt;          // ids of all rows; where the row at hand begins; where its last {target} is
+    uint8_t *text;                    // what the segment at hand has so far
     void *scratch;
-    size_t ids, bytes, id_room, taught_room, text_room, scratch_room;
-    size_t prompt;                    // ids before the last {target}
+    size_t bytes, text_room, scratch_room, tok_room, taught_room, ex_room;
     Teach teach;
     bool teaching;                    // are the ids that come now taught?
 } Encoder;
 
-static void encoder_free(Encoder *c) { free(c->text), free(c->id), free(c->taught), free(c->scratch); }
-
 static int encode_room(Encoder *c, size_t n, Err *e) {
-    return grow(&c->id, &c->id_room, c->ids + n, sizeof *c->id, e) ||
-           grow(&c->taught, &c->taught_room, c->ids + n, 1, e) ? -1 : 0;
+    return grow(&c->x->tok, &c->tok_room, c->ids + n, sizeof *c->x->tok, e) ||
+           grow(&c->x->taught, &c->taught_room, c->ids + n, 1, e) ? -1 : 0;
 }
 
 static int encode_id(Encoder *c, int32_t id, Err *e) {
     if (encode_room(c, 1, e)) return -1;
-    c->taught[c->ids] = c->teaching;
-    c->id[c->ids++] = id;
+    c->x->taught[c->ids] = c->teaching;
+    c->x->tok[c->ids++] = id;
     return 0;
 }
 
@@ -1425,19 +1354,20 @@ static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
     if (n == 0) return 0;
     if (encode_room(c, tokenizer_most(&c->tok, n), e) ||
         grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(&c->tok, n), 1, e)) return -1;
-    size_t more = tokenizer_encode(&c->tok, text, n, false, c->id + c->ids, c->scratch);
-    memset(c->taught + c->ids, c->teaching, more);
+    size_t more = tokenizer_encode(&c->tok, text, n, false, c->x->tok + c->ids, c->scratch);
+    memset(c->x->taught + c->ids, c->teaching, more);
     c->ids += more;
     c->tok.add_space = false;
     return 0;
 }
 
-// A new row or file.
+// A new row or file; or the one at hand once more.
 static int encode_begin(Encoder *c, const Tokenizer *t, Err *e) {
     c->tok = *t;
-    c->ids = c->bytes = c->prompt = 0;
+    c->ids = c->row;
+    c->bytes = c->prompt = 0;
     c->teaching = c->teach == TEACH_ALL;
-    return t->bos >= 0 ? encode_id(c, t->bos, e) : 0;
+    return encode_room(c, 1, e) || (t->bos >= 0 && encode_id(c, t->bos, e)) ? -1 : 0;
 }
 
 static int segment_add(Encoder *c, const char *text, size_t n, Err *e) {
@@ -1455,8 +1385,8 @@ static int segment_end(Encoder *c, Err *e) {
 
 // {target}: from here on it is taught, and with TEACH_LAST what came before no longer is.
 static void target_begin(Encoder *c) {
-    c->prompt = c->ids;
-    if (c->teach == TEACH_LAST && c->ids > 0) memset(c->taught, 0, c->ids);
+    c->prompt = c->ids - c->row;
+    if (c->teach == TEACH_LAST) memset(c->x->taught + c->row, 0, c->prompt);
     c->teaching = c->teach != TEACH_NONE;
 }
 
@@ -1502,34 +1432,19 @@ static int render(Encoder *c, const Template *tp, const Row *row, const Tokenize
 }
 
 // ---- examples ---------------------------------------------------------------------------------------------
-typedef struct {                      // what Examples.memory is
-    Example *ex;
-    int32_t *tok;                     // of all examples, one after the other
-    uint8_t *taught;
-    size_t ex_room, tok_room, taught_room;
-} Arena;
-
-static int examples_begin(Examples *x, const Tokenizer *t, size_t seq, Err *e) {
-    memset(x, 0, sizeof *x);
+static int examples_begin(Examples *x, Encoder *c, const Tokenizer *t, size_t seq, Teach teach, Err *e) {
+    *x = (Examples){0};
+    *c = (Encoder){.x = x, .teach = teach};
     if (t->kind == TOK_NONE) return err_set(e, "the model has no tokenizer");
-    if (want("examples", "most tokens of a row", (int64_t)seq, 2, INT32_MAX, e)) return -1;
-    x->memory = calloc(1, sizeof(Arena));
-    return x->memory ? 0 : err_memory(e, sizeof(Arena));
+    return want("examples", "most tokens of a row", (int64_t)seq, 2, INT32_MAX, e);
 }
 
-// ids from..from+len-1 of what was encoded; nothing comes before the first, which can't be predicted.
-static int examples_add(Examples *x, const Encoder *c, size_t from, size_t len, size_t row, uint64_t hash,
-                        Err *e) {
-    Arena *a = x->memory;
-    if (grow(&a->ex, &a->ex_room, x->n + 1, sizeof *a->ex, e) ||
-        grow(&a->tok, &a->tok_room, x->tokens + len, sizeof *a->tok, e) ||
-        grow(&a->taught, &a->taught_room, x->tokens + len, 1, e)) return -1;
-    memcpy(a->tok + x->tokens, c->id + from, len * sizeof *a->tok);
-    memcpy(a->taught + x->tokens, c->taught + from, len);
-    a->taught[x->tokens] = 0;
-    x->tokens += len;
-    x->ex = a->ex;
-    x->ex[x->n++] = (Example){NULL, NULL, (uint32_t)len, (uint32_t)c->prompt, (uint32_t)row, hash};
+// An example of the ids from..from+len-1.
+static int examples_add(Encoder *c, size_t from, size_t len, size_t row, uint64_t hash, Err *e) {
+    Examples *x = c->x;
+    if (grow(&x->ex, &c->ex_room, x->n + 1, sizeof *x->ex, e)) return -1;
+    x->ex[x->n++] = (Example){.at = from, .len = (uint32_t)len, .prompt = (uint32_t)c->prompt, .row = (uint32_t)row,
+                              .hash = hash};
     return 0;
 }
 
@@ -1537,18 +1452,18 @@ static void examples_count(Examples *x) {
     x->tokens = x->targets = x->longest = 0;
     for (const Example *ex = x->ex; ex < x->ex + x->n; ex++) {
         x->tokens += ex->len;
-        for (uint32_t t = 0; t < ex->len; t++) x->targets += ex->taught[t];
+        for (uint32_t t = 1; t < ex->len; t++) x->targets += ex->taught[t];
         if (ex->len > x->longest) x->longest = ex->len;
     }
 }
 
-// The arena has stopped moving, so now the examples can point into it.
-static void examples_end(Examples *x) {
-    Arena *a = x->memory;
-    size_t at = 0;
-    for (Example *ex = x->ex; ex < x->ex + x->n; at += ex->len, ex++)
-        ex->tok = a->tok + at, ex->taught = a->taught + at;
+// The arrays have stopped growing, and the examples can point into them; or, on failure, nothing is left.
+static int examples_end(Examples *x, Encoder *c, int rc) {
+    free(c->text), free(c->scratch);
+    if (rc) examples_free(x);
+    for (Example *ex = x->ex; ex < x->ex + x->n; ex++) ex->tok = x->tok + ex->at, ex->taught = x->taught + ex->at;
     examples_count(x);
+    return rc;
 }
 
 // Does the template have a place for all that the row has, and the row what is to be taught?
@@ -1570,7 +1485,7 @@ static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tok
     while (few < many) {
         size_t half = few + (many - few) / 2;
         if (render(c, tp, row, t, half, e)) return -1;
-        if (c->ids <= seq) many = half;
+        if (c->ids - c->row <= seq) many = half;
         else few = half + 1;
     }
     return many > 0 ? render(c, tp, row, t, many, e) : 0;
@@ -1578,89 +1493,91 @@ static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tok
 
 // 1: the row is short enough, or is now; 0: drop it; -1: an error.
 static int row_fit(Encoder *c, size_t seq, TooLong mode, const char *path, const Row *row, Err *e) {
-    size_t over = c->ids > seq ? c->ids - seq : 0, kept = c->tok.bos >= 0;
+    size_t len = c->ids - c->row, over = len > seq ? len - seq : 0, kept = c->row + (c->tok.bos >= 0);
     if (over == 0) return 1;
     if (mode == TOO_LONG_DROP) return 0;
     if (mode != TOO_LONG_CUT)
-        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
-                       c->ids, seq, mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
+        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line, len, seq,
+                       mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
     if (over >= c->prompt)            // one token must stay for the answer to follow
         return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
-                       "--too-long drop", path, row->line, c->ids - c->prompt, seq - 1);
+                       "--too-long drop", path, row->line, len - c->prompt, seq - 1);
     c->ids -= over;
     c->prompt -= over;
-    memmove(c->id + kept, c->id + kept + over, (c->ids - kept) * sizeof *c->id);
-    memmove(c->taught + kept, c->taught + kept + over, c->ids - kept);
+    memmove(c->x->tok + kept, c->x->tok + kept + over, (c->ids - kept) * sizeof *c->x->tok);
+    memmove(c->x->taught + kept, c->x->taught + kept + over, c->ids - kept);
     return 1;
+}
+
+// One row to an example, or to none.
+static int row_make(Encoder *c, const Template *tp, const Rows *r, size_t i, const Tokenizer *t, size_t seq,
+                    TooLong too_long, Err *e) {
+    const Row *row = &r->row[i];
+    bool prompt = c->teach == TEACH_NONE;
+    if (row_check(tp, row, c->teach, r->path, e) || render(c, tp, row, t, 0, e)) return -1;
+    bool longer = c->ids - c->row > seq;
+    if (longer && too_long == TOO_LONG_CUT && row_shorten(c, tp, row, t, seq, e)) return -1;
+    int fits = row_fit(c, seq, too_long, r->path, row, e);
+    if (fits < 0) return -1;
+    size_t len = c->ids - c->row;
+    c->x->taught[c->row] = 0;         // nothing comes before the first id, so nothing can predict it
+    if (prompt ? len == 0 : !memchr(c->x->taught + c->row, 1, len))
+        return err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path, row->line,
+                       prompt ? "begin with" : "learn");
+    c->x->cut += fits && longer;
+    c->x->dropped += !fits;
+    if (!fits) return 0;
+    if (examples_add(c, c->row, len, i, row->hash, e)) return -1;
+    c->row = c->ids;
+    return 0;
 }
 
 int examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
                   TooLong too_long, Teach teach, Err *e) {
     Template tp;
-    Encoder c = {.teach = teach};
-    int rc = -1;
-    if (examples_begin(x, t, seq, e) || template_get(&tp, template, t, e)) goto out;
-    for (size_t i = 0; i < r->n; i++) {
-        const Row *row = &r->row[i];
-        if (row_check(&tp, row, teach, r->path, e) || render(&c, &tp, row, t, 0, e)) goto out;
-        bool longer = c.ids > seq;
-        if (longer && too_long == TOO_LONG_CUT && row_shorten(&c, &tp, row, t, seq, e)) goto out;
-        int fits = row_fit(&c, seq, too_long, r->path, row, e);
-        if (fits < 0) goto out;
-        if (teach == TEACH_NONE ? c.ids == 0 : !memchr(c.taught + 1, 1, c.ids - 1)) {
-            err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path,
-                    row->line, teach == TEACH_NONE ? "begin with" : "learn");
-            goto out;
-        }
-        if (fits && examples_add(x, &c, 0, c.ids, i, row->hash, e)) goto out;
-        x->cut += fits && longer;
-        x->dropped += !fits;
-    }
+    Encoder c;
+    int rc = examples_begin(x, &c, t, seq, teach, e) || template_get(&tp, template, t, e) ? -1 : 0;
+    for (size_t i = 0; i < r->n && rc == 0; i++) rc = row_make(&c, &tp, r, i, t, seq, too_long, e);
     x->rows = r->n;
-    if (x->n > 0) rc = 0, examples_end(x);
-    else err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
-out:
-    encoder_free(&c);
-    if (rc) examples_free(x);
-    return rc;
+    if (rc == 0 && x->n == 0)
+        rc = err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
+    return examples_end(x, &c, rc);
 }
 
-// The ids of a file in windows; the last token of one is the first of the next.
-static int windows_add(Examples *x, Encoder *c, size_t seq, Err *e) {
+// A file's ids in windows; the last token of one is the first of the next, which does not predict it.
+static int windows_add(Encoder *c, size_t seq, Err *e) {
     c->prompt = 1;
-    for (size_t at = 0; at + 1 < c->ids; at += seq - 1) {
-        size_t len = c->ids - at < seq ? c->ids - at : seq;
+    c->x->taught[c->row] = 0;
+    for (; c->row + 1 < c->ids; c->row += seq - 1) {
+        size_t len = c->ids - c->row < seq ? c->ids - c->row : seq;
         uint64_t hash = 0;
-        for (size_t t = at; t < at + len; t++) hash = hash_number((uint64_t)c->id[t], hash);
-        if (examples_add(x, c, at, len, x->n, hash, e)) return -1;
+        for (size_t t = 0; t < len; t++) hash = hash_number((uint64_t)c->x->tok[c->row + t], hash);
+        if (examples_add(c, c->row, len, c->x->n, hash, e)) return -1;
     }
+    c->row = c->ids;
     return 0;
 }
 
 int examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e) {
-    Encoder c = {.teach = TEACH_ALL};
+    Encoder c;
     uint8_t *data;
     size_t n;
-    int rc = examples_begin(x, t, seq, e);
+    int rc = examples_begin(x, &c, t, seq, TEACH_ALL, e);
     for (int i = 0; i < paths && rc == 0; i++) {
         if ((rc = file_read(path[i], DATA_MAX, &data, &n, e))) break;
         rc = encode_begin(&c, t, e) || encode_text(&c, data, n, e) ||
-             (t->eot >= 0 && encode_id(&c, t->eot, e)) || windows_add(x, &c, seq, e) ? -1 : 0;
+             (t->eot >= 0 && encode_id(&c, t->eot, e)) ? -1 : 0;
         free(data);
-        if (rc == 0 && (n == 0 || c.ids < 2)) rc = err_set(e, "%s: has no text to learn from", path[i]);
+        if (rc == 0 && (n == 0 || c.ids - c.row < 2)) rc = err_set(e, "%s: has no text to learn from", path[i]);
+        if (rc == 0) rc = windows_add(&c, seq, e);
     }
     x->rows = x->n;
-    if (rc == 0) examples_end(x);
-    encoder_free(&c);
-    if (rc) examples_free(x);
-    return rc;
+    return examples_end(x, &c, rc);
 }
 
 void examples_free(Examples *x) {
-    Arena *a = x->memory;
-    if (a) free(a->ex), free(a->tok), free(a->taught);
-    free(a);
-    memset(x, 0, sizeof *x);
+    free(x->ex), free(x->tok), free(x->taught);
+    *x = (Examples){0};
 }
 
 // ---- split, order, batch ----------------------------------------------------------------------------------

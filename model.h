@@ -315,6 +315,15 @@ int32_t tokenizer_find(const Tokenizer *t, const char *special);       // id of 
 size_t tokenizer_train_size(size_t n, uint32_t vocab);
 int    tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f);
 
+// A tokenizer as bytes, as a checkpoint holds it. Without t->start: those that do not depend on the tokens' text.
+uint64_t tokenizer_bytes(const Tokenizer *t);
+void   tokenizer_put(const Tokenizer *t, uint8_t *p);
+// p, 4-byte aligned, becomes the arrays of t, which has kind, vocab, merges and the special ids; the 4 bytes before p
+// are overwritten. bytes: no fewer than do not depend on text. Then tokenizer_index.
+int    tokenizer_get(Tokenizer *t, uint8_t *p, uint64_t bytes, void *index, Fault *f);
+size_t utf8_length(const uint8_t *s, size_t n);    // of the character at s, n > 0; 0: none in UTF-8 (RFC 3629)
+size_t utf8_put(uint8_t *out, uint32_t code);      // the bytes, at most 4, of a code up to 0x10FFFF
+
 // ---- tokenizer.c: templates --------------------------------------------------------------------------------
 typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLES } Role;
 // A template is text with fields. {eot} is the tokenizer's end-of-text, {<|name|>} any special token by name, {{ a
@@ -434,7 +443,7 @@ typedef struct Checkpoint {
     char *path;
     void *file, *memory;              // kept open until checkpoint_close; all that is before the tensors
     uint64_t tensors_at, tensor_sum;  // offset of the first tensor, checksum over them all
-    uint64_t own_sum, base_sum;       // checksum of all before the tensors; an adapter: that of its base
+    uint64_t own_sum;                 // checksum of all before the tensors
     struct Checkpoint *base;          // an adapter's base model, opened with it
 } Checkpoint;
 // Checks all but the tensors, which stay on disk. An adapter, the file of LoRA's matrices alone, needs the path of the
@@ -496,8 +505,9 @@ int    template_check(const char *template, const Tokenizer *t, Err *e);
 int    template_choose(const char *asked, const Checkpoint *k, char **template, Err *e);
 
 typedef struct {
-    int32_t *tok;                     // (len)
-    uint8_t *taught;                  // (len) 1: the model is asked to predict this token
+    size_t at;                        // where it begins in the arrays of all
+    const int32_t *tok;               // (len)
+    const uint8_t *taught;            // (len) 1: the model is asked to predict this token; [0] is never asked
     uint32_t len, prompt;             // tokens; those before the last {target}
     uint32_t row;                     // index in Rows; of raw text: window number
     uint64_t hash;
@@ -508,7 +518,8 @@ typedef struct {
     size_t rows, cut, dropped;        // rows read, shortened, left out
     size_t tokens, targets;           // sums over all examples
     uint32_t longest;
-    void *memory;
+    int32_t *tok;                     // the arrays; views have none
+    uint8_t *taught;
 } Examples;
 // CUT leaves out the oldest exchanges (but no system turn), then shortens the prompt, never the last answer.
 // REFUSE is ERROR with a message that names no option of train.

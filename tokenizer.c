@@ -9,7 +9,7 @@
 // GPT-2's encoder (2019) added the alphabet of 256 bytes, to which no text is unknown, and the pre-tokens:
 // pieces such as words, which no token crosses.
 // Read in this order: characters -> pre-tokens -> tables -> merging -> form NFC, which only Qwen needs ->
-// special tokens -> index, where all that comes from a file is checked -> encode -> train, which needs only
+// special tokens -> index, where all that comes from a file is checked -> as bytes -> encode -> train, which needs only
 // the first three.
 // Tests: tests/test_tokenizer.c.
 #include "model.h"
@@ -188,6 +188,20 @@ static size_t utf8(const uint8_t *s, size_t n, uint32_t *code) {
     if (c < LEAST[len] || (c >= 0xD800 && c <= 0xDFFF) || c > 0x10FFFF) return 1;
     *code = c;
     return len;
+}
+
+size_t utf8_length(const uint8_t *s, size_t n) {
+    uint32_t code;
+    size_t len = utf8(s, n, &code);
+    return code == NONE ? 0 : len;
+}
+
+size_t utf8_put(uint8_t *out, uint32_t code) {
+    static const uint8_t LEAD[] = {0, 0xC0, 0xE0, 0xF0};
+    size_t more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;     // continuation bytes
+    *out = (uint8_t)(LEAD[more] | code >> 6 * more);
+    for (size_t i = 1; i <= more; i++) out[i] = (uint8_t)(0x80 | (code >> 6 * (more - i) & 0x3F));
+    return more + 1;
 }
 
 // Class of the character at s (n > 0 bytes), and its length.
@@ -504,13 +518,6 @@ typedef struct {
     Merging heap;                                 // other marks; the lowest bits are the code
 } Normal;
 
-static void put(Normal *w, uint32_t code) {
-    static const uint8_t LEAD[] = {0, 0xC0, 0xE0, 0xF0};
-    int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-    w->out[w->bytes++] = (uint8_t)(LEAD[more] | code >> 6 * more);
-    while (more-- > 0) w->out[w->bytes++] = (uint8_t)(0x80 | (code >> 6 * more & 0x3F));
-}
-
 // Adds a character that is not split any further; NONE: the end. One that is no mark settles those before it.
 static void add_part(Normal *w, uint32_t code) {
     uint64_t rank = rank_of(w->u, code), last = 0;
@@ -525,8 +532,8 @@ static void add_part(Normal *w, uint32_t code) {
         else w->mark[w->marks++] = mark, last = key >> 53;
     }
     uint32_t both = w->marks == 0 && code != NONE ? joined(w->u, w->base, code) : NONE;
-    if (both == NONE && w->base != NONE) put(w, w->base);
-    for (size_t i = 0; i < w->marks; i++) put(w, w->mark[i]);
+    if (both == NONE && w->base != NONE) w->bytes += utf8_put(w->out + w->bytes, w->base);
+    for (size_t i = 0; i < w->marks; i++) w->bytes += utf8_put(w->out + w->bytes, w->mark[i]);
     w->marks = 0;
     w->base = both != NONE ? both : code;
 }
@@ -753,6 +760,46 @@ int tokenizer_index(Tokenizer *t, void *memory, Fault *f) {
     }
     if (index_bytes(t, first, f) || index_merges(t, slot, f) || index_words(t, first, f)) return -1;
     return index_specials(t, special, f);
+}
+
+// ---- as bytes ---------------------------------------------------------------------------------------------
+// For each token where its bytes end, for each merge left, right, result, rank, all as u32; a flag for each
+// token; the bytes of all tokens. Numbers are little-endian.
+
+// Words of 4 bytes from this machine's order to that of the file, or back, which is the same swap.
+static void turn_words(uint8_t *p, size_t n) {
+    for (; n > 0; n--, p += 4) {
+        uint32_t v = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        memcpy(p, &v, 4);
+    }
+}
+
+uint64_t tokenizer_bytes(const Tokenizer *t) {
+    return 5 * (uint64_t)t->vocab + 16 * (uint64_t)t->merges + (t->start ? t->start[t->vocab] : 0);
+}
+
+void tokenizer_put(const Tokenizer *t, uint8_t *p) {
+    size_t vocab = t->vocab, merges = t->merges;
+    if (vocab == 0) return;
+    memcpy(p, t->start + 1, 4 * vocab);
+    if (merges > 0) memcpy(p + 4 * vocab, t->merge, 16 * merges);
+    turn_words(p, vocab + 4 * merges);
+    memcpy(p += 4 * vocab + 16 * merges, t->flag, vocab);
+    memcpy(p + vocab, t->bytes, t->start[vocab]);
+}
+
+int tokenizer_get(Tokenizer *t, uint8_t *p, uint64_t bytes, void *index, Fault *f) {
+    uint32_t *start = (uint32_t *)(void *)(p - 4);
+    t->start = NULL;
+    int64_t text = (int64_t)(bytes - tokenizer_bytes(t));
+    turn_words(p, t->vocab + 4 * (size_t)t->merges);
+    start[0] = 0;
+    t->start = start;
+    t->merge = (const Merge *)(const void *)(start + 1 + t->vocab);
+    t->flag = (const uint8_t *)(t->merge + t->merges);
+    t->bytes = t->flag + t->vocab;
+    if (check(f, "end of the last token", start[t->vocab], text, text)) return -1;
+    return tokenizer_index(t, index, f);
 }
 
 // ---- encode -----------------------------------------------------------------------------------------------
