@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""golden_hf.py -- makes tests/golden_hf: tiny models with random weights as transformers saves them, one folder
-for each family and kind of tokenizer, and expect.json with what transformers and tokenizers compute from them.
+"""golden_hf.py -- makes tests/golden_hf: tiny models with random weights as transformers saves them, one
+folder for each family and kind of tokenizer, and expect.json with what transformers and tokenizers compute
+from them.
 
 Needs torch, transformers, tokenizers; not needed to build or to test. Run: python3 dev/golden_hf.py [OUT]
 """
@@ -11,9 +12,10 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import GPT2Config, LlamaConfig, Qwen2Config, Qwen3Config
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-OUT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), "..", "tests", "golden_hf")
-LEARN = ["The quick brown fox jumps over the lazy dog. The dog doesn't mind, and the fox is quick to say: it's "
-         "the dog's own fault, they'll see. In 1984 there were 12345 foxes, and 67 dogs; the others weren't "
+HERE = os.path.dirname(__file__)
+OUT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "..", "tests", "golden_hf")
+LEARN = ["The quick brown fox jumps over the lazy dog. The dog doesn't mind, and the fox is quick to say: "
+         "it's the dog's own fault, they'll see. In 1984 there were 12345 foxes, and 67 dogs; the others weren't "
          "there.\n\n"
          "Größe, naïve café, señor; ∑ and ∫, 你好世界, привет мир.\n  def f(x):\n    return x + 1\n"] * 3
 TEXT = "The fox said:  it's 12345 dogs,\n\n there’ll be Größe cafe\u0301 你好\tx + 1 🙂"
@@ -38,7 +40,8 @@ def byte_level(pre, special, size=300, normalizer=None, ignore_merges=False, bos
     t.add_special_tokens([AddedToken(s, normalized=False) for s in special])
     if bos:
         t.post_processor = processors.Sequence([
-            processors.ByteLevel(trim_offsets=False), processors.TemplateProcessing(single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, t.token_to_id(bos))])])
+            processors.ByteLevel(trim_offsets=False), processors.TemplateProcessing(
+                single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, t.token_to_id(bos))])])
     return t
 
 
@@ -75,7 +78,8 @@ CASES = {
     "llama3": (lambda v: LlamaConfig(vocab_size=v, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
                                      tie_word_embeddings=True, rms_norm_eps=1e-5, rope_parameters=dict(
                                          rope_type="llama3", rope_theta=500000.0, factor=8.0,
-                                         low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16), **ROPED),
+                                         low_freq_factor=1.0, high_freq_factor=4.0,
+                                         original_max_position_embeddings=16), **ROPED),
                lambda: byte_level(split(CL100K), ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"],
                                   ignore_merges=True, bos="<|begin_of_text|>"), "bfloat16",
                {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}, True),
