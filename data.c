@@ -238,7 +238,7 @@ uint64_t hash64(const void *data, size_t n, uint64_t seed) {
     return h ^ h >> 31;
 }
 
-static uint64_t hash_number(uint64_t v, uint64_t seed) {
+uint64_t hash_number(uint64_t v, uint64_t seed) {
     uint8_t b[8];
     put64(b, v);
     return hash64(b, sizeof b, seed);
@@ -297,6 +297,22 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e)
 bool same_file(const char *a, const char *b) {
     struct stat s, t;
     return !strcmp(a, b) || (!stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino);
+}
+
+int sha256_file(const char *path, char hex[65], Err *e) {
+    uint8_t piece[1 << 14];
+    size_t got;
+    Sha256 s;
+    struct stat st;
+    FILE *f = file_open(path, true, &st, e);
+    if (!f) return -1;
+    sha256_init(&s);
+    do sha256_add(&s, piece, got = read_some(f, piece, sizeof piece));
+    while (got == sizeof piece);
+    int rc = ferror(f) ? err_errno(e, path, "read") : 0;
+    sha256_end(&s, hex);
+    fclose(f);
+    return rc;
 }
 
 // ---- files: writing ---------------------------------------------------------------------------------------
@@ -409,82 +425,6 @@ int log_close(Log *l, Err *e) {
     if (fclose(l->file) && !l->error) l->error = errno;
     int rc = l->error ? err_set(e, "%s: cannot write: %s", l->path, strerror(l->error)) : 0;
     free(l);
-    return rc;
-}
-
-// ---- SHA-256 ----------------------------------------------------------------------------------------------
-// FIPS 180-4, section by section: 4.1.2 functions, 4.2.2 constants, 5.1.1 padding, 6.2.2 the hash.
-
-static const uint32_t SHA_K[64] = {   // fractions of the cube roots of the first 64 primes
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
-
-static uint32_t rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
-
-// The standard's letters, but s for the state. The eight moves of a round cost nothing once it is unrolled.
-static void sha256_block(uint32_t s[8], const uint8_t *p) {
-    uint32_t w[64], a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
-    for (int t = 0; t < 16; t++, p += 4)
-        w[t] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-    for (int t = 16; t < 64; t++)
-        w[t] = (rotr(w[t - 2], 17) ^ rotr(w[t - 2], 19) ^ w[t - 2] >> 10) + w[t - 7] +
-               (rotr(w[t - 15], 7) ^ rotr(w[t - 15], 18) ^ w[t - 15] >> 3) + w[t - 16];
-    for (int t = 0; t < 64; t++) {
-        uint32_t t1 = h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + SHA_K[t] + w[t];
-        uint32_t t2 = (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
-        h = g, g = f, f = e, e = d + t1;
-        d = c, c = b, b = a, a = t1 + t2;
-    }
-    s[0] += a, s[1] += b, s[2] += c, s[3] += d;
-    s[4] += e, s[5] += f, s[6] += g, s[7] += h;
-}
-
-void sha256_init(Sha256 *s) {
-    static const uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,    // fractions of the
-                                  0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};   // square roots
-    memcpy(s->h, h, sizeof h);
-    s->n = 0;
-}
-
-void sha256_add(Sha256 *s, const void *data, size_t n) {
-    const uint8_t *p = data;
-    for (size_t take; n > 0; p += take, n -= take) {
-        size_t have = s->n % 64;
-        take = n < 64 - have ? n : 64 - have;
-        memcpy(s->block + have, p, take);
-        s->n += take;
-        if (s->n % 64 == 0) sha256_block(s->h, s->block);
-    }
-}
-
-void sha256_end(Sha256 *s, char hex[65]) {
-    static const uint8_t pad[64] = {0x80};
-    uint8_t bits[8];
-    for (int i = 0; i < 8; i++) bits[i] = (uint8_t)(s->n * 8 >> (56 - 8 * i));
-    sha256_add(s, pad, 1 + (119 - s->n % 64) % 64);        // up to 8 bytes before the end of a block
-    sha256_add(s, bits, 8);
-    for (int i = 0; i < 8; i++) snprintf(hex + 8 * i, 9, "%08" PRIx32, s->h[i]);
-}
-
-int sha256_file(const char *path, char hex[65], Err *e) {
-    uint8_t piece[1 << 14];
-    size_t got;
-    Sha256 s;
-    struct stat st;
-    FILE *f = file_open(path, true, &st, e);
-    if (!f) return -1;
-    sha256_init(&s);
-    do sha256_add(&s, piece, got = read_some(f, piece, sizeof piece));
-    while (got == sizeof piece);
-    int rc = ferror(f) ? err_errno(e, path, "read") : 0;
-    sha256_end(&s, hex);
-    fclose(f);
     return rc;
 }
 
@@ -944,16 +884,6 @@ static int header_check(Checkpoint *k, Format format, const Header *h, const uin
 static int err_sum(Err *e, const Checkpoint *k, const char *what) {
     bool state = !memcmp(k->memory, FORMAT[STATE].magic, MAGIC);
     return err_set(e, "%s: wrong checksum of the %s\nhint: %s", k->path, what, FORMAT[state].hint);
-}
-
-int tokenizer_keep(Tokenizer *t, void **memory, Err *e) {
-    uint64_t bytes = tokenizer_bytes(t);
-    size_t room = ALIGN + (size_t)aligned(bytes);
-    Fault f;
-    uint8_t *p = *memory = block_alloc(room + tokenizer_index_size(t->vocab, t->merges), e);
-    if (!p) return -1;
-    tokenizer_put(t, p + ALIGN);
-    return tokenizer_get(t, p + ALIGN, bytes, p + room, &f) ? err_fault(e, "tokenizer", &f) : 0;
 }
 
 // Everything between the header and the tensors, in one allocation with the tokenizer's index.
@@ -1448,7 +1378,7 @@ static int examples_add(Encoder *c, size_t from, size_t len, size_t row, uint64_
     return 0;
 }
 
-static void examples_count(Examples *x) {
+void examples_count(Examples *x) {
     x->tokens = x->targets = x->longest = 0;
     for (const Example *ex = x->ex; ex < x->ex + x->n; ex++) {
         x->tokens += ex->len;
@@ -1580,41 +1510,7 @@ void examples_free(Examples *x) {
     *x = (Examples){0};
 }
 
-// ---- split, order, batch ----------------------------------------------------------------------------------
-static int by_row(const void *a, const void *b) {
-    uint32_t i = ((const Example *)a)->row, j = ((const Example *)b)->row;
-    return (i > j) - (i < j);
-}
-
-// Each example's side depends on its own hash alone. Those to train on move to the front; both stay in order.
-void examples_split(Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held) {
-    size_t n = 0;
-    for (size_t i = 0; i < x->n; i++) {
-        Example ex = x->ex[i];
-        if ((double)(hash_number(ex.hash, seed) >> 11) * 0x1p-53 < fraction) continue;
-        x->ex[i] = x->ex[n];
-        x->ex[n++] = ex;
-    }
-    *train = (Examples){.ex = x->ex, .n = n, .rows = n};
-    *held = (Examples){.ex = x->ex + n, .n = x->n - n, .rows = x->n - n};
-    for (int i = 0; i < 2; i++, train = held) {
-        qsort(train->ex, train->n, sizeof *train->ex, by_row);
-        examples_count(train);
-    }
-}
-
-// Fisher and Yates: each permutation is equally likely.
-void order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch) {
-    Rng r = {hash_number(epoch, seed) | 1};            // not 0
-    for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
-    for (size_t i = n; i > 1; i--) {
-        size_t j = (size_t)rng_below(&r, i);
-        uint32_t last = order[i - 1];
-        order[i - 1] = order[j];
-        order[j] = last;
-    }
-}
-
+// ---- batch ------------------------------------------------------------------------------------------------
 int batch_alloc(BatchMemory *b, size_t rows, size_t seq, Err *e) {
     size_t room = 0;
     memset(b, 0, sizeof *b);

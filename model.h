@@ -311,7 +311,7 @@ int32_t tokenizer_find(const Tokenizer *t, const char *special);       // id of 
 // Learns a byte-level BPE of exactly `vocab` tokens from n bytes of text: 256 bytes, then merges, then
 // end-of-text, which in the text, as "<|endoftext|>", only separates. Most frequent pair first; ties go to the
 // pair whose bytes sort last. Stops early (smaller t->vocab) when no pair occurs twice. memory:
-// tokenizer_train_size bytes, 8-byte aligned; t's arrays point into it; tokenizer_index or tokenizer_keep next.
+// tokenizer_train_size bytes, 8-byte aligned; t's arrays point into it; tokenizer_index next.
 size_t tokenizer_train_size(size_t n, uint32_t vocab);
 int    tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f);
 
@@ -359,6 +359,12 @@ typedef struct {
 // A fault's value is the byte of the template, its range empty.
 int template_parse(Template *tp, const char *template, const Tokenizer *t, Fault *f);
 
+// ---- tokenizer.c: SHA-256 ---------------------------------------------------------------------------------
+typedef struct { uint32_t h[8]; uint64_t n; uint8_t block[64]; } Sha256;
+void   sha256_init(Sha256 *s);
+void   sha256_add(Sha256 *s, const void *data, size_t n);
+void   sha256_end(Sha256 *s, char hex[65]);
+
 // ---- data.c: errors, options, files -----------------------------------------------------------------------
 int    err_set(Err *e, const char *format, ...);                // formats the message; returns -1
 int    err_fault(Err *e, const char *where, const Fault *f);    // "where: what = value, want lo..hi"; -1
@@ -403,10 +409,6 @@ int    log_open(Log **l, const char *path, bool append, Err *e);    // path must
 void   log_line(Log *l, const char *format, ...);               // %s must be JSON already: json_quote
 int    log_close(Log *l, Err *e);                               // -1: a line could not be written
 
-typedef struct { uint32_t h[8]; uint64_t n; uint8_t block[64]; } Sha256;    // FIPS 180-4
-void   sha256_init(Sha256 *s);
-void   sha256_add(Sha256 *s, const void *data, size_t n);
-void   sha256_end(Sha256 *s, char hex[65]);
 int    sha256_file(const char *path, char hex[65], Err *e);
 
 // ---- data.c: JSON -----------------------------------------------------------------------------------------
@@ -460,9 +462,6 @@ int    checkpoint_save(const char *path, const Config *c, const Tokenizer *t, co
 // c: base's configuration with LoRA's numbers.
 int    adapter_save(const char *path, const Checkpoint *base, const Config *c, const char *template, const char *lineage,
                     const Params *w, Err *e);
-
-// Copies the tokenizer's arrays into *memory of their own (block_free) and makes its index there.
-int    tokenizer_keep(Tokenizer *t, void **memory, Err *e);
 
 // What a run needs to go on as if it had never stopped; one file with weights and moments.
 typedef struct {
@@ -536,11 +535,9 @@ int    examples_make(Examples *x, const Rows *r, const char *template, const Tok
 // but the first of a file. Consecutive windows share one token, so that no prediction is lost.
 int    examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e);
 void   examples_free(Examples *x);
-// Examples whose hash falls below fraction go to held, the others to train: views of x, which is reordered and must
-// outlive them; they are not freed.
-void   examples_split(Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held);
+void   examples_count(Examples *x);               // tokens, targets and longest of ex[0..n)
 uint64_t hash64(const void *data, size_t n, uint64_t seed);
-void   order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch);   // a permutation of 0..n-1: pure function
+uint64_t hash_number(uint64_t v, uint64_t seed);
 
 // A rectangle (B,T) in memory of its own. Padding is token 0 without a target; the model never reads it.
 typedef struct {

@@ -11,6 +11,7 @@
 // Read in this order: characters -> pre-tokens -> tables -> merging -> form NFC, which only Qwen needs ->
 // special tokens -> index, where all that comes from a file is checked -> as bytes -> encode -> train, which needs only
 // the first three.
+// SHA-256 is at the end, as pure as the rest.
 // Tests: tests/test_tokenizer.c.
 #include "model.h"
 #include <string.h>
@@ -1267,4 +1268,65 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
     const uint8_t *end = (const uint8_t *)END_OF_TEXT;
     t->eot = add_token(&w, end, sizeof END_OF_TEXT - 1, end, 0, TOKEN_SPECIAL);
     return 0;
+}
+
+// ---- SHA-256 ----------------------------------------------------------------------------------------------
+// FIPS 180-4, section by section: 4.1.2 functions, 4.2.2 constants, 5.1.1 padding, 6.2.2 the hash.
+
+static const uint32_t SHA_K[64] = {   // fractions of the cube roots of the first 64 primes
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+static uint32_t rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
+
+// The standard's letters, but s for the state. The eight moves of a round cost nothing once it is unrolled.
+static void sha256_block(uint32_t s[8], const uint8_t *p) {
+    uint32_t w[64], a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
+    for (int t = 0; t < 16; t++, p += 4)
+        w[t] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+    for (int t = 16; t < 64; t++)
+        w[t] = (rotr(w[t - 2], 17) ^ rotr(w[t - 2], 19) ^ w[t - 2] >> 10) + w[t - 7] +
+               (rotr(w[t - 15], 7) ^ rotr(w[t - 15], 18) ^ w[t - 15] >> 3) + w[t - 16];
+    for (int t = 0; t < 64; t++) {
+        uint32_t t1 = h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + SHA_K[t] + w[t];
+        uint32_t t2 = (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+        h = g, g = f, f = e, e = d + t1;
+        d = c, c = b, b = a, a = t1 + t2;
+    }
+    s[0] += a, s[1] += b, s[2] += c, s[3] += d;
+    s[4] += e, s[5] += f, s[6] += g, s[7] += h;
+}
+
+void sha256_init(Sha256 *s) {
+    static const uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,    // fractions of the
+                                  0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};   // square roots
+    memcpy(s->h, h, sizeof h);
+    s->n = 0;
+}
+
+void sha256_add(Sha256 *s, const void *data, size_t n) {
+    const uint8_t *p = data;
+    for (size_t take; n > 0; p += take, n -= take) {
+        size_t have = s->n % 64;
+        take = n < 64 - have ? n : 64 - have;
+        memcpy(s->block + have, p, take);
+        s->n += take;
+        if (s->n % 64 == 0) sha256_block(s->h, s->block);
+    }
+}
+
+void sha256_end(Sha256 *s, char hex[65]) {
+    static const uint8_t pad[64] = {0x80};
+    uint8_t bits[8];
+    for (int i = 0; i < 8; i++) bits[i] = (uint8_t)(s->n * 8 >> (56 - 8 * i));
+    sha256_add(s, pad, 1 + (119 - s->n % 64) % 64);        // up to 8 bytes before the end of a block
+    sha256_add(s, bits, 8);
+    for (int i = 0; i < 64; i++) hex[i] = "0123456789abcdef"[s->h[i / 8] >> (28 - 4 * (i % 8)) & 15];
+    hex[64] = 0;
 }

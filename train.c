@@ -140,6 +140,43 @@ static void on_interrupt(int signal_number) {
     signal(signal_number, SIG_DFL);               // a second time it ends the program at once
 }
 
+// ---- which rows, in which order ---------------------------------------------------------------------------
+
+static int by_row(const void *a, const void *b) {
+    uint32_t i = ((const Example *)a)->row, j = ((const Example *)b)->row;
+    return (i > j) - (i < j);
+}
+
+// Examples whose hash falls below fraction go to held, the others to train: views of x, which is reordered and must
+// outlive them. Each one's side depends on its own hash alone; both stay in order.
+static void examples_split(Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held) {
+    size_t n = 0;
+    for (size_t i = 0; i < x->n; i++) {
+        Example ex = x->ex[i];
+        if ((double)(hash_number(ex.hash, seed) >> 11) * 0x1p-53 < fraction) continue;
+        x->ex[i] = x->ex[n];
+        x->ex[n++] = ex;
+    }
+    *train = (Examples){.ex = x->ex, .n = n, .rows = n};
+    *held = (Examples){.ex = x->ex + n, .n = x->n - n, .rows = x->n - n};
+    for (int i = 0; i < 2; i++, train = held) {
+        qsort(train->ex, train->n, sizeof *train->ex, by_row);
+        examples_count(train);
+    }
+}
+
+// A permutation of 0..n-1 that depends on seed and epoch alone. Fisher and Yates: each is equally likely.
+static void order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch) {
+    Rng r = {hash_number(epoch, seed) | 1};            // not 0
+    for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
+    for (size_t i = n; i > 1; i--) {
+        size_t j = (size_t)rng_below(&r, i);
+        uint32_t last = order[i - 1];
+        order[i - 1] = order[j];
+        order[j] = last;
+    }
+}
+
 // ---- measuring and stepping -------------------------------------------------------------------------------
 
 // Mean loss per target over examples, without touching weights or gradients
@@ -333,6 +370,16 @@ static int parse_init(const char *sizes, Config *c, Err *e) {
     if (c->bias < 0) c->bias = !c->rms;
     Fault f;
     return model_check(c, &f) ? err_fault(e, "--init", &f) : 0;
+}
+
+// Copies the tokenizer's arrays into *memory of their own and makes its index there
+static int tokenizer_keep(Tokenizer *t, void **memory, Err *e) {
+    size_t bytes = (size_t)tokenizer_bytes(t), room = 4 + (bytes + 3) / 4 * 4;
+    Fault f;
+    uint8_t *p = *memory = block_alloc(room + tokenizer_index_size(t->vocab, t->merges), e);
+    if (!p) return -1;
+    tokenizer_put(t, p + 4);
+    return tokenizer_get(t, p + 4, bytes, p + room, &f) ? err_fault(e, "tokenizer", &f) : 0;
 }
 
 // A tokenizer of cfg.vocab tokens, learned from all the text files one after the other

@@ -1,14 +1,17 @@
-// main.c -- runs the suites of the rooms that are tested through their public functions.
+// main.c -- runs the suites of the rooms that are tested through their public functions, and train.c's, which
+// includes train.c.
 // test_model.c and test_grad.c include model.c itself and are programs of their own.
 #include <check.h>
 #include <stdlib.h>
 
 Suite *tokenizer_suite(void);
 Suite *data_suite(void);
+Suite *train_suite(void);
 
 int main(void) {
     SRunner *run = srunner_create(tokenizer_suite());
     srunner_add_suite(run, data_suite());
+    srunner_add_suite(run, train_suite());
     srunner_run_all(run, CK_NORMAL);
     int failed = srunner_ntests_failed(run);
     srunner_free(run);

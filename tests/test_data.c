@@ -836,29 +836,6 @@ START_TEST(models_are_loaded_or_nothing_is) {
     block_free(block);
 } END_TEST
 
-START_TEST(a_kept_tokenizer_stands_alone) {
-    static const char text_of[] = "hell\xff a<|im_end|>";
-    void *memory;
-    int32_t ids[2][32];
-    uint64_t scratch[1024];
-    ck_assert_uint_le(tokenizer_encode_size(&tok, sizeof text_of), sizeof scratch);
-    make_tokenizer();
-    Tokenizer kept = tok;
-    ck_assert_msg(tokenizer_keep(&kept, &memory, &err) == 0, "%s", err.msg);
-    size_t n = tokenizer_encode(&tok, (const uint8_t *)text_of, sizeof text_of - 1, true, ids[0], scratch);
-    memset(flags, 0, sizeof flags);                                        // what it was copied from goes
-    memset((void *)(uintptr_t)tok.bytes, 0, 400);
-    memset((void *)(uintptr_t)tok.start, 0, sizeof(uint32_t) * TOKENS);
-    memset((void *)(uintptr_t)tok.slot, 0, 64);
-    size_t k = tokenizer_encode(&kept, (const uint8_t *)text_of, sizeof text_of - 1, true, ids[1], scratch);
-    ck_assert_uint_eq(k, n);
-    ck_assert_mem_eq(ids[0], ids[1], n * sizeof **ids);
-    ck_assert_int_eq(ids[1][n - 1], END);
-    const uint8_t *bytes = tokenizer_decode(&kept, END, &n);
-    ck_assert(n == 10 && !memcmp(bytes, "<|im_end|>", n));
-    block_free(memory);
-} END_TEST
-
 START_TEST(what_is_no_checkpoint) {
     Checkpoint k;
     ck_assert_int_eq(checkpoint_open(&k, "/nowhere", NULL, &err), -1);
@@ -1554,65 +1531,7 @@ START_TEST(a_row_has_one_added_space) {
     rows_free(&rows);
 } END_TEST
 
-// ---- split, order, batch ----------------------------------------------------------------------------------
-static void make_numbered(int n) {
-    static char json[40000];
-    json[0] = 0;
-    for (int i = 0; i < n; i++) sprintf(json + strlen(json), "{\"input\":\"row %d\",\"output\":\"%d\"}\n", i,
-                                        i);
-    ck_assert_msg(make(json, template_named("none"), 99, TOO_LONG_ERROR, TEACH_ANSWERS) == 0, "%s", err.msg);
-}
-
-START_TEST(split_moves_no_old_row) {
-    bool was_held[200] = {false};
-    Examples train, held;
-    for (int n = 100; n <= 400; n += 300) {
-        make_numbered(n);
-        examples_split(&made, 0.25, 9, &train, &held);
-        ck_assert_uint_eq(train.n + held.n, (size_t)n);
-        ck_assert_uint_eq(train.tokens + held.tokens, made.tokens);
-        ck_assert_uint_eq(train.targets + held.targets, made.targets);
-        ck_assert(held.n > (size_t)n / 8 && held.n < (size_t)n / 2);
-        for (size_t i = 0; i < held.n; i++) {
-            ck_assert(i == 0 || held.ex[i].row > held.ex[i - 1].row);      // in the order of the file
-            if (held.ex[i].row >= 100) continue;
-            ck_assert(n == 100 || was_held[held.ex[i].row]);
-            was_held[held.ex[i].row] = true;
-        }
-        for (size_t i = 0; i < train.n; i++) {
-            ck_assert(i == 0 || train.ex[i].row > train.ex[i - 1].row);
-            ck_assert(train.ex[i].row >= 100 || !was_held[train.ex[i].row]);
-        }
-        examples_split(&made, 0.25, 10, &train, &held);                    // another seed, another split
-        bool same = true;
-        for (size_t i = 0; i < held.n; i++) same = same && held.ex[i].row < 100 && was_held[held.ex[i].row];
-        ck_assert(!same);
-        examples_split(&made, 0, 9, &train, &held);
-        ck_assert(held.n == 0 && train.n == (size_t)n && train.longest == made.longest);
-        examples_split(&made, 1, 9, &train, &held);
-        ck_assert(held.n == (size_t)n && train.n == 0);
-        examples_free(&made);
-    }
-} END_TEST
-
-START_TEST(order_is_a_permutation_and_pure) {
-    enum { N = 100 };
-    uint32_t a[N], b[N];
-    bool seen[N] = {false};
-    order_make(a, N, 1, 0);
-    order_make(b, N, 1, 0);
-    ck_assert_mem_eq(a, b, sizeof a);
-    for (int i = 0; i < N; i++) {
-        ck_assert(a[i] < N && !seen[a[i]]);
-        seen[a[i]] = true;
-    }
-    order_make(b, N, 1, 1);
-    ck_assert_mem_ne(a, b, sizeof a);
-    order_make(b, N, 2, 0);
-    ck_assert_mem_ne(a, b, sizeof a);
-    order_make(b, 0, 1, 0);
-} END_TEST
-
+// ---- batch ------------------------------------------------------------------------------------------------
 START_TEST(hash_depends_on_every_byte) {
     ck_assert_uint_eq(hash64("", 0, 0), 0xf52a15e9a9b5e89bu);
     ck_assert_uint_eq(hash64("abc", 3, 7), 0x55410a434d4ab01au);
@@ -1783,7 +1702,6 @@ Suite *data_suite(void) {
     tcase_add_test(t, adapters_know_their_base);
     tcase_add_test(t, hostile_fields_are_refused);
     tcase_add_test(t, models_are_loaded_or_nothing_is);
-    tcase_add_test(t, a_kept_tokenizer_stands_alone);
     tcase_add_test(t, what_is_no_checkpoint);
     tcase_add_test(t, state_round_trip);
     tcase_add_test(t, damaged_states_are_refused);
@@ -1805,8 +1723,6 @@ Suite *data_suite(void) {
     tcase_add_test(t, templates_are_refused);
     tcase_add_test(t, long_rows_are_refused_dropped_or_cut);
     tcase_add_test(t, text_is_cut_into_windows_that_share_a_token);
-    tcase_add_test(t, split_moves_no_old_row);
-    tcase_add_test(t, order_is_a_permutation_and_pure);
     tcase_add_test(t, hash_depends_on_every_byte);
     tcase_add_test(t, batch_is_filled_and_padded);
     tcase_add_test(t, answers_are_the_same_alone_or_together);

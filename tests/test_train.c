@@ -1,0 +1,110 @@
+// test_train.c -- the parts of train.c that can be told from outside only by their effects: split, order, and
+// the tokenizer that --init keeps. The program itself is tested by cli.sh.
+#define main train_main
+int main(int argc, char **argv);
+#include "../train.c"
+#undef main
+#include <check.h>
+
+Suite *train_suite(void);
+
+// Rows 0..n-1, each of two or three tokens, with hashes of their own.
+static Examples numbered(size_t n) {
+    static const int32_t tok[3] = {0};
+    static const uint8_t taught[3] = {0, 1, 1};
+    Examples x = {.ex = calloc(n, sizeof *x.ex), .n = n};
+    ck_assert_ptr_nonnull(x.ex);
+    for (size_t i = 0; i < n; i++)
+        x.ex[i] = (Example){0, tok, taught, 2 + i % 2, 1, (uint32_t)i, hash_number(i, 0)};
+    examples_count(&x);
+    return x;
+}
+
+START_TEST(split_moves_no_old_row) {
+    bool was_held[100] = {false};
+    Examples train, held;
+    for (size_t n = 100; n <= 400; n += 300) {
+        Examples all = numbered(n);
+        examples_split(&all, 0.25, 9, &train, &held);
+        ck_assert_uint_eq(train.n + held.n, n);
+        ck_assert_uint_eq(train.tokens + held.tokens, all.tokens);
+        ck_assert_uint_eq(train.targets + held.targets, all.targets);
+        ck_assert(held.n > n / 8 && held.n < n / 2);
+        for (size_t i = 0; i < held.n; i++) {
+            ck_assert(i == 0 || held.ex[i].row > held.ex[i - 1].row);      // in the order of the file
+            if (held.ex[i].row >= 100) continue;
+            ck_assert(n == 100 || was_held[held.ex[i].row]);
+            was_held[held.ex[i].row] = true;
+        }
+        for (size_t i = 0; i < train.n; i++) {
+            ck_assert(i == 0 || train.ex[i].row > train.ex[i - 1].row);
+            ck_assert(train.ex[i].row >= 100 || !was_held[train.ex[i].row]);
+        }
+        examples_split(&all, 0.25, 10, &train, &held);                     // another seed, another split
+        bool same = true;
+        for (size_t i = 0; i < held.n; i++) same = same && held.ex[i].row < 100 && was_held[held.ex[i].row];
+        ck_assert(!same);
+        examples_split(&all, 0, 9, &train, &held);
+        ck_assert(held.n == 0 && train.n == n && train.longest == all.longest);
+        examples_split(&all, 1, 9, &train, &held);
+        ck_assert(held.n == n && train.n == 0);
+        free(all.ex);
+    }
+} END_TEST
+
+START_TEST(order_is_a_permutation_and_pure) {
+    enum { N = 100 };
+    uint32_t a[N], b[N];
+    bool seen[N] = {false};
+    order_make(a, N, 1, 0);
+    order_make(b, N, 1, 0);
+    ck_assert_mem_eq(a, b, sizeof a);
+    for (int i = 0; i < N; i++) {
+        ck_assert(a[i] < N && !seen[a[i]]);
+        seen[a[i]] = true;
+    }
+    order_make(b, N, 1, 1);
+    ck_assert_mem_ne(a, b, sizeof a);
+    order_make(b, N, 2, 0);
+    ck_assert_mem_ne(a, b, sizeof a);
+    order_make(b, 0, 1, 0);
+} END_TEST
+
+START_TEST(a_kept_tokenizer_stands_alone) {
+    static const char text[] = "the other mother\xff went there, the brother went with her<|endoftext|>";
+    enum { N = sizeof text - 1, VOCAB = 264, IDS = 256 };
+    static uint64_t memory[1 << 17], index[1 << 17], scratch[1 << 10];
+    Tokenizer t, kept;
+    int32_t ids[2][IDS];
+    void *own;
+    size_t n;
+    Fault f;
+    Err e;
+    ck_assert_uint_le(tokenizer_train_size(N, VOCAB), sizeof memory);
+    ck_assert_int_eq(tokenizer_train(&t, (const uint8_t *)text, N, VOCAB, memory, &f), 0);
+    ck_assert_uint_eq(t.vocab, VOCAB);
+    ck_assert_uint_le(tokenizer_index_size(VOCAB, t.merges), sizeof index);
+    kept = t;
+    ck_assert_msg(tokenizer_keep(&kept, &own, &e) == 0, "%s", e.msg);
+    ck_assert_int_eq(tokenizer_index(&t, index, &f), 0);
+    ck_assert_uint_le(tokenizer_encode_size(&t, N), sizeof scratch);
+    size_t k = tokenizer_encode(&t, (const uint8_t *)text, N, true, ids[0], scratch);
+    memset(memory, 0, sizeof memory);                                      // what it was copied from goes
+    memset(index, 0, sizeof index);
+    ck_assert_uint_eq(tokenizer_encode(&kept, (const uint8_t *)text, N, true, ids[1], scratch), k);
+    ck_assert_mem_eq(ids[0], ids[1], k * sizeof **ids);
+    ck_assert(k < N - 12 && ids[1][k - 1] == kept.eot);
+    const uint8_t *bytes = tokenizer_decode(&kept, kept.eot, &n);
+    ck_assert(n == 13 && !memcmp(bytes, "<|endoftext|>", n));
+    block_free(own);
+} END_TEST
+
+Suite *train_suite(void) {
+    Suite *s = suite_create("train");
+    TCase *t = tcase_create("train");
+    tcase_add_test(t, split_moves_no_old_row);
+    tcase_add_test(t, order_is_a_permutation_and_pure);
+    tcase_add_test(t, a_kept_tokenizer_stands_alone);
+    suite_add_tcase(s, t);
+    return s;
+}
