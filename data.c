@@ -183,12 +183,21 @@ int cores(void) {
 bool is_terminal(int descriptor) { return isatty(descriptor) == 1; }
 
 // Zeroing touches every page now: a system that promises more memory than it has fails before the first step.
+// All threads do it, as most of the time goes by in the system.
 void *block_alloc(size_t bytes, Err *e) {
+    enum { PIECE_BYTES = 1 << 24 };
+    ptrdiff_t pieces = (ptrdiff_t)(bytes / PIECE_BYTES) + 1;
     void *p = NULL;
-    if (bytes == 0) bytes = 1;
-    if (posix_memalign(&p, 64, bytes) == 0) return memset(p, 0, bytes);
-    err_memory(e, bytes);
-    return NULL;
+    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) {
+        err_memory(e, bytes);
+        return NULL;
+    }
+#pragma omp parallel for if (pieces > 4)
+    for (ptrdiff_t i = 0; i < pieces; i++) {
+        size_t at = (size_t)i * PIECE_BYTES, n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
+        memset((uint8_t *)p + at, 0, n);
+    }
+    return p;
 }
 
 void block_free(void *block) { free(block); }
@@ -666,6 +675,7 @@ char *json_quote(const char *text, size_t n) {
 // Tensor after tensor in the order of the table, each at a multiple of 64 bytes, the gap to the next is zero.
 
 enum { ALIGN = 64, PIECE = 1 << 15 };          // PIECE: bytes moved at once
+static const char GAP[] = "%s: the gap after %s is not zero";
 const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
 
 static uint64_t aligned(uint64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
@@ -725,10 +735,6 @@ static int tensors_bytes(uint64_t *bytes, const Config *c, Dtype d, const char *
     return 0;
 }
 
-static int err_gap(Err *e, const char *path, const char *what) {
-    return err_set(e, "%s: the gap after %s is not zero", path, what);
-}
-
 // Where tensors come from (in) or go to (out), and the sum of all that did.
 typedef struct {
     const char *path;
@@ -746,7 +752,7 @@ static int tensor_move(Transfer *f, float *x, uint16_t *halves, const Tensor *t,
         size_t bytes = n * size, gap = (size_t)aligned(bytes) - bytes;
         if (f->in) {
             if (read_exactly(f->in, piece, bytes + gap, f->path, e)) return -1;
-            if (!all_zero(piece + bytes, gap)) return err_gap(e, f->path, t->name);
+            if (!all_zero(piece + bytes, gap)) return err_set(e, GAP, f->path, t->name);
             if (x) numbers_get(x + at, piece, n, d);
             for (size_t i = 0; !x && i < n; i++) halves[at + i] = (uint16_t)get16(piece + 2 * i);
         } else {
@@ -776,10 +782,7 @@ static int params_move(Transfer *f, const Config *c, const Params *w, const Halv
 // ---- checkpoint -------------------------------------------------------------------------------------------
 // The file: header, tokenizer, template, lineage, tensors, in this order and nothing else. Each section is at
 // a multiple of 64 bytes, the gap before it zero; the last byte of the tensors is the last of the file.
-//
-//  tokenizer: vocab u32, where each token's bytes end; merges times (left, right, result, rank), u32 each;
-//             vocab flags, u8; the bytes of all tokens.     template, lineage: text with a 0 byte at the end.
-//
+// The tokenizer is as tokenizer_put makes it; template and lineage are text with a 0 byte at the end.
 // The state of a run is such a file too: no tokenizer, no template, its key as lineage, and as tensors three
 // sets, w, m1 and m2.
 enum { MAGIC = 8, META_MAX = 1 << 28 };        // META_MAX: bytes before the tensors
@@ -899,7 +902,7 @@ static int metadata_get(Checkpoint *k, const Header *h, const uint8_t *head, Err
     for (int i = 0; i < WEIGHTS; i++) {
         size_t at = (size_t)h->section[i].at, n = (size_t)h->section[i].bytes;
         if (!all_zero(p + at + n, (size_t)h->section[i + 1].at - at - n))
-            return err_gap(e, k->path, SECTION_NAME[i]);
+            return err_set(e, GAP, k->path, SECTION_NAME[i]);
         if (i != TOKENIZER && memchr(p + at, 0, n) != p + at + n - 1)
             return err_set(e, "%s: the %s must end with its only 0 byte", k->path, SECTION_NAME[i]);
     }
@@ -1084,7 +1087,7 @@ static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
 typedef struct {                      // a file that is being read
     Rows *rows;
     const Json *j;
-    size_t turns, room;               // turns of all rows so far
+    size_t turns, turn_room, row_room;    // turns of all rows so far
     Row row;                          // the row at hand
     size_t bytes;                     // of its text
     bool answers;
@@ -1105,7 +1108,7 @@ static int row_text(Reader *s, uint32_t at, const char *key, const char **text) 
 }
 
 static int turn_add(Reader *s, Role role, const char *text, const char *input) {
-    if (grow(&s->rows->turn, &s->room, s->turns + 1, sizeof *s->rows->turn, s->e)) return -1;
+    if (grow(&s->rows->turn, &s->turn_room, s->turns + 1, sizeof *s->rows->turn, s->e)) return -1;
     s->rows->turn[s->turns++] = (Turn){role, text, input};
     s->row.output = role == ROLE_ASSISTANT ? text : "";
     s->row.turns++;
@@ -1191,21 +1194,14 @@ int rows_load(Rows *r, const char *path, bool answers, Err *e) {
     r->path = strdup(path);
     int rc = j && r->path ? json_read(j, path, 1, data, bytes, !array, e) : err_memory(e, sizeof *j);
     free(data);
-    if (rc) goto fail;
-    for (uint32_t at = array; at < j->nodes; at = j->node[at].next) r->n++;
-    if (r->n == 0) err_set(e, "%s: has no rows", path);
-    else if (!(r->row = calloc(r->n, sizeof *r->row))) err_memory(e, r->n * sizeof *r->row);
-    if (!r->row) goto fail;
-    uint32_t at = array;
-    for (size_t i = 0; i < r->n; i++, at = j->node[at].next) {
-        if (row_get(&s, at)) goto fail;
-        r->row[i] = s.row;
+    for (uint32_t at = array; rc == 0 && at < j->nodes; at = j->node[at].next) {
+        rc = grow(&r->row, &s.row_room, r->n + 1, sizeof *r->row, e) || row_get(&s, at) ? -1 : 0;
+        r->row[r->n++] = s.row;
     }
-    rows_end(r);
-    return 0;
-fail:
-    rows_free(r);
-    return -1;
+    if (rc == 0 && r->n == 0) rc = err_set(e, "%s: has no rows", path);
+    if (rc == 0) rows_end(r);
+    else rows_free(r);
+    return rc;
 }
 
 void rows_free(Rows *r) {
@@ -1217,14 +1213,10 @@ void rows_free(Rows *r) {
 // ---- templates --------------------------------------------------------------------------------------------
 enum { TEMPLATE_MAX = 1 << 16 };      // bytes of a template's file
 
-static int template_get(Template *tp, const char *template, const Tokenizer *t, Err *e) {
-    Fault f;
-    return template_parse(tp, template, t, &f) ? err_fault(e, "template", &f) : 0;
-}
-
 int template_check(const char *template, const Tokenizer *t, Err *e) {
     Template tp;
-    return template_get(&tp, template, t, e);
+    Fault f;
+    return template_parse(&tp, template, t, &f) ? err_fault(e, "template", &f) : 0;
 }
 
 // The line break that ends a file is none of a row form's.
@@ -1279,6 +1271,7 @@ static int encode_id(Encoder *c, int32_t id, Err *e) {
 }
 
 static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
+    c->bytes = 0;                     // what may be this text, a segment, has ended
     if (n == 0) return 0;
     if (encode_room(c, tokenizer_most(&c->tok, n), e) ||
         grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(&c->tok, n), 1, e)) return -1;
@@ -1305,12 +1298,6 @@ static int segment_add(Encoder *c, const char *text, size_t n, Err *e) {
     return 0;
 }
 
-static int segment_end(Encoder *c, Err *e) {
-    size_t n = c->bytes;
-    c->bytes = 0;
-    return encode_text(c, c->text, n, e);
-}
-
 // {target}: from here on it is taught, and with TEACH_LAST what came before no longer is.
 static void target_begin(Encoder *c) {
     c->prompt = c->ids - c->row;
@@ -1333,7 +1320,7 @@ static int render_part(Encoder *c, const Template *tp, int part, int end, const 
         else if (hidden || p->kind >= PIECE_IF) continue;
         else if (p->kind == PIECE_TEXT) rc = segment_add(c, tp->text + p->at, p->n, e);
         else if (p->kind == PIECE_FIELD) rc = segment_add(c, field[p->field], strlen(field[p->field]), e);
-        else if ((rc = segment_end(c, e)) == 0 && p->kind == PIECE_TARGET) target_begin(c);
+        else if ((rc = encode_text(c, c->text, c->bytes, e)) == 0 && p->kind == PIECE_TARGET) target_begin(c);
         else if (rc == 0) rc = encode_id(c, p->token, e);
         if (p->kind == PIECE_FIELD && p->field == TURN && *more && rc == 0)
             rc = segment_add(c, join, strlen(join), e) || segment_add(c, more, strlen(more), e) ? -1 : 0;
@@ -1464,7 +1451,9 @@ int examples_make(Examples *x, const Rows *r, const char *template, const Tokeni
                   TooLong too_long, Teach teach, Err *e) {
     Template tp;
     Encoder c;
-    int rc = examples_begin(x, &c, t, seq, teach, e) || template_get(&tp, template, t, e) ? -1 : 0;
+    Fault f;
+    int rc = examples_begin(x, &c, t, seq, teach, e);
+    if (rc == 0 && template_parse(&tp, template, t, &f)) rc = err_fault(e, "template", &f);
     for (size_t i = 0; i < r->n && rc == 0; i++) rc = row_make(&c, &tp, r, i, t, seq, too_long, e);
     x->rows = r->n;
     if (rc == 0 && x->n == 0)
