@@ -1,7 +1,7 @@
 // data.c -- every byte in and out: options, files, JSON, checkpoint, rows, templates, examples, batches.
 // Read in this order: file_read and the Writer -> json_value -> tensor_move, the Header of the checkpoint ->
-// rows_load -> render -> examples_make -> batch_fill, which makes what the model is fed with -> generate, which
-// makes text of what it says.
+// rows_load -> render -> examples_make -> batch_fill, which makes what the model is fed with -> generate,
+// which makes text of what it says.
 //
 // Contract. Whatever a file holds, a function here returns 0, or -1 and says where what is wrong. It does not
 // crash or hang, and what it had allocated when it failed is freed.
@@ -182,12 +182,21 @@ int cores(void) {
 bool is_terminal(int descriptor) { return isatty(descriptor) == 1; }
 
 // Zeroing touches every page now: a system that promises more memory than it has fails before the first step.
+// All threads do it, as most of the time goes by in the system.
 void *block_alloc(size_t bytes, Err *e) {
+    enum { PIECE_BYTES = 1 << 24 };
+    ptrdiff_t pieces = (ptrdiff_t)(bytes / PIECE_BYTES) + 1;
     void *p = NULL;
-    if (bytes == 0) bytes = 1;
-    if (posix_memalign(&p, 64, bytes) == 0) return memset(p, 0, bytes);
-    err_memory(e, bytes);
-    return NULL;
+    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) {
+        err_memory(e, bytes);
+        return NULL;
+    }
+#pragma omp parallel for if (pieces > 4)
+    for (ptrdiff_t i = 0; i < pieces; i++) {
+        size_t at = (size_t)i * PIECE_BYTES, n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
+        memset((uint8_t *)p + at, 0, n);
+    }
+    return p;
 }
 
 void block_free(void *block) { free(block); }
@@ -216,32 +225,9 @@ static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(
 static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
 static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
 
-// Words of 4 bytes, then words of 8, from this machine's order to the file's or back, which is the same swap.
-static void words_turn(void *words, size_t fours, size_t eights) {
-    uint8_t *p = words;
-    for (; fours > 0; fours--, p += 4) memcpy(p, &(uint32_t){get32(p)}, 4);
-    for (; eights > 0; eights--, p += 8) memcpy(p, &(uint64_t){get64(p)}, 8);
-}
-
 static bool all_zero(const uint8_t *p, size_t n) {
     while (n > 0 && p[n - 1] == 0) n--;
     return n == 0;
-}
-
-// FNV-1a over the bytes, then SplitMix64's finalizer, through which every input bit reaches every output bit.
-uint64_t hash64(const void *data, size_t n, uint64_t seed) {
-    const uint8_t *p = data;
-    uint64_t h = 0xcbf29ce484222325u ^ seed;
-    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
-    h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
-    h = (h ^ h >> 27) * 0x94d049bb133111ebu;
-    return h ^ h >> 31;
-}
-
-uint64_t hash_number(uint64_t v, uint64_t seed) {
-    uint8_t b[8];
-    put64(b, v);
-    return hash64(b, sizeof b, seed);
 }
 
 // ---- files: reading ---------------------------------------------------------------------------------------
@@ -324,13 +310,6 @@ struct Writer {
     char temp[PATH_BYTES + 48];       // and where it grows until it is complete
 };
 
-// A write beyond ulimit -f shall fail like any other, and not kill.
-static void size_signal_off(void) {
-#ifdef SIGXFSZ
-    signal(SIGXFSZ, SIG_IGN);
-#endif
-}
-
 // Creates w->temp beside w->path, under a name that is free: a run that was killed may have left one behind.
 static FILE *writer_temp(Writer *w, mode_t mode) {
     int fd = -1, i = 0;
@@ -347,7 +326,7 @@ static FILE *writer_temp(Writer *w, mode_t mode) {
 Writer *writer_open(const char *path, Err *e) {
     struct stat st;
     bool there = stat(path, &st) == 0;
-    size_signal_off();
+    signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f shall fail like any other, and not kill
     if (there && !S_ISREG(st.st_mode)) { err_special(e, path, &st); return NULL; }
     char *real = there ? realpath(path, NULL) : strdup(path);
     Writer *w = calloc(1, sizeof *w);
@@ -400,15 +379,13 @@ struct Log {
 int log_open(Log **l, const char *path, bool append, Err *e) {
     *l = NULL;
     if (!path) return 0;
-    size_signal_off();
-    FILE *file = fopen(path, append ? "ab" : "wb");
-    if (!file || !(*l = malloc(sizeof **l))) {
-        err_errno(e, path, "open");
-        if (file) fclose(file);
-        return -1;
-    }
-    **l = (Log){file, path, 0};
-    return 0;
+    signal(SIGXFSZ, SIG_IGN);
+    if (!(*l = malloc(sizeof **l))) return err_memory(e, sizeof **l);
+    **l = (Log){fopen(path, append ? "ab" : "wb"), path, 0};
+    if ((*l)->file) return 0;
+    err_errno(e, path, "open");
+    free(*l), *l = NULL;
+    return -1;
 }
 
 void log_line(Log *l, const char *format, ...) {
@@ -634,8 +611,7 @@ uint32_t json_get(const Json *j, uint32_t object, const char *key) {
 }
 
 void json_free(Json *j) {
-    free(j->node);
-    free(j->text);
+    free(j->node), free(j->text);
     memset(j, 0, sizeof *j);
 }
 
@@ -665,6 +641,7 @@ char *json_quote(const char *text, size_t n) {
 // Tensor after tensor in the order of the table, each at a multiple of 64 bytes, the gap to the next is zero.
 
 enum { ALIGN = 64, PIECE = 1 << 15 };          // PIECE: bytes moved at once
+static const char GAP[] = "%s: the gap after %s is not zero";
 const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
 
 static uint64_t aligned(uint64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
@@ -712,20 +689,16 @@ static void numbers_get(float *x, const uint8_t *p, size_t n, Dtype d) {
     for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) memcpy(&x[i], &(uint32_t){get16(p + 2 * i) << 16}, 4);
 }
 
-// Bytes of all tensors on disk, if this machine can address them in memory: model_tensor's sizes never wrap. With LoRA
-// these are its own alone.
+// Bytes of all tensors on disk, with LoRA of its own alone, if this machine can address them in memory:
+// model_tensor's sizes never wrap.
 static int tensors_bytes(uint64_t *bytes, const Config *c, Dtype d, const char *path, Err *e) {
     *bytes = 0;
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(c, i);
-        if (t.size > PTRDIFF_MAX / sizeof(float) / TENSORS) return err_set(e, "%s: too large for memory", path);
+        if (t.size > SIZE_MAX / 8 / TENSORS) return err_set(e, "%s: too large for memory", path);
         if (t.trained) *bytes += aligned((uint64_t)t.size * dtype_size(d));
     }
     return 0;
-}
-
-static int err_gap(Err *e, const char *path, const char *what) {
-    return err_set(e, "%s: the gap after %s is not zero", path, what);
 }
 
 // Where tensors come from (in) or go to (out), and the sum of all that did.
@@ -745,7 +718,7 @@ static int tensor_move(Transfer *f, float *x, uint16_t *halves, const Tensor *t,
         size_t bytes = n * size, gap = (size_t)aligned(bytes) - bytes;
         if (f->in) {
             if (read_exactly(f->in, piece, bytes + gap, f->path, e)) return -1;
-            if (!all_zero(piece + bytes, gap)) return err_gap(e, f->path, t->name);
+            if (!all_zero(piece + bytes, gap)) return err_set(e, GAP, f->path, t->name);
             if (x) numbers_get(x + at, piece, n, d);
             for (size_t i = 0; !x && i < n; i++) halves[at + i] = (uint16_t)get16(piece + 2 * i);
         } else {
@@ -775,10 +748,7 @@ static int params_move(Transfer *f, const Config *c, const Params *w, const Halv
 // ---- checkpoint -------------------------------------------------------------------------------------------
 // The file: header, tokenizer, template, lineage, tensors, in this order and nothing else. Each section is at
 // a multiple of 64 bytes, the gap before it zero; the last byte of the tensors is the last of the file.
-//
-//  tokenizer: vocab u32, where each token's bytes end; merges times (left, right, result, rank), u32 each;
-//             vocab flags, u8; the bytes of all tokens.     template, lineage: text with a 0 byte at the end.
-//
+// The tokenizer is as tokenizer_put makes it; template and lineage are text with a 0 byte at the end.
 // The state of a run is such a file too: no tokenizer, no template, its key as lineage, and as tensors three
 // sets, w, m1 and m2.
 enum { MAGIC = 8, META_MAX = 1 << 28 };        // META_MAX: bytes before the tensors
@@ -851,7 +821,8 @@ static int config_get(Config *c, const Header *h, const char *path, Err *e) {
 
 // Numbers within their limits; then the header must be the one that header_save writes for them. The sums are
 // compared later, and the tokenizer's other numbers are tokenizer_index's business.
-static int header_check(Checkpoint *k, Format format, const Header *h, const uint8_t *head, uint64_t bytes, Err *e) {
+static int header_check(Checkpoint *k, Format format, const Header *h, const uint8_t *head, uint64_t bytes,
+                        Err *e) {
     int version = FORMAT[format].version;
     const char *path = k->path;
     uint64_t weights;
@@ -898,7 +869,7 @@ static int metadata_get(Checkpoint *k, const Header *h, const uint8_t *head, Err
     for (int i = 0; i < WEIGHTS; i++) {
         size_t at = (size_t)h->section[i].at, n = (size_t)h->section[i].bytes;
         if (!all_zero(p + at + n, (size_t)h->section[i + 1].at - at - n))
-            return err_gap(e, k->path, SECTION_NAME[i]);
+            return err_set(e, GAP, k->path, SECTION_NAME[i]);
         if (i != TOKENIZER && memchr(p + at, 0, n) != p + at + n - 1)
             return err_set(e, "%s: the %s must end with its only 0 byte", k->path, SECTION_NAME[i]);
     }
@@ -926,7 +897,8 @@ static int checkpoint_begin(Checkpoint *k, const char *path, Format format, Head
 // An adapter is nothing without the model that it was trained on: that is opened with it.
 static int adapter_begin(Checkpoint *k, uint64_t base_sum, const char *base, Err *e) {
     Header h;
-    if (!base) return err_set(e, "%s: is an adapter, want the model it was trained on\nhint: --base FILE", k->path);
+    if (!base)
+        return err_set(e, "%s: is an adapter, want the model it was trained on\nhint: --base FILE", k->path);
     if (!(k->base = calloc(1, sizeof *k->base))) return err_memory(e, sizeof *k->base);
     if (checkpoint_begin(k->base, base, CHECKPOINT, &h, e)) return -1;
     Config c = k->cfg;
@@ -961,9 +933,7 @@ int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e
 void checkpoint_close(Checkpoint *k) {
     if (k->base) checkpoint_close(k->base);
     if (k->file) fclose(k->file);
-    free(k->base);
-    free(k->memory);
-    free(k->path);
+    free(k->base), free(k->memory), free(k->path);
     memset(k, 0, sizeof *k);
 }
 
@@ -982,10 +952,10 @@ int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
     return -1;
 }
 
-// Writes the header p and the rest (n bytes), then sets of tensors; and all before the tensors once more, when
-// their sum and its own are known.
-static int sets_save(const char *path, uint8_t *p, size_t n, const Config *c, const Params *const *set, int sets,
-                     Dtype d, Err *e) {
+// Writes the header p and the rest (n bytes), then sets of tensors; and all before the tensors once more,
+// when their sum and its own are known.
+static int sets_save(const char *path, uint8_t *p, size_t n, const Config *c, const Params *const *set,
+                     int sets, Dtype d, Err *e) {
     Transfer f = {path, NULL, writer_open(path, e), SUM_START};
     if (!f.out) return -1;
     int rc = writer_put(f.out, p, n, e);
@@ -1029,12 +999,14 @@ static int header_save(const char *path, Format format, Header *h, const Config 
 
 int checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template,
                     const char *lineage, Dtype dtype, const Params *w, Err *e) {
-    return header_save(path, CHECKPOINT, &(Header){.dtype = (int32_t)dtype}, c, t, template, lineage, &w, e);
+    Header h = {.dtype = (int32_t)dtype};
+    return header_save(path, CHECKPOINT, &h, c, t, template, lineage, &w, e);
 }
 
 int adapter_save(const char *path, const Checkpoint *base, const Config *c, const char *template,
                  const char *lineage, const Params *w, Err *e) {
-    return header_save(path, CHECKPOINT, &(Header){.extra = {base->own_sum}}, c, NULL, template, lineage, &w, e);
+    Header h = {.extra = {base->own_sum}};
+    return header_save(path, CHECKPOINT, &h, c, NULL, template, lineage, &w, e);
 }
 
 // ---- state ------------------------------------------------------------------------------------------------
@@ -1047,7 +1019,10 @@ int state_save(const char *path, const State *s, const Model *m, Err *e) {
 }
 
 // Is this the state of the run with this key, and possible?
-static int state_check(const Checkpoint *k, const State *s, const char *key, const Config *c, Err *e) {
+static int state_check(State *s, const Checkpoint *k, const Header *h, const char *key, const Config *c,
+                       Err *e) {
+    memcpy(&s->best, &h->extra[1], sizeof s->best);
+    s->step = (int64_t)h->extra[0], s->best_step = (int64_t)h->extra[2];
     if (strcmp(k->lineage, key))
         return err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
                        "or train without --resume", k->path, k->lineage, key);
@@ -1065,11 +1040,7 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
     Checkpoint k;
     Header h;
     int rc = checkpoint_begin(&k, path, STATE, &h, e);
-    if (rc == 0) {
-        found.step = (int64_t)h.extra[0], found.best_step = (int64_t)h.extra[2];
-        memcpy(&found.best, &h.extra[1], sizeof found.best);
-        rc = state_check(&k, &found, s->key, &m->cfg, e);
-    }
+    if (rc == 0) rc = state_check(&found, &k, &h, s->key, &m->cfg, e);
     if (rc == 0) rc = sets_read(&k, set, FORMAT[STATE].sets, NULL, e);
     if (rc == 0) *s = found;
     checkpoint_close(&k);
@@ -1083,7 +1054,7 @@ static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
 typedef struct {                      // a file that is being read
     Rows *rows;
     const Json *j;
-    size_t turns, room;               // turns of all rows so far
+    size_t turns, turn_room, row_room;    // turns of all rows so far
     Row row;                          // the row at hand
     size_t bytes;                     // of its text
     bool answers;
@@ -1104,7 +1075,7 @@ static int row_text(Reader *s, uint32_t at, const char *key, const char **text) 
 }
 
 static int turn_add(Reader *s, Role role, const char *text, const char *input) {
-    if (grow(&s->rows->turn, &s->room, s->turns + 1, sizeof *s->rows->turn, s->e)) return -1;
+    if (grow(&s->rows->turn, &s->turn_room, s->turns + 1, sizeof *s->rows->turn, s->e)) return -1;
     s->rows->turn[s->turns++] = (Turn){role, text, input};
     s->row.output = role == ROLE_ASSISTANT ? text : "";
     s->row.turns++;
@@ -1190,21 +1161,14 @@ int rows_load(Rows *r, const char *path, bool answers, Err *e) {
     r->path = strdup(path);
     int rc = j && r->path ? json_read(j, path, 1, data, bytes, !array, e) : err_memory(e, sizeof *j);
     free(data);
-    if (rc) goto fail;
-    for (uint32_t at = array; at < j->nodes; at = j->node[at].next) r->n++;
-    if (r->n == 0) err_set(e, "%s: has no rows", path);
-    else if (!(r->row = calloc(r->n, sizeof *r->row))) err_memory(e, r->n * sizeof *r->row);
-    if (!r->row) goto fail;
-    uint32_t at = array;
-    for (size_t i = 0; i < r->n; i++, at = j->node[at].next) {
-        if (row_get(&s, at)) goto fail;
-        r->row[i] = s.row;
+    for (uint32_t at = array; rc == 0 && at < j->nodes; at = j->node[at].next) {
+        rc = grow(&r->row, &s.row_room, r->n + 1, sizeof *r->row, e) || row_get(&s, at) ? -1 : 0;
+        r->row[r->n++] = s.row;
     }
-    rows_end(r);
-    return 0;
-fail:
-    rows_free(r);
-    return -1;
+    if (rc == 0 && r->n == 0) rc = err_set(e, "%s: has no rows", path);
+    if (rc == 0) rows_end(r);
+    else rows_free(r);
+    return rc;
 }
 
 void rows_free(Rows *r) {
@@ -1260,7 +1224,7 @@ int template_choose(const char *asked, const Checkpoint *k, char **template, Err
 typedef struct {                      // rows on their way to examples, whose arrays grow
     Examples *x;
     Tokenizer tok;                    // a copy: add_space is for the first text of a row only
-    size_t ids, row, prompt;          // ids of all rows; where the row at hand begins; where its last {target} is
+    size_t ids, row, prompt;          // ids in all; before the row at hand; in it before {target}
     uint8_t *text;                    // what the segment at hand has so far
     void *scratch;
     size_t bytes, text_room, scratch_room, tok_room, taught_room, ex_room;
@@ -1281,6 +1245,7 @@ static int encode_id(Encoder *c, int32_t id, Err *e) {
 }
 
 static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
+    c->bytes = 0;                     // what may be this text, a segment, has ended
     if (n == 0) return 0;
     if (encode_room(c, tokenizer_most(&c->tok, n), e) ||
         grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(&c->tok, n), 1, e)) return -1;
@@ -1307,12 +1272,6 @@ static int segment_add(Encoder *c, const char *text, size_t n, Err *e) {
     return 0;
 }
 
-static int segment_end(Encoder *c, Err *e) {
-    size_t n = c->bytes;
-    c->bytes = 0;
-    return encode_text(c, c->text, n, e);
-}
-
 // {target}: from here on it is taught, and with TEACH_LAST what came before no longer is.
 static void target_begin(Encoder *c) {
     c->prompt = c->ids - c->row;
@@ -1335,7 +1294,7 @@ static int render_part(Encoder *c, const Template *tp, int part, int end, const 
         else if (hidden || p->kind >= PIECE_IF) continue;
         else if (p->kind == PIECE_TEXT) rc = segment_add(c, tp->text + p->at, p->n, e);
         else if (p->kind == PIECE_FIELD) rc = segment_add(c, field[p->field], strlen(field[p->field]), e);
-        else if ((rc = segment_end(c, e)) == 0 && p->kind == PIECE_TARGET) target_begin(c);
+        else if ((rc = encode_text(c, c->text, c->bytes, e)) == 0 && p->kind == PIECE_TARGET) target_begin(c);
         else if (rc == 0) rc = encode_id(c, p->token, e);
         if (p->kind == PIECE_FIELD && p->field == TURN && *more && rc == 0)
             rc = segment_add(c, join, strlen(join), e) || segment_add(c, more, strlen(more), e) ? -1 : 0;
@@ -1348,9 +1307,9 @@ static int render_part(Encoder *c, const Template *tp, int part, int end, const 
 // nothing is taught, the row ends before that answer.
 static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t skip, Err *e) {
     static const Turn none = {ROLE_ASSISTANT, "", ""};
-    int part = tp->begin[PART_WHOLE] < 0 ? ROLE_ASSISTANT : PART_WHOLE, opening = PART_DEFAULT, rc = encode_begin(c, t, e);
     size_t first = row->turn[0].role == ROLE_SYSTEM;
-    if (first) opening = ROLE_SYSTEM;
+    int part = tp->begin[PART_WHOLE] < 0 ? ROLE_ASSISTANT : PART_WHOLE;
+    int opening = first ? ROLE_SYSTEM : PART_DEFAULT, rc = encode_begin(c, t, e);
     if (rc == 0) rc = render_part(c, tp, opening, tp->end[opening], row->turn, "", e);
     for (size_t i = first + 2 * skip; i < row->turns && rc == 0; i += 2) {
         const Turn *user = &row->turn[i], *answer = i + 1 < row->turns ? user + 1 : &none;
@@ -1373,8 +1332,8 @@ static int examples_begin(Examples *x, Encoder *c, const Tokenizer *t, size_t se
 static int examples_add(Encoder *c, size_t from, size_t len, size_t row, uint64_t hash, Err *e) {
     Examples *x = c->x;
     if (grow(&x->ex, &c->ex_room, x->n + 1, sizeof *x->ex, e)) return -1;
-    x->ex[x->n++] = (Example){.at = from, .len = (uint32_t)len, .prompt = (uint32_t)c->prompt, .row = (uint32_t)row,
-                              .hash = hash};
+    x->ex[x->n++] = (Example){.at = from, .len = (uint32_t)len, .prompt = (uint32_t)c->prompt,
+                              .row = (uint32_t)row, .hash = hash};
     return 0;
 }
 
@@ -1391,7 +1350,8 @@ void examples_count(Examples *x) {
 static int examples_end(Examples *x, Encoder *c, int rc) {
     free(c->text), free(c->scratch);
     if (rc) examples_free(x);
-    for (Example *ex = x->ex; ex < x->ex + x->n; ex++) ex->tok = x->tok + ex->at, ex->taught = x->taught + ex->at;
+    for (Example *ex = x->ex; ex < x->ex + x->n; ex++)
+        ex->tok = x->tok + ex->at, ex->taught = x->taught + ex->at;
     examples_count(x);
     return rc;
 }
@@ -1427,8 +1387,8 @@ static int row_fit(Encoder *c, size_t seq, TooLong mode, const char *path, const
     if (over == 0) return 1;
     if (mode == TOO_LONG_DROP) return 0;
     if (mode != TOO_LONG_CUT)
-        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line, len, seq,
-                       mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
+        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
+                       len, seq, mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
     if (over >= c->prompt)            // one token must stay for the answer to follow
         return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
                        "--too-long drop", path, row->line, len - c->prompt, seq - 1);
@@ -1452,8 +1412,8 @@ static int row_make(Encoder *c, const Template *tp, const Rows *r, size_t i, con
     size_t len = c->ids - c->row;
     c->x->taught[c->row] = 0;         // nothing comes before the first id, so nothing can predict it
     if (prompt ? len == 0 : !memchr(c->x->taught + c->row, 1, len))
-        return err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path, row->line,
-                       prompt ? "begin with" : "learn");
+        return err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path,
+                       row->line, prompt ? "begin with" : "learn");
     c->x->cut += fits && longer;
     c->x->dropped += !fits;
     if (!fits) return 0;
@@ -1466,7 +1426,8 @@ int examples_make(Examples *x, const Rows *r, const char *template, const Tokeni
                   TooLong too_long, Teach teach, Err *e) {
     Template tp;
     Encoder c;
-    int rc = examples_begin(x, &c, t, seq, teach, e) || template_get(&tp, template, t, e) ? -1 : 0;
+    int rc = examples_begin(x, &c, t, seq, teach, e);
+    if (rc == 0) rc = template_get(&tp, template, t, e);
     for (size_t i = 0; i < r->n && rc == 0; i++) rc = row_make(&c, &tp, r, i, t, seq, too_long, e);
     x->rows = r->n;
     if (rc == 0 && x->n == 0)
@@ -1498,7 +1459,8 @@ int examples_text(Examples *x, const char *const *path, int paths, const Tokeniz
         rc = encode_begin(&c, t, e) || encode_text(&c, data, n, e) ||
              (t->eot >= 0 && encode_id(&c, t->eot, e)) ? -1 : 0;
         free(data);
-        if (rc == 0 && (n == 0 || c.ids - c.row < 2)) rc = err_set(e, "%s: has no text to learn from", path[i]);
+        if (rc == 0 && (n == 0 || c.ids - c.row < 2))
+            rc = err_set(e, "%s: has no text to learn from", path[i]);
         if (rc == 0) rc = windows_add(&c, seq, e);
     }
     x->rows = x->n;

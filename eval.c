@@ -69,7 +69,8 @@ static int load(Loaded *x, const char *path, Err *e) {
 
 // Memory for rows of seq tokens at once and a cache of `cached` positions, and the weights in it
 static int prepare(Loaded *x, size_t rows, size_t seq, size_t cached, Err *e) {
-    Shape s = {.rows = rows, .seq = seq, .cached = cached, .threads = opt.threads ? (int)opt.threads : cores()};
+    int threads = opt.threads ? (int)opt.threads : cores();
+    Shape s = {.rows = rows, .seq = seq, .cached = cached, .threads = threads};
     return model_load(&x->m, &x->block, &x->k, &s, e) || batch_alloc(&x->batch, rows, seq, e) ? -1 : 0;
 }
 
@@ -160,8 +161,8 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
 
 // ---- eval answers -----------------------------------------------------------------------------------------
 // Greedy answers to many rows at once; in a conversation, to its last question. Where no reference answer has
-// a line break, an answer also ends at its first: a base model that was never taught to end its answer is judged
-// by its first line.
+// a line break, an answer also ends at its first: a base model that was never taught to end its answer is
+// judged by its first line.
 
 typedef struct {
     char *text;                       // the answer, white space at both ends removed
@@ -299,7 +300,8 @@ static void log_answers(Log *log, const Rows *rows, size_t n, const Answers *a, 
         const Row *r = &rows->row[i];
         const Turn *asked = &r->turn[r->turns - 2];
         char *q[5] = {json_quote(asked->text, strlen(asked->text)),
-                      json_quote(asked->input, strlen(asked->input)), json_quote(r->output, strlen(r->output)),
+                      json_quote(asked->input, strlen(asked->input)),
+                      json_quote(r->output, strlen(r->output)),
                       json_quote(a[0].answer[i].text, strlen(a[0].answer[i].text)),
                       models > 1 ? json_quote(a[1].answer[i].text, strlen(a[1].answer[i].text)) : NULL};
         if (q[0] && q[1] && q[2] && q[3])

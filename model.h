@@ -321,6 +321,8 @@ void   tokenizer_put(const Tokenizer *t, uint8_t *p);
 // p, 4-byte aligned, becomes the arrays of t, which has kind, vocab, merges and the special ids; the 4 bytes before p
 // are overwritten. bytes: no fewer than do not depend on text. Then tokenizer_index.
 int    tokenizer_get(Tokenizer *t, uint8_t *p, uint64_t bytes, void *index, Fault *f);
+// Words of 4 bytes, then words of 8, from this machine's order to little-endian or back: the same swap.
+void   words_turn(void *words, size_t fours, size_t eights);
 size_t utf8_length(const uint8_t *s, size_t n);    // of the character at s, n > 0; 0: none in UTF-8 (RFC 3629)
 size_t utf8_put(uint8_t *out, uint32_t code);      // the bytes, at most 4, of a code up to 0x10FFFF
 
@@ -359,7 +361,9 @@ typedef struct {
 // A fault's value is the byte of the template, its range empty.
 int template_parse(Template *tp, const char *template, const Tokenizer *t, Fault *f);
 
-// ---- tokenizer.c: SHA-256 ---------------------------------------------------------------------------------
+// ---- tokenizer.c: hashes ----------------------------------------------------------------------------------
+uint64_t hash64(const void *data, size_t n, uint64_t seed);
+uint64_t hash_number(uint64_t v, uint64_t seed);
 typedef struct { uint32_t h[8]; uint64_t n; uint8_t block[64]; } Sha256;
 void   sha256_init(Sha256 *s);
 void   sha256_add(Sha256 *s, const void *data, size_t n);
@@ -536,8 +540,6 @@ int    examples_make(Examples *x, const Rows *r, const char *template, const Tok
 int    examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e);
 void   examples_free(Examples *x);
 void   examples_count(Examples *x);               // tokens, targets and longest of ex[0..n)
-uint64_t hash64(const void *data, size_t n, uint64_t seed);
-uint64_t hash_number(uint64_t v, uint64_t seed);
 
 // A rectangle (B,T) in memory of its own. Padding is token 0 without a target; the model never reads it.
 typedef struct {

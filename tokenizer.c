@@ -9,9 +9,9 @@
 // GPT-2's encoder (2019) added the alphabet of 256 bytes, to which no text is unknown, and the pre-tokens:
 // pieces such as words, which no token crosses.
 // Read in this order: characters -> pre-tokens -> tables -> merging -> form NFC, which only Qwen needs ->
-// special tokens -> index, where all that comes from a file is checked -> as bytes -> encode -> train, which needs only
-// the first three.
-// SHA-256 is at the end, as pure as the rest.
+// special tokens -> index, where all that comes from a file is checked -> as bytes -> encode -> train, which
+// needs only the first three.
+// Templates and hashes are here too, being as pure.
 // Tests: tests/test_tokenizer.c.
 #include "model.h"
 #include <string.h>
@@ -43,10 +43,10 @@ static size_t to_size(uint64_t bytes) {
 }
 
 // ---- characters -------------------------------------------------------------------------------------------
-// PACKED is what Unicode says of characters, as whole numbers: runs of letters, numbers, spaces; runs of marks
-// by the rank of their combining class; splits, which are canonical decompositions. dev/unicode.py wrote it and
-// tells their order. The tokenizer's index has it unpacked, with a byte for each code below CODES; all others
-// are OTHER.
+// PACKED is what Unicode says of characters, as whole numbers: runs of letters, numbers, spaces; runs of
+// marks by the rank of their combining class; splits, which are canonical decompositions. dev/unicode.py
+// wrote it and tells their order. The tokenizer's index has it unpacked, with a byte for each code below
+// CODES; all others are OTHER.
 enum { OTHER, LETTER, NUMBER, SPACE };            // class of a character: the lower two bits of its byte
 enum { RANK_SHIFT = 2, ACTIVE = 63 };             // above it 0, a mark's rank, or ACTIVE, see form NFC
 // ---- begin of what dev/unicode.py wrote: do not edit by hand
@@ -767,11 +767,16 @@ int tokenizer_index(Tokenizer *t, void *memory, Fault *f) {
 // For each token where its bytes end, for each merge left, right, result, rank, all as u32; a flag for each
 // token; the bytes of all tokens. Numbers are little-endian.
 
-// Words of 4 bytes from this machine's order to that of the file, or back, which is the same swap.
-static void turn_words(uint8_t *p, size_t n) {
-    for (; n > 0; n--, p += 4) {
+void words_turn(void *words, size_t fours, size_t eights) {
+    uint8_t *p = words;
+    for (; fours > 0; fours--, p += 4) {
         uint32_t v = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-        memcpy(p, &v, 4);
+        memcpy(p, &v, sizeof v);
+    }
+    for (; eights > 0; eights--, p += 8) {
+        uint64_t v = 0;
+        for (int i = 8; i-- > 0;) v = v << 8 | p[i];
+        memcpy(p, &v, sizeof v);
     }
 }
 
@@ -784,7 +789,7 @@ void tokenizer_put(const Tokenizer *t, uint8_t *p) {
     if (vocab == 0) return;
     memcpy(p, t->start + 1, 4 * vocab);
     if (merges > 0) memcpy(p + 4 * vocab, t->merge, 16 * merges);
-    turn_words(p, vocab + 4 * merges);
+    words_turn(p, vocab + 4 * merges, 0);
     memcpy(p += 4 * vocab + 16 * merges, t->flag, vocab);
     memcpy(p + vocab, t->bytes, t->start[vocab]);
 }
@@ -793,7 +798,7 @@ int tokenizer_get(Tokenizer *t, uint8_t *p, uint64_t bytes, void *index, Fault *
     uint32_t *start = (uint32_t *)(void *)(p - 4);
     t->start = NULL;
     int64_t text = (int64_t)(bytes - tokenizer_bytes(t));
-    turn_words(p, t->vocab + 4 * (size_t)t->merges);
+    words_turn(p, t->vocab + 4 * (size_t)t->merges, 0);
     start[0] = 0;
     t->start = start;
     t->merge = (const Merge *)(const void *)(start + 1 + t->vocab);
@@ -881,8 +886,8 @@ size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool 
 }
 
 // ---- templates --------------------------------------------------------------------------------------------
-// How a conversation becomes text is the model's business as much as how text becomes tokens. A template is parsed
-// to pieces once and checked; then rendering a row cannot fail but for lack of memory.
+// How a conversation becomes text is the model's business as much as how text becomes tokens. A template is
+// parsed to pieces once and checked; then rendering a row cannot fail but for lack of memory.
 enum { IF_DEPTH = 8, NAME_BYTES = 64 };
 static const char *const FIELD[FIELDS] = {"instruction", "output", "input", "text"};
 static const char *const SECTION[PART_WHOLE] = {"[system]", "[user]", "[assistant]", "[default]"};
@@ -915,7 +920,8 @@ const char *template_named(const char *name) {
 }
 
 // What stands between braces.
-static int piece_named(Template *tp, TemplatePiece *p, const char *name, int part, const Tokenizer *t, Fault *f) {
+static int piece_named(Template *tp, TemplatePiece *p, const char *name, int part, const Tokenizer *t,
+                       Fault *f) {
     bool whole = part == PART_WHOLE;
     int from = whole ? INSTRUCTION : part == ROLE_USER ? INPUT : part == PART_DEFAULT ? FIELDS : TURN;
     p->kind = PIECE_SPECIAL;
@@ -932,8 +938,10 @@ static int piece_named(Template *tp, TemplatePiece *p, const char *name, int par
         if (p->field == INPUT && *name != '?') tp->input = true;
         return 0;
     }
-    return wrong(f, whole ? "unknown: want {instruction} {input} {output} {target} {eot} {<|name|>} {?input} {:} {/} or {{"
-                          : "unknown here: want {text}, in [user] {input}, {target} {eot} {<|name|>} {?input} {:} {/} or {{",
+    return wrong(f, whole ? "unknown: want {instruction} {input} {output} {target} {eot} {<|name|>} "
+                            "{?input} {:} {/} or {{"
+                          : "unknown here: want {text}, in [user] {input}, {target} {eot} {<|name|>} "
+                            "{?input} {:} {/} or {{",
                  p->at);
 }
 
@@ -970,7 +978,8 @@ static int part_check(Template *tp, int part, Fault *f) {
     }
     if (!asks) return text ? 0 : wrong(f, "the section before this has no {text}", last);
     if (!tp->target || !text)
-        return wrong(f, "no {target} and answer before this: want it to end with {target}{output}{eot}", last);
+        return wrong(f, "no {target} and answer before this: want it to end with {target}{output}{eot}",
+                     last);
     if (part == PART_WHOLE) tp->turn_end = tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL ? tp->pieces : 0;
     if (tp->turn_end) return 0;
     return wrong(f, "the answer does not end with a special token: want {eot} behind it", last);
@@ -1027,7 +1036,8 @@ int template_parse(Template *tp, const char *template, const Tokenizer *t, Fault
     for (const char *s = template, *body, *end, *next; *s; s = end) {
         int part = section_line(s, &body);
         if (part == PART_WHOLE || tp->begin[part] >= 0)
-            return wrong(f, "want each of the lines [default] [system] [user] [assistant] once, and no other such",
+            return wrong(f, "want each of the lines [default] [system] [user] [assistant] once, "
+                         "and no other such",
                          (size_t)(s - template));
         for (end = body; *end && section_line(end, &next) < 0;) end = next;
         if (part_parse(tp, part, body, end - (end > body && end[-1] == '\n'), t, f)) return -1;
@@ -1270,8 +1280,24 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
     return 0;
 }
 
-// ---- SHA-256 ----------------------------------------------------------------------------------------------
-// FIPS 180-4, section by section: 4.1.2 functions, 4.2.2 constants, 5.1.1 padding, 6.2.2 the hash.
+// ---- hashes -----------------------------------------------------------------------------------------------
+// FNV-1a over the bytes, then SplitMix64's finalizer, through which every input bit reaches every output bit.
+uint64_t hash64(const void *data, size_t n, uint64_t seed) {
+    const uint8_t *p = data;
+    uint64_t h = 0xcbf29ce484222325u ^ seed;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;
+    h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
+    h = (h ^ h >> 27) * 0x94d049bb133111ebu;
+    return h ^ h >> 31;
+}
+
+uint64_t hash_number(uint64_t v, uint64_t seed) {
+    uint8_t b[8];
+    for (int i = 0; i < 8; i++) b[i] = (uint8_t)(v >> 8 * i);
+    return hash64(b, sizeof b, seed);
+}
+
+// SHA-256, from FIPS 180-4: 4.1.2 functions, 4.2.2 constants, 5.1.1 padding, 6.2.2 the hash.
 
 static const uint32_t SHA_K[64] = {   // fractions of the cube roots of the first 64 primes
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,

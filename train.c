@@ -16,14 +16,14 @@
 // ---- options ----------------------------------------------------------------------------------------------
 
 static struct {
-    const char *model, *init, *data, *text, *val, *out, *template, *mask, *turns, *too_long, *schedule, *dtype, *log,
-        *lora_on;
+    const char *model, *init, *data, *text, *val, *out, *template, *mask, *turns, *too_long, *schedule;
+    const char *dtype, *log, *lora_on;
     int64_t lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, threads;
     double split, lr, warmup, decay, clip, beta2, lora_alpha;
     bool recompute, resume, plan, help, version;
 } opt = {
-    .mask = "prompt", .turns = "all", .too_long = "error", .schedule = "cosine", .epochs = 3, .batch = 16, .seed = 1,
-    .split = 0.1, .lr = 5e-4, .warmup = 0.05, .decay = 0.1, .clip = 1.0, .beta2 = 0.95,
+    .mask = "prompt", .turns = "all", .too_long = "error", .schedule = "cosine", .epochs = 3, .batch = 16,
+    .seed = 1, .split = 0.1, .lr = 5e-4, .warmup = 0.05, .decay = 0.1, .clip = 1.0, .beta2 = 0.95,
     .lora_alpha = 16, .lora_on = "qkv,proj,fc1,fc2",
 };
 
@@ -34,7 +34,8 @@ static Option OPTION[] = {
          "or start from random weights and a tokenizer learned from --text: \"layers=6 "
          "heads=6 width=192 context=256 vocab=2048\" (then also kv_heads, hidden, rms, rope, swiglu, bias, "
          "tied, ...)"),
-    TEXT("--data", &opt.data, "FILE", "rows, as a JSON array or JSON Lines: instruction, input, output; prompt, completion; or messages"),
+    TEXT("--data", &opt.data, "FILE",
+         "rows, as a JSON array or JSON Lines: instruction, input, output; prompt, completion; or messages"),
     TEXT("--text", &opt.text, "FILE", "or raw text; further files may follow as plain words"),
     TEXT("--val", &opt.val, "FILE", "held-out file of the same kind; else --split"),
     REAL("--split", &opt.split, 0, 0.9, "X",
@@ -46,7 +47,8 @@ static Option OPTION[] = {
          "alpaca, chatml, llama3, none, plain, or a file; otherwise the checkpoint's own, or plain"),
     TEXT("--mask", &opt.mask, "WHAT", "prompt: only answers are taught; none: all the rest as well"),
     TEXT("--turns", &opt.turns, "WHICH", "of several answers in a row, teach all or the last"),
-    TEXT("--too-long", &opt.too_long, "WHAT", "error, drop, or cut (the oldest turns, then the prompt, never the answer)"),
+    TEXT("--too-long", &opt.too_long, "WHAT",
+         "error, drop, or cut (the oldest turns, then the prompt, never the answer)"),
     INT("--seq", &opt.seq, 2, 1 << 20, "N", "most tokens in a row; otherwise the model's context"),
     GROUP("Training"),
     INT("--epochs", &opt.epochs, 1, 10000, "N", "passes over the data"),
@@ -61,12 +63,13 @@ static Option OPTION[] = {
     INT("--seed", &opt.seed, 0, 1e15, "N", "of order, split and --init"),
     GROUP("LoRA"),
     INT("--lora", &opt.lora, 1, 1 << 10, "RANK",
-        "train two small matrices beside each frozen one; --out is then an adapter, a small file for use with "
-        "--base, or with ./convert --merge"),
+        "train two small matrices beside each frozen one; --out is then an adapter, a small file for use "
+        "with --base, or with ./convert --merge"),
     REAL("--lora-alpha", &opt.lora_alpha, 1e-3, 1e4, "X", "strength: what they add is scaled by X / RANK"),
     TEXT("--lora-on", &opt.lora_on, "LIST", "beside which linear layers"),
     GROUP("Running"),
-    FLAG("--recompute", &opt.recompute, "compute activations again instead of keeping them: less memory, same bits"),
+    FLAG("--recompute", &opt.recompute,
+         "compute activations again instead of keeping them: less memory, same bits"),
     INT("--micro", &opt.micro, 1, 65536, "N",
         "rows computed at once; otherwise what fits 1 GiB; changes no bit"),
     INT("--threads", &opt.threads, 1, 1024, "N", "otherwise all cores; changes no bit"),
@@ -147,8 +150,8 @@ static int by_row(const void *a, const void *b) {
     return (i > j) - (i < j);
 }
 
-// Examples whose hash falls below fraction go to held, the others to train: views of x, which is reordered and must
-// outlive them. Each one's side depends on its own hash alone; both stay in order.
+// Examples whose hash falls below fraction go to held, the others to train: views of x, which is reordered
+// and must outlive them. Each one's side depends on its own hash alone; both stay in order.
 static void examples_split(Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held) {
     size_t n = 0;
     for (size_t i = 0; i < x->n; i++) {
@@ -324,8 +327,9 @@ static int train(Run *r, Err *e) {
         return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\n"
                        "hint: the same command with --resume goes on", step, r->steps, r->state_path);
     }
-    if (opt.lora ? adapter_save(opt.out, &r->base, &r->m.cfg, r->template, r->lineage, &r->m.w, e)
-                 : checkpoint_save(opt.out, &r->m.cfg, &r->base.tok, r->template, r->lineage, r->dtype, &r->m.w, e))
+    const Config *c = &r->m.cfg;
+    if (opt.lora ? adapter_save(opt.out, &r->base, c, r->template, r->lineage, &r->m.w, e)
+                 : checkpoint_save(opt.out, c, &r->base.tok, r->template, r->lineage, r->dtype, &r->m.w, e))
         return -1;
     remove(r->state_path);
     char took[32];
@@ -481,8 +485,8 @@ static int describe(Run *r, Err *e) {
     }
     SAY("options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64
         " lr=%.9g schedule=%s warmup=%.9g",
-        opt.mask, r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq, opt.val ? 0.0 : opt.split, r->steps, opt.batch, opt.lr, opt.schedule,
-        opt.warmup);
+        opt.mask, r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq,
+        opt.val ? 0.0 : opt.split, r->steps, opt.batch, opt.lr, opt.schedule, opt.warmup);
     SAY(" weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2, opt.clip,
         opt.seed, DTYPE_NAME[r->dtype]);
     if (opt.lora)
@@ -498,8 +502,10 @@ static int describe(Run *r, Err *e) {
 
 // The plan for `micro` rows at once; 0 asks for the largest that stays within 1 GiB more than a single row
 static int plan_memory(Run *r, Err *e) {
-    Shape s = {1, r->longest - 1, (size_t)opt.batch * (r->longest - 1),
-               0, true, opt.lora && r->base.dtype == DTYPE_BF16, opt.recompute, opt.threads ? (int)opt.threads : cores()};
+    size_t seq = r->longest - 1;
+    Shape s = {.rows = 1, .seq = seq, .step_tokens = (size_t)opt.batch * seq, .train = true,
+               .halves = opt.lora && r->base.dtype == DTYPE_BF16, .recompute = opt.recompute,
+               .threads = opt.threads ? (int)opt.threads : cores()};
     Fault f;
     if (model_plan(&r->plan, &r->cfg, &s, &f)) return err_fault(e, "memory plan", &f);
     size_t single = r->plan.bytes, rows = (size_t)(opt.micro ? opt.micro : opt.batch);
@@ -551,7 +557,8 @@ static int check_options(Run *r, Err *e) {
     if (given("--steps") && given("--epochs"))
         return err_set(e, "--steps and --epochs both say how long to train: want one of them");
     if (opt.lora && (opt.init || opt.dtype))
-        return err_set(e, "--lora trains beside a --model, and adapters are stored as f32: not with --init or --dtype");
+        return err_set(e, "--lora trains beside a --model, and adapters are stored as f32: "
+                       "not with --init or --dtype");
     if (!opt.lora && (given("--lora-alpha") || given("--lora-on")))
         return err_set(e, "--lora-alpha and --lora-on need --lora RANK");
     if (!opt.out && !opt.plan) return err_set(e, "want --out FILE, the checkpoint to write");
@@ -616,12 +623,10 @@ static int setup(Run *r, Err *e) {
     model_bind(&r->m, &r->plan, r->block);
     if (opt.init || opt.lora) model_init(&r->m, (uint64_t)opt.seed);
     if (opt.model && checkpoint_read(&r->base, &r->m.w, &r->m.h, e)) return -1;
-    fprintf(stderr,
-            "%.2f million parameters, %.2f of them trained, %.0f MiB of memory, %zu rows at once, %d threads, %" PRId64
-            " steps\n",
-            (double)model_params(&r->cfg) / 1e6,
-            (double)(model_params(&r->cfg) - (opt.lora ? model_params(&r->base.cfg) : 0)) / 1e6, (double)r->plan.bytes / 1048576.0, r->micro,
-            r->plan.shape.threads, r->steps);
+    size_t all = model_params(&r->cfg), frozen = opt.lora ? model_params(&r->base.cfg) : 0;
+    fprintf(stderr, "%.2f million parameters, %.2f of them trained, %.0f MiB of memory, %zu rows at once, "
+            "%d threads, %" PRId64 " steps\n", (double)all / 1e6, (double)(all - frozen) / 1e6,
+            (double)r->plan.bytes / 1048576.0, r->micro, r->plan.shape.threads, r->steps);
     return opt.log ? log_open(&r->log, opt.log, opt.resume, e) : 0;
 }
 

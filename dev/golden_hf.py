@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 HERE = os.path.dirname(__file__)
 OUT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "..", "tests", "golden_hf")
 LEARN = ["The quick brown fox jumps over the lazy dog. The dog doesn't mind, and the fox is quick to say: "
-         "it's the dog's own fault, they'll see. In 1984 there were 12345 foxes, and 67 dogs; the others weren't "
-         "there.\n\n"
+         "it's the dog's own fault, they'll see. In 1984 there were 12345 foxes, and 67 dogs; the others "
+         "weren't there.\n\n"
          "Größe, naïve café, señor; ∑ and ∫, 你好世界, привет мир.\n  def f(x):\n    return x + 1\n"] * 3
 TEXT = "The fox said:  it's 12345 dogs,\n\n there’ll be Größe cafe\u0301 你好\tx + 1 🙂"
 CL100K = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"

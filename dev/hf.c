@@ -312,24 +312,15 @@ out:
     return rc;
 }
 
-// Compares the header's shape and number format with what the model needs, and the two offsets with both.
-static int entry_check(Entry *t, const Shard *s, uint32_t node, const Config *c, bool input_major, Err *e) {
-    const JsonNode *shape = doc_get(&s->header, node, "shape"), *type = doc_get(&s->header, node, "dtype");
-    size_t want[2], given[2] = {1, 1}, dims, bytes;
-    if (!type || !shape || shape->kind != JSON_ARRAY)
-        return err_set(e, "%s: tensor %.80s: want a dtype and a shape", s->path, t->name);
-    for (t->type = 0; t->type < TYPES && strcmp(json_shown(type), TYPE[t->type].name) != 0;) t->type++;
-    if (t->type == TYPES)
-        return err_set(e, "%s: tensor %.80s: dtype %.20s, want F32, BF16, F16", s->path, t->name,
-                       json_shown(type));
-
+// Compares the header's shape with what the model needs, and the place in the data with both.
+static int entry_shape(const Entry *t, const Shard *s, const JsonNode *shape, const Config *c,
+                       bool input_major, Err *e) {
     const Named *n = &NAMED[t->row];
-    bool rows = n->where == offsetof(Params, wte) || n->where == offsetof(Params, wpe) ||
-                n->where == offsetof(Params, head), vector = named_vector(n), same;
-    named_shape(n, c, &want[0], &want[1]);
-    if (vector || (input_major && !rows)) { size_t out = want[0]; want[0] = want[1]; want[1] = out; }
-    dims = vector ? 1 : 2;
-    same = shape->count == dims;
+    size_t out, in, given[2] = {1, 1}, bytes, dims = named_vector(n) ? 1 : 2;
+    bool turned = input_major && !named_is_straight(n, false);
+    named_shape(n, c, &out, &in);
+    size_t want[2] = {dims == 1 || turned ? in : out, dims == 1 || turned ? out : in};    // a vector: in, 1
+    bool same = shape->count == dims;
     for (uint32_t k = 0; k < 2 && k < shape->count; k++) {
         uint64_t size = 0;
         same = json_whole(shape + 1 + k, &size) && size == want[k] && same;
@@ -338,12 +329,20 @@ static int entry_check(Entry *t, const Shard *s, uint32_t node, const Config *c,
     if (!same)
         return err_set(e, "%s: tensor %.80s: %lu dimensions, %zu x %zu, want %zu, %zu x %zu", s->path,
                        t->name, (unsigned long)shape->count, given[0], given[1], dims, want[0], want[1]);
-    if (!mul_ok(want[0], want[1], &bytes) || !mul_ok(bytes, TYPE[t->type].width, &bytes) ||
-        t->end - t->begin != bytes)
-        return err_set(e, "%s: tensor %.80s: %.0f bytes, want %.0f", s->path, t->name,
-                       (double)(t->end - t->begin),
-                       (double)want[0] * (double)want[1] * (double)TYPE[t->type].width);
-    return 0;
+    if (mul_ok(out, in, &bytes) && mul_ok(bytes, TYPE[t->type].width, &bytes) && t->end - t->begin == bytes)
+        return 0;
+    return err_set(e, "%s: tensor %.80s: %.0f bytes, want %.0f", s->path, t->name,
+                   (double)(t->end - t->begin), (double)out * (double)in * (double)TYPE[t->type].width);
+}
+
+static int entry_check(Entry *t, const Shard *s, uint32_t node, const Config *c, bool input_major, Err *e) {
+    const JsonNode *shape = doc_get(&s->header, node, "shape"), *type = doc_get(&s->header, node, "dtype");
+    if (!type || !shape || shape->kind != JSON_ARRAY)
+        return err_set(e, "%s: tensor %.80s: want a dtype and a shape", s->path, t->name);
+    for (t->type = 0; t->type < TYPES && strcmp(json_shown(type), TYPE[t->type].name) != 0;) t->type++;
+    if (t->type < TYPES) return entry_shape(t, s, shape, c, input_major, e);
+    return err_set(e, "%s: tensor %.80s: dtype %.20s, want F32, BF16, F16", s->path, t->name,
+                   json_shown(type));
 }
 
 static int entry_read(Entry *t, const Shard *s, uint32_t node, const char *name, Err *e) {
