@@ -23,17 +23,13 @@
 
 // ---- errors -----------------------------------------------------------------------------------------------
 // Functions that can fail return 0, or -1 with the error filled in; only a main prints it and exits.
-
 // What model.c and tokenizer.c say: no text is formatted there, so they need no stdio on a microcontroller.
 typedef struct {
     const char *what;                 // static text: which number is wrong
     int64_t value, lo, hi;            // what it is, and the range wanted; lo > hi: the byte where it is
 } Fault;
-
 // What data.c and the programs say: one line with file, position, value, what was wanted.
-typedef struct {
-    char msg[640];
-} Err;
+typedef struct { char msg[640]; } Err;
 
 // ---- model.c: architecture --------------------------------------------------------------------------------
 // One code path for two block shapes: GPT-2 (LayerNorm, learned positions, GELU, biases) and Llama (RMSNorm,
@@ -52,23 +48,17 @@ typedef struct {
     float norm_eps;                   // added to the variance in every norm
     float rope_theta;                 // base of the rotary wavelengths
     float rope_factor, rope_low, rope_high;    // Llama-3 frequency scaling; used when rope_context > 0
-    // LoRA (Hu et al. 2021): with a rank, all tensors above are frozen, and each layer of lora_on has two small
-    // matrices beside its own, y = x W + b + (alpha / rank) (x down) up. Only these are trained.
+    // LoRA (Hu et al. 2021): with a rank, all tensors above are frozen, and each layer of lora_on has two
+    // small matrices beside its own, y = x W + b + (alpha / rank) (x down) up. Only these are trained.
     int32_t lora_rank;                // R, 0: no LoRA
     uint32_t lora_on;                 // LORA_*: which linear layers
     float lora_alpha;
 } Config;
 enum { LORA_QKV = 1, LORA_PROJ = 2, LORA_FC1 = 4, LORA_FC2 = 8, LORA_ALL = 15 };
-
 // The one list of the Config's whole numbers with their limits; --init and the checks walk it.
-typedef struct {
-    const char *name;
-    size_t where;                     // offset in Config
-    int32_t lo, hi;
-} ConfigField;
+typedef struct { const char *name; size_t where; int32_t lo, hi; } ConfigField;    // where: offset in Config
 enum { CONFIG_INTS = 16, CONFIG_FLOATS = 5 };    // the floats follow in memory, from norm_eps on
 extern const ConfigField CONFIG_FIELD[CONFIG_INTS];
-
 int model_check(const Config *c, Fault *f);     // are the limits and the relations between the sizes kept?
 
 // ---- model.c: tensors -------------------------------------------------------------------------------------
@@ -86,20 +76,16 @@ typedef struct {
     float *fc2w, *fc2b;               // (L,F,C)    out of the MLP;  (L,C)
     float *lnfw, *lnfb;               // (C)        norm before the head
     float *head;                      // (V,C)      output head                            if !tied
-    float *qkv_down, *qkv_up;         // (L,C,R) (L,R,Q)    LoRA's A and B beside qkvw     if lora_on & LORA_QKV
+    float *qkv_down, *qkv_up;         // (L,C,R) (L,R,Q)    LoRA's A, B beside qkvw        lora_on & LORA_QKV
     float *proj_down, *proj_up;       // (L,A,R) (L,R,C)
     float *fc1_down, *fc1_up;         // (L,C,R) (L,R,F1)
     float *fc2_down, *fc2_up;         // (L,F,R) (L,R,C)
 } Params;
-
 enum { TENSORS = sizeof(Params) / sizeof(float *) };
 
-// Matrices that are read but not trained may stay in memory as they are stored in a bf16 checkpoint: the upper halves of
-// their floats. What is here is NULL in Params.
-typedef struct {
-    uint16_t *wte, *wpe, *qkvw, *projw, *fc1w, *fc2w, *head;
-} Halves;
-
+// Matrices that are read but not trained may stay in memory as they are stored in a bf16 checkpoint: the
+// upper halves of their floats. What is here is NULL in Params.
+typedef struct { uint16_t *wte, *wpe, *qkvw, *projw, *fc1w, *fc2w, *head; } Halves;
 typedef struct {                      // tensor i of a configuration, made by model_tensor from the one table
     const char *name;
     size_t where;                     // offset of its pointer in Params
@@ -126,24 +112,15 @@ typedef struct {
     size_t cached;                    // positions per row in the key/value cache; 0: no cache
     bool train;                       // gradients, optimizer moments and every layer's activations are kept
     bool halves;                      // matrices that are not trained are bf16 in memory
-    bool recompute;                   // training: only the residual stream is kept, the rest is computed again in backward
+    bool recompute;                   // training: of activations only the residual stream is kept
     int threads;                      // 1 or more; changes no bit of any result
 } Shape;
-
-enum { HEAD_ROWS = 512 };             // R: rows at the output head at once, never a whole batch
-enum { PLAN_MAX = 48 };
+enum { HEAD_ROWS = 512, PLAN_MAX = 48 };    // R: rows at the output head at once, never a whole batch
 typedef struct {
     const char *name;
-    size_t where;                     // offset in Model of the pointer that will hold its address
-    size_t offset, bytes;             // in the block; offsets are multiples of 64
+    size_t where, offset, bytes;      // of its pointer in Model; in the block, a multiple of 64
 } PlanItem;
-typedef struct {
-    Config cfg;
-    Shape shape;
-    PlanItem item[PLAN_MAX];
-    int items;
-    size_t bytes;                     // of the whole block
-} Plan;
+typedef struct { Config cfg; Shape shape; PlanItem item[PLAN_MAX]; int items; size_t bytes; } Plan;
 int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f);
 
 // Buffers of one batch. "Kept" ones have a slot for each layer when training, and one shared slot otherwise.
@@ -161,9 +138,7 @@ typedef struct {
     float *norm;                      // (N,C)      output of the norm at hand; recomputed in backward
     float *act;                       // (N,F)      output of the activation function; recomputed in backward
     float *branch;                    // (N,C)      what attention or MLP adds to the residual stream
-    float *dres, *dnorm;              // (N,C)      gradients
-    float *datt;                      // (N,A)
-    float *dact;                      // (N,F)
+    float *dres, *dnorm, *datt, *dact;    // (N,C) (N,C) (N,A) (N,F)  gradients
     float *dbig;                      // (N,max(Q,F1))
     float *low, *dlow;                // (N,R)      LoRA: x down, scaled, and its gradient
     float *headin, *dheadin;          // (R,C)      rows of the chunk at the head, after the norm
@@ -189,9 +164,7 @@ typedef struct {
     size_t slots;                     // distinct tokens looked up so far in this step
     size_t scratch;                   // floats of x.scratch for each thread
 } Model;
-
-// Lays the tensors into block, which is 64-byte aligned, zeroed (AdamW's moments start at 0), and stays the
-// caller's.
+// Lays the tensors into block, 64-byte aligned, zeroed (AdamW's moments start at 0); it stays the caller's.
 void model_bind(Model *m, const Plan *p, void *block);
 
 // ---- model.c: run, train ----------------------------------------------------------------------------------
@@ -202,7 +175,6 @@ typedef struct {
     const int32_t *past;              // (B)   tokens of each row already in the cache; NULL: none
     size_t B, T;
 } Batch;
-
 void   model_init(Model *m, uint64_t seed);       // random weights as GPT-2's
 int    model_forward(Model *m, const Batch *b, Fault *f);
 // Logits (n,V) of n packed rows, at most HEAD_ROWS and rows * seq of the Shape, until the next call of the
@@ -215,20 +187,14 @@ void   model_loss(Model *m, const Batch *b, float scale, double *sum, double *ro
 void   model_backward(Model *m, const Batch *b);
 void   model_zero_grad(Model *m);                 // before the first micro-batch of a step
 double model_grad_norm(Model *m);                 // after the last: joins the lookup gradients; norm of all
-
-typedef struct {
-    float lr, beta1, beta2, eps, decay, clip;    // clip: largest gradient norm, 0 for no clipping
-} AdamW;
+typedef struct { float lr, beta1, beta2, eps, decay, clip; } AdamW;    // clip: largest gradient norm, 0: any
 void   model_update(Model *m, const AdamW *o, double norm, int64_t step);     // step counts from 1
-// Learning rate of a step: rises to peak over the warmup steps, then stays or falls, to reach 0 one step
-// after the last.
+// Learning rate of a step: rises to peak over the warmup steps, then stays, or falls to 0 one step after all.
 typedef enum { COSINE, LINEAR, CONSTANT } Schedule;
 float  model_schedule(Schedule kind, float peak, int64_t warmup, int64_t steps, int64_t step);
 
 // ---- model.c: sampling ------------------------------------------------------------------------------------
-typedef struct {
-    uint64_t s;                       // the whole state: save it and the stream goes on
-} Rng;
+typedef struct { uint64_t s; } Rng;    // the whole state: save it and the stream goes on
 uint64_t rng_next(Rng *r);
 double   rng_uniform(Rng *r);         // [0,1), 53 bits
 uint64_t rng_below(Rng *r, uint64_t n);
@@ -240,8 +206,7 @@ typedef struct {
     float top_p;                      // 1: all
     float repeat_penalty;             // 1: none; divides recent tokens' positive logits, multiplies negative
 } Sampling;
-// One token id from logits (V), which are changed. recent (n): ids that the repeat penalty applies to. order
-// (V): scratch.
+// One token id from logits (V), which are changed. recent (n): ids to penalize; order (V): scratch.
 int32_t model_sample(float *logits, size_t V, const Sampling *s, const int32_t *recent, size_t n,
                      int32_t *order, Rng *r);
 
@@ -252,8 +217,8 @@ typedef struct {                      // a row that grows
     bool done, fresh;                 // done: leave it alone; fresh: the last call added id[n - 1]
     Rng rng;
 } Stream;
-// Feeds every row that is not done at most shape.seq of its tokens, and adds a token, one of the first V, to those
-// that are through. rows <= shape.rows; scratch: rows * (shape.seq + 3) + cfg.vocab numbers.
+// Feeds every row that is not done at most shape.seq of its tokens, and adds a token, one of the first V, to
+// those that are through. rows <= shape.rows; scratch: rows * (shape.seq + 3) + cfg.vocab numbers.
 int model_extend(Model *m, Stream *s, size_t rows, const Sampling *how, size_t V, int32_t *scratch, Fault *f);
 
 // ---- tokenizer.c ------------------------------------------------------------------------------------------
@@ -266,12 +231,8 @@ typedef enum {
     TOK_SMOLLM,                       // byte-level, GPT-2's pre-tokenizer with every digit by itself
     TOK_KINDS
 } TokKind;
-
-typedef struct {
-    int32_t left, right, result;      // token ids: left followed by right becomes result
-    uint32_t rank;                    // smallest first; equal ranks: leftmost first
-} Merge;
-
+// Token ids: left followed by right becomes result. Smallest rank first; equal ranks: leftmost first.
+typedef struct { int32_t left, right, result; uint32_t rank; } Merge;
 enum { TOKEN_NORMAL = 0, TOKEN_SPECIAL = 1, TOKEN_BYTE = 2 };    // BYTE: the fallback tokens of TOK_SCORED
 typedef struct {
     TokKind kind;
@@ -284,72 +245,67 @@ typedef struct {
     const Merge *merge;               // (merges)
     // The index, made by tokenizer_index in the caller's memory:
     const uint32_t *slot;             // open-addressing table over (left, right) -> merge + 1
-    uint32_t slotmask;
     const int32_t *special;           // ids of the special tokens, in the order of their bytes
-    uint32_t specials;
     const uint32_t *first;            // ids of the 256 bytes, then a table over short tokens' bytes -> id + 1
-    uint32_t firstmask;
+    uint32_t slotmask, specials, firstmask;    // places - 1; how many; places - 1
     const struct Unicode *unicode;    // byte-level: classes of characters and what form NFC needs
-    uint32_t missing;                 // byte-level: bytes without a token, which are left out of what is encoded
+    uint32_t missing;                 // byte-level: bytes without a token; encoding leaves them out
 } Tokenizer;
 
-// Bytes of memory (4-byte aligned) that the index needs.
-size_t tokenizer_index_size(uint32_t vocab, uint32_t merges);
-// Checks every number of the tokenizer and makes its index; the memory must live as long as the tokenizer. At most 2^24
-// tokens and merges, 65,536 special tokens of at most 128 bytes; eot and bos must be special, since no text may become
-// them; all kinds but TOK_SCORED may lack tokens for bytes, which t->missing counts.
+size_t tokenizer_index_size(uint32_t vocab, uint32_t merges);   // bytes of memory, 4-byte aligned, for it
+// Checks every number of the tokenizer and makes its index; the memory must live as long as the tokenizer. At
+// most 2^24 tokens and merges, 65,536 special tokens of at most 128 bytes; eot and bos must be special, since
+// no text may become them; all kinds but TOK_SCORED may lack tokens for bytes, which t->missing counts.
 int    tokenizer_index(Tokenizer *t, void *memory, Fault *f);
 size_t tokenizer_most(const Tokenizer *t, size_t n);           // the most ids that n bytes of text can become
-size_t tokenizer_encode_size(const Tokenizer *t, size_t n);    // bytes of scratch (8-byte aligned) for it; SIZE_MAX: too long
-// Ids of n bytes of text into out, which has room for tokenizer_most; returns how many. n <= INT32_MAX, for TOK_QWEN2 a
-// third of 2^32. Special tokens are recognised in the text only if special is true. O(n log n) on any input; decode gives
-// back the same bytes, but for bytes without a token, which are left out, TOK_QWEN2's form NFC, and TOK_SCORED's spaces:
-// add_space's, and U+2581 is one.
-size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out, void *scratch);
+size_t tokenizer_encode_size(const Tokenizer *t, size_t n);    // of scratch, 8-byte aligned; SIZE_MAX: none
+// Ids of n bytes of text into out, which has room for tokenizer_most; returns how many. n <= INT32_MAX, for
+// TOK_QWEN2 a third of 2^32. Special tokens are recognised in the text only if special is true. O(n log n) on
+// any input; decode gives back the same bytes, but for bytes without a token, which are left out, TOK_QWEN2's
+// form NFC, and TOK_SCORED's spaces: add_space's, and U+2581 is one.
+size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out,
+                        void *scratch);
 const uint8_t *tokenizer_decode(const Tokenizer *t, int32_t id, size_t *n);   // the bytes of one token
 int32_t tokenizer_find(const Tokenizer *t, const char *special);       // id of a special token, -1: none
 // Learns a byte-level BPE of exactly `vocab` tokens from n bytes of text: 256 bytes, then merges, then
-// end-of-text, which in the text, as "<|endoftext|>", only separates. Most frequent pair first; ties go to the
-// pair whose bytes sort last. Stops early (smaller t->vocab) when no pair occurs twice. memory:
+// end-of-text, which in the text, as "<|endoftext|>", only separates. Most frequent pair first; ties go to
+// the pair whose bytes sort last. Stops early (smaller t->vocab) when no pair occurs twice. memory:
 // tokenizer_train_size bytes, 8-byte aligned; t's arrays point into it; tokenizer_index next.
 size_t tokenizer_train_size(size_t n, uint32_t vocab);
 int    tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f);
 
-// A tokenizer as bytes, as a checkpoint holds it. Without t->start: those that do not depend on the tokens' text.
+// A tokenizer as bytes, as a checkpoint holds it. Without t->start: those that no token's text changes.
 uint64_t tokenizer_bytes(const Tokenizer *t);
 void   tokenizer_put(const Tokenizer *t, uint8_t *p);
-// p, 4-byte aligned, becomes the arrays of t, which has kind, vocab, merges and the special ids; the 4 bytes before p
-// are overwritten. bytes: no fewer than do not depend on text. Then tokenizer_index.
+// p, 4-byte aligned, becomes the arrays of t, which has kind, vocab, merges and the special ids; the 4 bytes
+// before p are overwritten. bytes: no fewer than do not depend on text. Then tokenizer_index.
 int    tokenizer_get(Tokenizer *t, uint8_t *p, uint64_t bytes, void *index, Fault *f);
 // Words of 4 bytes, then words of 8, from this machine's order to little-endian or back: the same swap.
 void   words_turn(void *words, size_t fours, size_t eights);
-size_t utf8_length(const uint8_t *s, size_t n);    // of the character at s, n > 0; 0: none in UTF-8 (RFC 3629)
+size_t utf8_length(const uint8_t *s, size_t n);    // of the character at s, n > 0; 0: no UTF-8 (RFC 3629)
 size_t utf8_put(uint8_t *out, uint32_t code);      // the bytes, at most 4, of a code up to 0x10FFFF
 
-// ---- tokenizer.c: templates --------------------------------------------------------------------------------
+// ---- tokenizer.c: templates -------------------------------------------------------------------------------
 typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLES } Role;
-// A template is text with fields. {eot} is the tokenizer's end-of-text, {<|name|>} any special token by name, {{ a
-// brace; {?input} ... {:} ... {/} takes the first part if there is an input, else the second; {target} begins what
-// is taught.
-//   Row form, for one exchange: {instruction} {input} {output}. It ends with a special token, which is taught.
-//   Section form, for conversations: the first line, and others, are exactly [default], [system], [user] or
-// [assistant], and begin the section's text, which goes on to the next such line, without its last line break. Its
-// field is {text}, in [user] {input} too: without it, a row's input follows {text} on a line of its own. [default],
-// if there, begins a row that has no system turn; without [system] no row may have one. What [assistant] has before
-// {target} asks for an answer; the first special token behind {text} is the end of turn, and taught; what follows,
-// such as a line break, only stands between turns.
-const char *template_named(const char *name);               // alpaca, chatml, llama3, plain, none; NULL: no such
+// A template is text with fields. {eot} is the tokenizer's end-of-text, {<|name|>} a special token by name,
+// {{ a brace; {?input} ... {:} ... {/} takes the first part if there is an input, else the second; {target}
+// begins what is taught.
+//   Row form, for one exchange: {instruction} {input} {output}. It ends with a special token, also taught.
+//   Section form, for conversations: lines that are exactly [default], [system], [user] or [assistant], the
+// first among them, begin that section's text, without its last line break. Its field is {text}, in [user]
+// {input} too, without which a row's input follows {text} on a line of its own. [default] begins a row
+// without a system turn; without [system] no row may have one. What [assistant] has before {target} asks for
+// an answer; the first special token behind {text} is the end of turn, and taught; what follows only stands
+// between turns.
+const char *template_named(const char *name);              // alpaca, chatml, llama3, plain, none; or NULL
 bool template_has_sections(const char *template);
-
-enum { PART_DEFAULT = ROLES, PART_WHOLE, PARTS };    // behind a part for each Role; PART_WHOLE: the row form
+enum { PART_DEFAULT = ROLES, PART_WHOLE, PARTS, PIECES_MAX = 256 };    // behind Roles; WHOLE: the row form
 enum { INSTRUCTION, OUTPUT, INPUT, TURN, FIELDS };   // the row form has the first three, [user] the last two
-enum { PIECES_MAX = 256 };
 typedef struct {
     enum { PIECE_TEXT, PIECE_FIELD, PIECE_SPECIAL, PIECE_TARGET, PIECE_IF, PIECE_ELSE, PIECE_ENDIF } kind;
     size_t at, n;                     // where it begins in the template; PIECE_TEXT: its bytes
-    int field;                        // PIECE_FIELD, PIECE_IF
     int32_t token;                    // PIECE_SPECIAL
-    int depth;                        // {?...} that are open there
+    int field, depth;                 // PIECE_FIELD, PIECE_IF; {?...} that are open there
 } TemplatePiece;
 typedef struct {
     const char *text;                 // the template, which must live as long
@@ -372,7 +328,6 @@ void   sha256_end(Sha256 *s, char hex[65]);
 // ---- data.c: errors, options, files -----------------------------------------------------------------------
 int    err_set(Err *e, const char *format, ...);                // formats the message; returns -1
 int    err_fault(Err *e, const char *where, const Fault *f);    // "where: what = value, want lo..hi"; -1
-
 typedef enum { OPT_FLAG, OPT_INT, OPT_REAL, OPT_TEXT } OptKind; // value: bool, int64_t, double, const char *
 typedef struct {
     const char *name;                 // "--batch"; NULL begins a group, whose title is help
@@ -387,12 +342,10 @@ typedef struct {
 #define TEXT(name, var, arg, help)         {name, OPT_TEXT, var, 0, 0, arg, help, false}
 #define INT(name, var, lo, hi, arg, help)  {name, OPT_INT, var, lo, hi, arg, help, false}
 #define REAL(name, var, lo, hi, arg, help) {name, OPT_REAL, var, lo, hi, arg, help, false}
-// Reads argv[1..]. Words that are no options go to word[0..words), at most max_words. "--name value" and
-// "--name=value".
+// Reads argv[1..]: "--name value", "--name=value". Other words go to word[0..words), at most max_words.
 int    options_parse(Option *o, int n, int argc, char **argv, const char **word, int max_words, int *words,
                      Err *e);
 void   options_print(const Option *o, int n);                   // the table for --help, 80 columns
-
 double seconds(void);                                           // a steady clock
 int    cores(void);                                             // that this program may use
 bool   is_terminal(int descriptor);
@@ -400,20 +353,18 @@ void  *block_alloc(size_t bytes, Err *e);                       // 64-byte align
 void   block_free(void *block);
 // A whole file, and a 0 byte after it; to be freed.
 int    file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e);
+int    sha256_file(const char *path, char hex[65], Err *e);
 bool   same_file(const char *a, const char *b);                 // however the two paths are spelt
 // A file that appears whole or not at all: written beside its place, flushed to disk, renamed.
 typedef struct Writer Writer;
 Writer *writer_open(const char *path, Err *e);
 int    writer_put(Writer *w, const void *data, size_t n, Err *e);
 int    writer_close(Writer *w, bool keep, Err *e);              // keep: into place, else it is gone; frees w
-
 // Lines of JSON for later reading, each flushed as it is written; a null log swallows them.
 typedef struct Log Log;
 int    log_open(Log **l, const char *path, bool append, Err *e);    // path must outlive it
 void   log_line(Log *l, const char *format, ...);               // %s must be JSON already: json_quote
 int    log_close(Log *l, Err *e);                               // -1: a line could not be written
-
-int    sha256_file(const char *path, char hex[65], Err *e);
 
 // ---- data.c: JSON -----------------------------------------------------------------------------------------
 typedef enum { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT } JsonKind;
@@ -426,13 +377,9 @@ typedef struct {
     size_t len;
     double number;
 } JsonNode;
-typedef struct {
-    JsonNode *node;                   // depth first: [0] is the value; an array's first is at its index + 1
-    uint32_t nodes;
-    char *text;
-} Json;
-// Parses one value that fills data[0..n); errors name `where`, line (counted from first_line) and column.
-// json_free after.
+// Nodes stand depth first: [0] is the value; an array's first element is at its index + 1.
+typedef struct { JsonNode *node; uint32_t nodes; char *text; } Json;
+// Parses one value that fills data[0..n); errors name `where`, line (from first_line) and column. json_free.
 int    json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e);
 uint32_t json_get(const Json *j, uint32_t object, const char *key);    // index of a member's value, 0: none
 void   json_free(Json *j);
@@ -445,28 +392,25 @@ typedef struct Checkpoint {
     Config cfg;
     Dtype dtype;
     Tokenizer tok;
-    char *template, *lineage;         // 0-terminated; empty: none
-    char *path;
+    char *path, *template, *lineage;  // 0-terminated; empty: none
     void *file, *memory;              // kept open until checkpoint_close; all that is before the tensors
-    uint64_t tensors_at, tensor_sum;  // offset of the first tensor, checksum over them all
-    uint64_t own_sum;                 // checksum of all before the tensors
+    uint64_t tensors_at, tensor_sum, own_sum;    // offset of the first; checksum over all, and what is before
     struct Checkpoint *base;          // an adapter's base model, opened with it
 } Checkpoint;
-// Checks all but the tensors, which stay on disk. An adapter, the file of LoRA's matrices alone, needs the path of the
-// model that it was trained on, and has that one's tokenizer; for a whole model base is ignored.
+// Checks all but the tensors, which stay on disk. An adapter, the file of LoRA's matrices alone, needs the
+// path of the model that it was trained on, and has that one's tokenizer; for a whole model base is ignored.
 int    checkpoint_open(Checkpoint *k, const char *path, const char *base, Err *e);
-// The tensors, those of an adapter's base too, into w, or as bf16 into halves where w is NULL; checks their sums.
+// The tensors, those of an adapter's base too, into w, or as bf16 into halves where w is NULL; checks sums.
 int    checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e);
 void   checkpoint_close(Checkpoint *k);
-// The model of an open checkpoint, ready to run: memory for the Shape at *block (block_free), bound to m, with the
-// weights in it, which stay bf16 if they are stored so. If it fails, *block is NULL.
+// The model of an open checkpoint, ready to run: memory for the Shape at *block (block_free), bound to m,
+// with the weights in it, which stay bf16 if they are stored so. If it fails, *block is NULL.
 int    model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e);
-int    checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template, const char *lineage,
-                       Dtype dtype, const Params *w, Err *e);
+int    checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template,
+                       const char *lineage, Dtype dtype, const Params *w, Err *e);
 // c: base's configuration with LoRA's numbers.
-int    adapter_save(const char *path, const Checkpoint *base, const Config *c, const char *template, const char *lineage,
-                    const Params *w, Err *e);
-
+int    adapter_save(const char *path, const Checkpoint *base, const Config *c, const char *template,
+                    const char *lineage, const Params *w, Err *e);
 // What a run needs to go on as if it had never stopped; one file with weights and moments.
 typedef struct {
     int64_t step;                     // optimizer steps done; order and position in the data follow from it
@@ -479,10 +423,8 @@ int    state_save(const char *path, const State *s, const Model *m, Err *e);
 int    state_load(const char *path, State *s, Model *m, Err *e);
 
 // ---- data.c: from rows to batches -------------------------------------------------------------------------
-typedef struct {
-    Role role;
-    const char *text, *input;         // UTF-8, 0-terminated; input: "" but in rows of instruction and input
-} Turn;
+// Texts are UTF-8, 0-terminated; input is "" but in rows of instruction and input.
+typedef struct { Role role; const char *text, *input; } Turn;
 typedef struct {
     Turn *turn;                       // at most one of the system, then user and assistant alternate
     size_t turns;
@@ -490,21 +432,14 @@ typedef struct {
     uint32_t line;                    // in the file
     uint64_t hash;                    // of what comes before the last answer: the split depends on it alone
 } Row;
-typedef struct {
-    Row *row;
-    size_t n;
-    char *path;
-    Turn *turn;                       // of all rows
-    void *memory;
-} Rows;
-// A JSON array or JSON Lines of objects, each up to 4 MiB of text, in one of three forms: instruction or input or
-// both, and output; prompt, completion; messages, an array of {"role", "content"} with the roles system (first
-// only), user and assistant. The last turn is an answer; without `answers` it may be a user's.
+typedef struct { Row *row; size_t n; Turn *turn; char *path; void *memory; } Rows;    // turn: of all rows
+// A JSON array or JSON Lines of objects, each up to 4 MiB of text, in one of three forms: instruction or
+// input or both, and output; prompt, completion; messages, an array of {"role", "content"} with the roles
+// system (first only), user and assistant. The last turn is an answer; without `answers` it may be a user's.
 int    rows_load(Rows *r, const char *path, bool answers, Err *e);
 void   rows_free(Rows *r);
-
 int    template_check(const char *template, const Tokenizer *t, Err *e);
-// The template asked for, by name or a file of up to 64 KiB; NULL: the checkpoint's own, or plain. Checked; free().
+// The template asked for, by name or a file of up to 64 KiB; NULL: the checkpoint's own, or plain. free().
 int    template_choose(const char *asked, const Checkpoint *k, char **template, Err *e);
 
 typedef struct {
@@ -527,35 +462,28 @@ typedef struct {
 // CUT leaves out the oldest exchanges (but no system turn), then shortens the prompt, never the last answer.
 // REFUSE is ERROR with a message that names no option of train.
 typedef enum { TOO_LONG_ERROR, TOO_LONG_DROP, TOO_LONG_CUT, TOO_LONG_REFUSE } TooLong;
-// What is taught: every answer of a row; the last; all but the first token (--mask none); nothing: then an example
-// is a prompt, and ends where the last answer shall begin.
+// What is taught: every answer of a row; the last; all but the first token (--mask none); nothing: then an
+// example is a prompt, and ends where the last answer shall begin.
 typedef enum { TEACH_ANSWERS, TEACH_LAST, TEACH_ALL, TEACH_NONE } Teach;
-// Rows to tokens. Text between two special tokens, or one and {target}, is encoded as one; no text of a row becomes
-// a special token. A row longer than seq tokens is an error naming file and line, unless too_long says otherwise.
+// Rows to tokens. Text between two special tokens, or one and {target}, is encoded as one; no text of a row
+// becomes a special token. A row longer than seq tokens is an error, or as too_long says.
 int    examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
                      TooLong too_long, Teach teach, Err *e);
-// Raw text: each file is encoded, begun with begin-of-text if the tokenizer has one, ended with end-of-text, and cut
-// into windows of seq tokens; every token is taught
-// but the first of a file. Consecutive windows share one token, so that no prediction is lost.
+// Raw text: each file is encoded, begun with begin-of-text if the tokenizer has one, ended with end-of-text,
+// and cut into windows of seq tokens; every token is taught but the first of a file. Consecutive windows
+// share one token, so that no prediction is lost.
 int    examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e);
 void   examples_free(Examples *x);
 void   examples_count(Examples *x);               // tokens, targets and longest of ex[0..n)
-
 // A rectangle (B,T) in memory of its own. Padding is token 0 without a target; the model never reads it.
-typedef struct {
-    Batch view;
-    int32_t *memory;
-} BatchMemory;
+typedef struct { Batch view; int32_t *memory; } BatchMemory;
 int    batch_alloc(BatchMemory *b, size_t rows, size_t seq, Err *e);
 // Fills the first `rows` rows, at most those allocated, and sets view.B; returns the number of targets.
 size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows);
 void   batch_free(BatchMemory *b);
 
 // ---- data.c: answers --------------------------------------------------------------------------------------
-typedef struct {
-    int32_t *tok;
-    size_t n;                         // 1 .. m->shape.cached
-} Prompt;
+typedef struct { int32_t *tok; size_t n; } Prompt;              // n: 1 .. m->shape.cached
 // Why an answer ended: a special token, its first line, max_tokens, or the cache is full.
 typedef enum { STOP_END, STOP_LINE, STOP_LENGTH, STOP_FULL } Stop;
 typedef struct {
@@ -564,9 +492,9 @@ typedef struct {
     Stop stop;
     bool words;                       // something but white space came
 } Generated;
-// Answers to prompts p[0..rows), rows <= m->shape.rows, together, each as it would be alone: row i draws its random
-// numbers from seed + i. Any special token ends an answer; with first_line a line break does so too, once something
-// but white space came. On failure nothing is left in out.
-int    generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *how, uint64_t seed,
-                size_t max_tokens, bool first_line, Generated *out, Err *e);
+// Answers to prompts p[0..rows), rows <= m->shape.rows, together, each as it would be alone: row i draws its
+// random numbers from seed + i. Any special token ends an answer; with first_line a line break does so too,
+// once something but white space came. On failure nothing is left in out.
+int    generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *how,
+                uint64_t seed, size_t max_tokens, bool first_line, Generated *out, Err *e);
 #endif
