@@ -1185,7 +1185,8 @@ static int template_get(Template *tp, const char *template, const Tokenizer *t, 
     if (template_parse(tp, template, t, &f) == 0) return 0;
     const char *at = template + f.value;
     size_t line = strcspn(at, "\n");
-    return err_set(e, "template: byte %" PRId64 ", '%.*s': %s", f.value, line < 24 ? (int)line : 24, at, f.what);
+    return err_set(e, "template: byte %" PRId64 ", '%.*s': %s", f.value, line < 24 ? (int)line : 24, at,
+                   f.what);
 }
 
 int template_check(const char *template, const Tokenizer *t, Err *e) {

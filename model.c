@@ -226,7 +226,7 @@ typedef enum {
     ALWAYS, IF_LEARNED_POS, IF_LAYERNORM, IF_BIAS, IF_QKV_BIAS, IF_QK_NORM, IF_UNTIED,
     IF_LORA                           // IF_LORA + LORA_QKV, ... : if that bit of lora_on is set
 } When;
-typedef enum { ZERO, ONE, NORMAL, NORMAL_OUT, UNIFORM } Init;    // _OUT: matrices that write into the residual stream
+typedef enum { ZERO, ONE, NORMAL, NORMAL_OUT, UNIFORM } Init;    // _OUT: what writes into the residual stream
 
 typedef struct {
     const char *name;
@@ -294,8 +294,8 @@ Tensor model_tensor(const Config *c, int i) {
     const TensorSpec *s = &TENSOR[i];
     Dims d = dims_of(c);
     const size_t size[] = {1, d.L, d.V, d.P, d.C, d.A, d.Q, d.HS, d.F, d.F1, d.R};    // in the order of Dim
-    Tensor t = {.name = s->name, .where = s->where, .dim = {size[s->dim[0]], size[s->dim[1]], size[s->dim[2]]},
-                .stacked = s->dim[0] == DIM_L, .decay = s->decay,
+    Tensor t = {.name = s->name, .where = s->where,
+                .dim = {size[s->dim[0]], size[s->dim[1]], size[s->dim[2]]}, .stacked = s->dim[0] == DIM_L, .decay = s->decay,
                 .trained = c->lora_rank == 0 || s->when > IF_LORA, .half = s->half};
     if (tensor_exists(c, s->when)) t.size = mul(mul(t.dim[0], t.dim[1]), t.dim[2]);
     return t;
@@ -339,7 +339,7 @@ static void plan_add(Plan *p, const char *name, size_t where, size_t count, size
 // Which tensors a section of memory holds, and as what.
 typedef enum { LAY_ALL, LAY_FLOATS, LAY_HALVES, LAY_TRAINED } Lay;
 
-// Lays these tensors one after the other into block, each at a multiple of ALIGN bytes; pointers: a Params, or Halves.
+// Lays these tensors one after the other into block, each at a multiple of ALIGN bytes; pointers: Params or Halves.
 // Returns how many elements of `unit` bytes that takes; block NULL: only counts.
 static size_t lay(void *pointers, const Config *c, const Shape *s, Lay which, size_t unit, char *block) {
     enum { FLOATS = ALIGN / 4 };                  // in the double build twice the alignment
@@ -461,7 +461,8 @@ void model_bind(Model *m, const Plan *p, void *block) {
     lay(&m->h, &m->cfg, s, LAY_HALVES, sizeof(uint16_t), (char *)m->h.wte);
     if (s->train) {
         Params *const each[3] = {&m->g, &m->m1, &m->m2};
-        for (int i = 0; i < 3; i++) lay(each[i], &m->cfg, s, LAY_TRAINED, sizeof(float), (char *)each[i]->wte);
+        for (int i = 0; i < 3; i++)
+            lay(each[i], &m->cfg, s, LAY_TRAINED, sizeof(float), (char *)each[i]->wte);
         for (int32_t v = 0; m->x.slotof && v < m->cfg.vocab; v++) m->x.slotof[v] = -1;
     }
     if (m->cfg.rope) rope_table(m, T);
@@ -510,7 +511,8 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias,
         for (size_t j = 0; j < N; j++) {
             float sum = from == FROM_OUT ? out[i * ldo + j] : bias ? bias[j] : 0.0f;
             for (size_t k = 0; k < K; k++)
-                sum = fmaf(element(a, i * a.row + k * a.col, !a.p), element(b, k * b.row + j * b.col, !b.p), sum);
+                sum = fmaf(element(a, i * a.row + k * a.col, !a.p), element(b, k * b.row + j * b.col, !b.p),
+                           sum);
             out[i * ldo + j] = sum;
         }
 }
@@ -539,8 +541,7 @@ static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart
     for (size_t i = 0; i < rows; i++) memcpy(out + i * ldo, side + i * NR, cols * sizeof *side);
 }
 
-// n <= width vectors of kc numbers become a panel (kc,width): rows of a, so read as v, or columns of b, then as v
-// transposed.
+// n <= width vectors of kc numbers, rows of v, become a panel (kc,width): rows of a, or columns of b flipped.
 static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width, bool half) {
     if (n < width) memset(to, 0, kc * width * sizeof *to);
     if (v.row == 1 && n == width)
@@ -629,12 +630,12 @@ static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const f
         size_t i0 = share(tm, w / gn, gm) * MR, i1 = min_size(share(tm, w / gn + 1, gm) * MR, M);
         size_t j0 = share(tn, w % gn, gn) * NR, j1 = min_size(share(tn, w % gn + 1, gn) * NR, N);
         if (i0 >= i1 || j0 >= j1) continue;
-        matmul_part(out + i0 * ldo + j0, ldo, mat_from(a, i0, 0), mat_from(b, 0, j0), bias ? bias + j0 : NULL, from,
-                    i1 - i0, K, j1 - j0, m->x.scratch + (size_t)w * m->scratch);
+        matmul_part(out + i0 * ldo + j0, ldo, mat_from(a, i0, 0), mat_from(b, 0, j0),
+                    bias ? bias + j0 : NULL, from, i1 - i0, K, j1 - j0, m->x.scratch + (size_t)w * m->scratch);
     }
 }
 
-// A linear layer of the model, y = x w + b + (alpha/R) (x down) up, where LoRA's part may be missing: its weights,
+// A linear layer, y = x w + b + (alpha/R) (x down) up, of which LoRA's part may be missing: its weights,
 // its gradients (NULL: frozen, or not training), its sizes.
 typedef struct {
     Mat w;                            // (C,OC)
@@ -662,7 +663,7 @@ static void linear_forward(const Model *m, float *out, const float *inp, const L
     matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), NULL, FROM_OUT, m->N, R, y->OC);
 }
 
-// LoRA's part of the backward pass. Forward: low = s x down with s = alpha/R, and y = ... + low up. Given dout = dL/dy:
+// LoRA's part of the backward pass. Forward: low = s x down, s = alpha/R; y = ... + low up. Given dout = dL/dy:
 //     dup_ro  += sum_n low_nr dout_no        dlow_nr = sum_o dout_no up_ro
 //     ddown_cr += sum_n x_nc s dlow_nr       dx_nc  += sum_r s dlow_nr down_cr
 // x.low is recomputed from x; s goes into dlow once, for both lines below it.
@@ -677,7 +678,8 @@ static void lora_backward(const Model *m, float *dinp, const float *dout, const 
 }
 
 // dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order.
-static void linear_backward(const Model *m, float *dinp, const float *dout, const float *inp, const Linear *y) {
+static void linear_backward(const Model *m, float *dinp, const float *dout, const float *inp,
+                            const Linear *y) {
     size_t N = m->N, C = y->C, OC = y->OC;
     if (dinp) matmul(m, dinp, C, mat(dout, OC), flipped(y->w), NULL, FROM_ZERO, N, OC, C);
     if (y->down) lora_backward(m, dinp, dout, inp, y);
@@ -788,12 +790,15 @@ static Layer layer_of(const Model *m, size_t l) {
     const Params *w = &m->w, *g = &m->g;
     const Buffers *x = &m->x;
     size_t k = m->shape.train && !m->shape.recompute ? l : 0, N = m->N, C = d.C;
-#define LINEAR(name, in, out) {{slice(w->name##w, l, (in) * (out)), w->name##w ? NULL : m->h.name##w + l * (in) * (out), \
-                                out, 1}, slice(w->name##b, l, out), \
+#define LINEAR(name, in, out) {{slice(w->name##w, l, (in) * (out)), \
+                                w->name##w ? NULL : m->h.name##w + l * (in) * (out), out, 1}, \
+                               slice(w->name##b, l, out), \
                                slice(g->name##w, l, (in) * (out)), slice(g->name##b, l, out), \
                                slice(w->name##_down, l, (in) * d.R), slice(w->name##_up, l, d.R * (out)), \
-                               slice(g->name##_down, l, (in) * d.R), slice(g->name##_up, l, d.R * (out)), in, out}
-#define NORM(name) {slice(w->name##w, l, C), slice(w->name##b, l, C), slice(g->name##w, l, C), slice(g->name##b, l, C)}
+                               slice(g->name##_down, l, (in) * d.R), slice(g->name##_up, l, d.R * (out)), \
+                               in, out}
+#define NORM(name) {slice(w->name##w, l, C), slice(w->name##b, l, C), \
+                    slice(g->name##w, l, C), slice(g->name##b, l, C)}
     Layer y = {
         l, NORM(ln1), NORM(ln2),
         LINEAR(qkv, C, d.Q), LINEAR(proj, d.A, C), LINEAR(fc1, C, d.F1), LINEAR(fc2, d.F, C),
@@ -1311,8 +1316,8 @@ int model_forward(Model *m, const Batch *b, Fault *f) {
     return 0;
 }
 
-// out = x + branch(norm(x)): the gradient of x is that of out, which is why dres is only ever added to, plus what
-// comes back through the branch. Norm and activation outputs are recomputed: that costs less than keeping them.
+// out = x + branch(norm(x)): the gradient of x is that of out, which is why dres is only ever added to, plus
+// what comes back through the branch. Outputs of norm and activation are recomputed: cheaper than keeping.
 // With frozen embeddings (LoRA) nothing needs the gradient of what enters the first layer.
 void model_backward(Model *m, const Batch *b) {
     if (m->N == 0) return;
@@ -1446,9 +1451,9 @@ double rng_normal(Rng *r) {    // Box and Muller 1958
     return sqrt(-2.0 * log_own(u)) * cosine;
 }
 
-// GPT-2's: normal with deviation 0.02; for matrices that write into the residual stream 1/sqrt(2L) of that, since
-// it adds up 2L of them. LoRA's down, as in the peft library: uniform within 1/sqrt(its rows); up is 0, so that training
-// starts at the base model. Each tensor has a random stream of its own; of a base model only LoRA's are drawn.
+// GPT-2's: normal with deviation 0.02; for matrices that write into the residual stream 1/sqrt(2L) of that,
+// since it adds up 2L of them. LoRA's down, as in the peft library: uniform within 1/sqrt(its rows); its up is
+// 0, so that training starts at the base, of which nothing is drawn. Each tensor has its own random stream.
 void model_init(Model *m, uint64_t seed) {
     enum { STREAMS = 19 };                        // the tensors of a base model
     for (int i = 0; i < TENSORS; i++) {
@@ -1461,7 +1466,7 @@ void model_init(Model *m, uint64_t seed) {
         double most = 1.0 / sqrt((double)t.dim[1]);
         for (size_t j = 0; j < t.size; j++)
             w[j] = init == ZERO ? 0.0f : init == ONE ? 1.0f
-                 : init == UNIFORM ? (float)((2.0 * rng_uniform(&r) - 1.0) * most) : (float)(deviation * rng_normal(&r));
+                 : (float)(init == UNIFORM ? (2.0 * rng_uniform(&r) - 1.0) * most : deviation * rng_normal(&r));
     }
 }
 

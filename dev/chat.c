@@ -136,7 +136,8 @@ static void prompt_free(Prompt *p) {
 // after which, in training, a new text begins.
 static int prompt_raw(Prompt *p, const Tokenizer *t, const char *text, Err *e) {
     size_t n = strlen(text);
-    int32_t first = t->bos >= 0 ? t->bos : n == 0 ? t->eot : -1, *tok = malloc((tokenizer_most(t, n) + 1) * sizeof *tok);
+    int32_t first = t->bos >= 0 ? t->bos : n == 0 ? t->eot : -1;
+    int32_t *tok = malloc((tokenizer_most(t, n) + 1) * sizeof *tok);
     void *scratch = malloc(tokenizer_encode_size(t, n));
     *p = (Prompt){tok, 0};
     int rc = scratch && tok ? 0 : err_set(e, "out of memory for a prompt of %zu bytes", n);

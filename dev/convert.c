@@ -37,7 +37,7 @@ static Format format_of(const char *path) {
     return n >= 4 && memcmp(magic, "GGUF", 4) == 0 ? A_GGUF : A_LLAMA2C;
 }
 
-// An adapter's matrices go into the frozen ones beside them: W += (alpha/R) down up. Summed in double and rounded once:
+// An adapter's matrices go into the frozen ones beside them: W += (alpha/R) down up. Summed in double, rounded once:
 // the merged model differs from base and adapter by the rounding of its weights alone.
 static void adapter_merge(Import *m) {
     static const size_t part[][3] = {
@@ -70,7 +70,8 @@ static void adapter_merge(Import *m) {
 static int checkpoint_import(Import *m, const char *path, const char *base, bool weights, Err *e) {
     Checkpoint *k = &m->from;
     if (checkpoint_open(k, path, base, e)) return -1;
-    if (base && k->cfg.lora_rank == 0) return err_set(e, "%s: is no adapter, so --merge has nothing to merge", path);
+    if (base && k->cfg.lora_rank == 0)
+        return err_set(e, "%s: is no adapter, so --merge has nothing to merge", path);
     m->cfg = k->cfg;
     m->dtype = k->dtype;
     m->tok = k->tok;
@@ -100,7 +101,8 @@ static int load(Import *m, const char *path, const Ask *ask, Format is, Err *e) 
         return err_set(e, "%s: has its own tokenizer, but --tokenizer is for a llama2.c file", path);
     m->tok.eot = m->tok.bos = -1;
     int rc = is == A_FOLDER ? hf_read(m, path, ask, e) : is == A_GGUF ? gguf_read(m, path, ask, e) :
-             is == A_CHECKPOINT ? checkpoint_import(m, path, ask->merge, true, e) : llama2c_read(m, path, ask, e);
+             is == A_CHECKPOINT ? checkpoint_import(m, path, ask->merge, true, e) :
+             llama2c_read(m, path, ask, e);
     if (rc || (ask->template && template_asked(m, ask->template, e))) return -1;
     return ask->template && m->tok.kind != TOK_NONE ? template_check(m->template, &m->tok, e) : 0;
 }
@@ -255,7 +257,8 @@ static bool diff_tensor(const char *name, const float *a, const float *b, size_t
 static int diff(const char *path_a, const char *path_b, Err *e) {
     Import a = {0}, b = {0};
     int rc = -1, tensors = 0, equal = 0;
-    if (checkpoint_import(&a, path_a, NULL, true, e) || checkpoint_import(&b, path_b, NULL, true, e)) goto out;
+    if (checkpoint_import(&a, path_a, NULL, true, e) || checkpoint_import(&b, path_b, NULL, true, e))
+        goto out;
     printf("%-6s %12s  %-12s  %s\n", "tensor", "floats", "|a-b|/|b|", "max |a-b|");
     for (int i = 0; i < TENSORS; i++) {
         Tensor ta = model_tensor(&a.cfg, i), tb = model_tensor(&b.cfg, i);

@@ -1,5 +1,5 @@
-// test_lora.c -- LoRA, recomputed activations and bf16 weights in memory, in float: which bits they may change, and which
-// not. test_grad.c checks LoRA's gradients. Run it from the project's top folder.
+// test_lora.c -- LoRA, recomputed activations and bf16 weights in memory, in float: which bits they may change,
+// and which not. test_grad.c checks LoRA's gradients. Run it from the project's top folder.
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,7 +115,7 @@ START_TEST(halves_change_no_bit) {
 }
 END_TEST
 
-// With up = 0 the logits are those of the base to the bit; after one step they are not, and the base still is.
+// With up = 0 the logits are the base's to the bit; after one step they are not, and the base is as it was.
 START_TEST(starts_at_the_base_and_leaves_it_alone) {
     static Rectangle r;
     golden_batch(&r, &GOLDEN[_i], 0);
@@ -134,7 +134,8 @@ START_TEST(starts_at_the_base_and_leaves_it_alone) {
     ck_assert(memcmp(x, y, n * (size_t)base.vocab * sizeof *x) != 0);
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&base, i);
-        if (t.size) ck_assert(!memcmp(tensor_data(&with.m.w, &t), tensor_data(&without.m.w, &t), t.size * sizeof *x));
+        const float *w = tensor_data(&with.m.w, &t), *was = tensor_data(&without.m.w, &t);
+        if (t.size) ck_assert(!memcmp(w, was, t.size * sizeof *x));
     }
     own_free(&with);
     own_free(&without);
@@ -159,7 +160,8 @@ START_TEST(acts_as_the_merged_matrix) {
         for (int j = 0; j < 3; j++) t[j] = model_tensor(&c, (int)(part[k][j] / sizeof(float *)));
         size_t in = t[0].dim[1], out = t[0].dim[2], R = (size_t)c.lora_rank;
         if (t[1].size == 0) continue;
-        float *w = tensor_data(&merged.m.w, &t[0]), *down = tensor_data(&with.m.w, &t[1]), *up = tensor_data(&with.m.w, &t[2]);
+        float *w = tensor_data(&merged.m.w, &t[0]);
+        const float *down = tensor_data(&with.m.w, &t[1]), *up = tensor_data(&with.m.w, &t[2]);
         for (size_t l = 0; l < t[0].dim[0]; l++)
             for (size_t i = 0; i < in; i++)
                 for (size_t o = 0; o < out; o++) {
@@ -190,7 +192,8 @@ START_TEST(numbers_of_lora_are_checked) {
     const Config good = with_lora(0);
     ck_assert_int_eq(model_check(&good, &f), 0);
     const struct { int32_t rank; uint32_t on; float alpha; } bad[] = {
-        {-1, 1, 1}, {1025, 1, 1}, {4, 0, 1}, {4, 16, 1}, {4, UINT32_MAX, 1}, {4, 1, 0}, {4, 1, -1}, {4, 1, 2e4f},
+        {-1, 1, 1}, {1025, 1, 1}, {4, 0, 1}, {4, 16, 1}, {4, UINT32_MAX, 1}, {4, 1, 0}, {4, 1, -1},
+        {4, 1, 2e4f},
         {4, 1, (float)NAN}};
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         Config c = good;
