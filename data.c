@@ -1026,8 +1026,7 @@ static int state_check(State *s, const Checkpoint *k, const Header *h, const cha
     if (strcmp(k->lineage, key))
         return err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
                        "or train without --resume", k->path, k->lineage, key);
-    if (k->dtype != DTYPE_F32 || memcmp(&k->cfg, c, sizeof *c))
-        return err_set(e, "%s: is of another model", k->path);
+    if (memcmp(&k->cfg, c, sizeof *c)) return err_set(e, "%s: is of another model", k->path);
     if (isnan(s->best)) return err_set(e, "%s: best is not a number", k->path);
     return want(k->path, "step", s->step, 0, INT64_MAX, e) ||
            want(k->path, "best_step", s->best_step, 0, s->step, e) ? -1 : 0;

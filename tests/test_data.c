@@ -343,10 +343,16 @@ START_TEST(sha256_vectors) {          // FIPS 180-4's examples, and the file rea
 } END_TEST
 
 START_TEST(blocks_are_aligned_and_zero) {
-    uint8_t *p = block_alloc(100, &err);
-    ck_assert(p && (uintptr_t)p % 64 == 0);
-    for (int i = 0; i < 100; i++) ck_assert_uint_eq(p[i], 0);
-    block_free(p);
+    static const size_t size[] = {0, 100, 1 << 24, (1 << 24) + 1, 20 << 20};   // about the size of a piece
+    for (size_t i = 0; i < 15; i++) {
+        size_t n = size[i / 3], dirty = 0;
+        uint8_t *p = block_alloc(n, &err);
+        ck_assert(p && (uintptr_t)p % 64 == 0);
+        for (size_t k = 0; k < n; k++) dirty += p[k] != 0;
+        ck_assert_uint_eq(dirty, 0);
+        memset(p, 0xFF, n);                                                // for the next one to find
+        block_free(p);
+    }
 #ifndef __SANITIZE_ADDRESS__          // which ends the program instead
     ck_assert_ptr_null(block_alloc(SIZE_MAX / 2, &err));
     must_say("MiB of memory");
