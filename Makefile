@@ -86,7 +86,9 @@ check-real: all $(BUILD)/check_real ## checks on real models: make check-real RE
 $(BUILD)/check_real: tests/check_real.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
 
-parity: all $(BUILD)/parity ## what dev/parity.py drives to compare with transformers: dev/PARITY.md
+parity: all $(BUILD)/parity $(BUILD)/parity_double ## what dev/parity.py drives to compare with transformers: dev/PARITY.md
+$(BUILD)/parity_double: dev/parity_double.c model.c model.h
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ -lm
 $(BUILD)/parity: dev/parity.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
 

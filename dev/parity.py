@@ -108,10 +108,11 @@ def rows_file(a, rows, targets=None):
 
 
 def ours(a, what, model, rows, *more, targets=None, dtype="<f4"):
-    """The numbers that dev/parity.c writes, and what it prints."""
+    """The numbers that dev/parity.c writes, and what it prints; `double`: dev/parity_double.c."""
     out = os.path.join(a.work, "numbers")
-    r = run(a, "parity", what, model, rows_file(a, rows, targets), out, *more)
-    return np.fromfile(out, dtype), r.stdout.decode()
+    program = ["parity_double"] if what == "double" else ["parity", what]
+    r = run(a, *program, model, rows_file(a, rows, targets), out, *more)
+    return np.fromfile(out, "<f8" if what == "double" else dtype), r.stdout.decode()
 
 
 def our_ids(a, model, text):
@@ -458,9 +459,9 @@ def their_grads(model, rows, targets):
     return float(loss.detach()), {name: p.grad.numpy() for name, p in model.named_parameters()}
 
 
-def our_grads(a, checkpoint, rows, targets):
+def our_grads(a, checkpoint, rows, targets, what="grads"):
     """The mean loss; the gradients by our names, as numpy arrays of the shape that is printed."""
-    numbers, printed = ours(a, "grads", checkpoint, rows, targets=targets)
+    numbers, printed = ours(a, what, checkpoint, rows, targets=targets)
     lines, g, at = printed.splitlines(), {}, 0
     for line in lines[1:]:
         name, *dims = line.split()
@@ -559,6 +560,10 @@ def grads_of(a, name, model, checkpoint, rows, targets):
         return
     exact = exact_grads(model, rows, targets)
     mine, theirs = apart(got, exact), apart(want, exact)
+    both = apart(unpacked(our_grads(a, checkpoint, rows, targets, "double")[1], model.config), exact)
+    top = max(both, key=lambda n: both[n])
+    check(all(x <= GRADS for x in both.values()), "%-20s gradients of %d tensors, both in double: the worst off "
+          "by %.1e of its norm: %s" % (name, len(want), both[top], top))
     print("       %-48s ours - PyTorch  ours - exact  PyTorch - exact" % "the worst of all layers")
     for part in worst:
         check(mine[part] <= max(GRADS, TIMES * theirs[part]), "%-48s %.1e        %.1e       %.1e"
