@@ -231,6 +231,7 @@ static bool all_zero(const uint8_t *p, size_t n) {
 }
 
 // ---- files: reading ---------------------------------------------------------------------------------------
+enum { PATH_BYTES = 4096 };           // Linux's own limit
 static void err_special(Err *e, const char *path, const struct stat *st) {
     err_set(e, "%s: is %s, want a file", path, S_ISDIR(st->st_mode) ? "a folder" : "a device or a pipe");
 }
@@ -280,9 +281,22 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e)
     return rc;
 }
 
+// Where a file that is not there yet would be: its folder, and its name in it.
+static const char *file_place(const char *path, struct stat *folder) {
+    char parent[PATH_BYTES];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) + 1 : 0;
+    snprintf(parent, sizeof parent, "%.*s.", n < PATH_BYTES - 2 ? (int)n : 0, path);
+    return stat(parent, folder) ? NULL : path + n;
+}
+
 bool same_file(const char *a, const char *b) {
     struct stat s, t;
-    return !strcmp(a, b) || (!stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino);
+    if (!strcmp(a, b)) return true;
+    bool here = stat(a, &s) == 0, there = stat(b, &t) == 0;
+    if (here != there) return false;
+    const char *name = here ? a : file_place(a, &s), *other = here ? a : file_place(b, &t);
+    return name && other && s.st_dev == t.st_dev && s.st_ino == t.st_ino && !strcmp(name, other);
 }
 
 int sha256_file(const char *path, char hex[65], Err *e) {
@@ -302,7 +316,6 @@ int sha256_file(const char *path, char hex[65], Err *e) {
 }
 
 // ---- files: writing ---------------------------------------------------------------------------------------
-enum { PATH_BYTES = 4096 };           // Linux's own limit
 struct Writer {
     FILE *file;
     int error;                        // errno of the first failure
@@ -898,7 +911,8 @@ static int checkpoint_begin(Checkpoint *k, const char *path, Format format, Head
 static int adapter_begin(Checkpoint *k, uint64_t base_sum, const char *base, Err *e) {
     Header h;
     if (!base)
-        return err_set(e, "%s: is an adapter, want the model it was trained on\nhint: --base FILE", k->path);
+        return err_set(e, "%s: is an adapter, want the model it was trained on\nhint: eval, chat: --base "
+                       "FILE; before anything else: convert --merge FILE", k->path);
     if (!(k->base = calloc(1, sizeof *k->base))) return err_memory(e, sizeof *k->base);
     if (checkpoint_begin(k->base, base, CHECKPOINT, &h, e)) return -1;
     Config c = k->cfg;
@@ -1162,7 +1176,7 @@ int rows_load(Rows *r, const char *path, bool answers, Err *e) {
     free(data);
     for (uint32_t at = array; rc == 0 && at < j->nodes; at = j->node[at].next) {
         rc = grow(&r->row, &s.row_room, r->n + 1, sizeof *r->row, e) || row_get(&s, at) ? -1 : 0;
-        r->row[r->n++] = s.row;
+        if (rc == 0) r->row[r->n++] = s.row;
     }
     if (rc == 0 && r->n == 0) rc = err_set(e, "%s: has no rows", path);
     if (rc == 0) rows_end(r);

@@ -144,6 +144,8 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
     const char *name[2] = {opt.model, opt.vs};
     if (!opt.data == !opt.text)
         return err_set(e, "want either --data FILE or --text FILE\nhint: ./eval --help");
+    if (opt.log || opt.shots || opt.examples)
+        return err_set(e, "--log, --shots and --examples are for answers, not for loss");
     for (int i = 0; i < (opt.vs ? 2 : 1); i++)
         if (loss_of(name[i], text, texts, &r[i], e)) return -1;
     if (!opt.json)
@@ -153,7 +155,7 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
         if (opt.json)
             printf(
                 "{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g, \"bits_per_byte\": %.9g}\n",
-                i, r[i].rows, r[i].targets, mean, bpb);
+                i, r[i].rows, r[i].targets, mean, r[i].bytes ? bpb : 0.0);
         else printf("%-32.32s %8zu %9.4f %10.3f %14.4f\n", name[i], r[i].targets, mean, exp(mean), bpb);
     }
     return 0;
@@ -284,14 +286,22 @@ out:
     return rc;
 }
 
-// How often the most frequent answer would be right: what a model must beat to have learned anything
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// How often the most frequent answer would be right: what a model must beat to have learned anything. Of equally
+// frequent ones the first in order of their bytes.
 static size_t majority(const Rows *rows, size_t n, const char **answer) {
     size_t best = 0;
-    for (size_t i = 0; i < n; i++) {
-        size_t same = 0;
-        for (size_t j = 0; j < n; j++) same += !strcmp(rows->row[i].output, rows->row[j].output);
-        if (same > best) { best = same; *answer = rows->row[i].output; }
+    const char **text = malloc(n * sizeof *text);
+    for (size_t i = 0; text && i < n; i++) text[i] = rows->row[i].output;
+    if (text) qsort(text, n, sizeof *text, by_text);
+    for (size_t i = 0, same = 0; text && i < n; i++) {
+        same = i > 0 && !strcmp(text[i], text[i - 1]) ? same + 1 : 1;
+        if (same > best) { best = same; *answer = text[i]; }
     }
+    free(text);
     return best;
 }
 
@@ -332,8 +342,8 @@ static int eval_answers(Err *e) {
                 opt.examples);
         goto out;
     }
-    const char *const read[] = {opt.data, opt.model, opt.vs, opt.examples};
-    for (int i = 0; opt.log && i < 4; i++)
+    const char *const read[] = {opt.data, opt.model, opt.vs, opt.base, opt.examples, opt.template};
+    for (int i = 0; opt.log && i < 6; i++)
         if (read[i] && same_file(opt.log, read[i])) {
             err_set(e, "%s: is this run's %s as well, want another file for --log", opt.log, read[i]);
             goto out;

@@ -126,6 +126,7 @@ typedef struct {
     Teach teach;
     Dtype dtype;
     char *lineage, state_path[4096], key[65];
+    bool state_written;               // at state_path, by this run
     void *block;
     Plan plan;
     Model m;
@@ -202,8 +203,8 @@ static int measure(Run *r, const Examples *x, double *loss, Err *e) {
 static int report_not_finite(Run *r, int64_t step, Err *e) {
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&r->m.cfg, i);
-        const float *g = tensor_data(&r->m.g, &t);
-        for (size_t j = 0; j < t.size; j++)
+        const float *g = tensor_data(&r->m.g, &t);         // NULL: frozen
+        for (size_t j = 0; g && j < t.size; j++)
             if (!isfinite(g[j]))
                 return err_set(e, "step %" PRId64 ": the gradient of %s[%zu] is %g, want a finite number; "
                                "the step was not taken\nhint: a lower --lr, or --clip 1",
@@ -269,7 +270,9 @@ static void progress(const Run *r, int64_t step, const StepResult *s, double rat
 static int save_state(Run *r, int64_t step, double best, int64_t best_step, Err *e) {
     State s = {step, best, best_step, ""};
     memcpy(s.key, r->key, sizeof s.key);
-    return state_save(r->state_path, &s, &r->m, e);
+    if (state_save(r->state_path, &s, &r->m, e)) return -1;
+    r->state_written = true;
+    return 0;
 }
 
 static int validate(Run *r, int64_t step, double *best, int64_t *best_step, Err *e) {
@@ -331,7 +334,7 @@ static int train(Run *r, Err *e) {
     if (opt.lora ? adapter_save(opt.out, &r->base, c, r->template, r->lineage, &r->m.w, e)
                  : checkpoint_save(opt.out, c, &r->base.tok, r->template, r->lineage, r->dtype, &r->m.w, e))
         return -1;
-    remove(r->state_path);
+    if (opt.resume || r->state_written) remove(r->state_path);
     char took[32];
     print_duration(took, sizeof took, seconds() - start);
     fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, r->steps, took,
@@ -490,7 +493,7 @@ static int describe(Run *r, Err *e) {
     SAY(" weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2, opt.clip,
         opt.seed, DTYPE_NAME[r->dtype]);
     if (opt.lora)
-        SAY("lora rank=%" PRId64 " alpha=%.9g on=%s\n", opt.lora, opt.lora_alpha, opt.lora_on);
+        SAY("lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha, (unsigned)r->cfg.lora_on);
 #undef SAY
     Sha256 s;
     sha256_init(&s);
@@ -509,7 +512,9 @@ static int plan_memory(Run *r, Err *e) {
     Fault f;
     if (model_plan(&r->plan, &r->cfg, &s, &f)) return err_fault(e, "memory plan", &f);
     size_t single = r->plan.bytes, rows = (size_t)(opt.micro ? opt.micro : opt.batch);
+    size_t most = r->train.n > r->val.n ? r->train.n : r->val.n;
     if (rows > (size_t)opt.batch) rows = (size_t)opt.batch;
+    if (rows > most) rows = most;
     for (;; rows = (rows + 1) / 2) {
         s.rows = rows;
         if (model_plan(&r->plan, &r->cfg, &s, &f)) return err_fault(e, "memory plan", &f);
@@ -581,15 +586,20 @@ static int check_options(Run *r, Err *e) {
 
 // What is written is not read, and not written twice: a slip of the keyboard would cost the user's data.
 static int check_outputs(const Run *r, Err *e) {
-    const char *path[] = {opt.data, opt.val, opt.model, opt.out, opt.out ? r->state_path : NULL, opt.log};
-    for (int w = 3; w < 6; w++)                   // the last three are written
+    const char *path[] = {opt.data, opt.val, opt.model, opt.template, opt.out,
+                          opt.out ? r->state_path : NULL, opt.log};
+    for (int w = 4; w < 7; w++)                   // the last three are written
         for (int i = 0; path[w] && i < w + r->texts; i++) {
             const char *other = i < w ? path[i] : r->text[i - w];
             if (other && same_file(path[w], other))
                 return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
-                               w == 5 ? "--log" : "--out");
+                               w == 6 ? "--log" : "--out");
         }
-    return 0;
+    FILE *state = opt.out && !opt.resume && !opt.plan ? fopen(r->state_path, "rb") : NULL;
+    if (!state) return 0;
+    fclose(state);
+    return err_set(e, "%s: is there, so a run was interrupted\nhint: --resume goes on with it; to begin anew, "
+                   "remove it", r->state_path);
 }
 
 static int setup(Run *r, Err *e) {
@@ -665,6 +675,9 @@ int main(int argc, char **argv) {
         r.texts = n + 1;
         signal(SIGINT, on_interrupt);
         signal(SIGTERM, on_interrupt);
+#ifdef SIGHUP
+        signal(SIGHUP, on_interrupt);
+#endif
         rc = setup(&r, &e);
     }
     if (!rc && opt.plan) {

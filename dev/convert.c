@@ -29,8 +29,9 @@ static bool is_folder(const char *path) {
 // What IN is, by its first bytes.
 static Format format_of(const char *path) {
     char magic[8] = {0};
+    struct stat st;
     if (is_folder(path)) return A_FOLDER;
-    FILE *f = fopen(path, "rb");
+    FILE *f = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? fopen(path, "rb") : NULL;
     size_t n = f ? fread(magic, 1, sizeof magic, f) : 0;
     if (f) fclose(f);
     if (n == 8 && memcmp(magic, "tune.c\n", 8) == 0) return A_CHECKPOINT;
@@ -100,6 +101,11 @@ static int load(Import *m, const char *path, const Ask *ask, Format is, Err *e) 
     if (ask->tokenizer && is != A_LLAMA2C)
         return err_set(e, "%s: has its own tokenizer, but --tokenizer is for a llama2.c file", path);
     m->tok.eot = m->tok.bos = -1;
+    struct stat st;
+    if (stat(path, &st) == 0 && is != A_FOLDER && !S_ISREG(st.st_mode))
+        return err_set(e, "%s: is a device or a pipe, want a file or a folder", path);
+    if (ask->merge && is != A_CHECKPOINT)
+        return err_set(e, "%s: is no adapter, so --merge has nothing to merge", path);
     int rc = is == A_FOLDER ? hf_read(m, path, ask, e) : is == A_GGUF ? gguf_read(m, path, ask, e) :
              is == A_CHECKPOINT ? checkpoint_import(m, path, ask->merge, true, e) :
              llama2c_read(m, path, ask, e);
@@ -143,7 +149,15 @@ static int save(const Import *m, const char *path, Format to, Stored as, Err *e)
 static int convert(Import *m, const char *in, const char *out, const Ask *ask, const char *dtype, Err *e) {
     Format to = format_wanted(out);
     Stored as;
-    if (same_file(in, out)) return err_set(e, "%s: IN and OUT are the same", out);
+    const char *const read[] = {in, ask->merge, ask->template, ask->tokenizer};
+    for (int i = 0; i < 4; i++)
+        if (read[i] && same_file(read[i], out))
+            return err_set(e, "%s: OUT is what is read, %s", out, i == 0 ? "IN and OUT are the same" : read[i]);
+    size_t folder = strlen(in);
+    bool inside = is_folder(in) && !strncmp(in, out, folder) && (in[folder - 1] == '/' || out[folder] == '/');
+    struct stat st;
+    if (inside && stat(out, &st) == 0)
+        return err_set(e, "%s: OUT is a file of the folder that is read, %s", out, in);
     if (stored_asked(&as, dtype, m, to, e)) return -1;                // before the work: is the word right?
     if (load(m, in, ask, format_of(in), e) || stored_asked(&as, dtype, m, to, e)) return -1;
     if (save(m, out, to, as, e)) return -1;

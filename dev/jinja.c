@@ -11,7 +11,7 @@
 #include <string.h>
 
 // ---- templates of ours ------------------------------------------------------------------------------------
-#define USER_TEXT "{?text}{text}{?input}\n{input}{/}{:}{input}{/}"
+#define USER_TEXT "{text}"        // a row's input follows it on a line of its own
 
 #define IM_DEFAULT(system) "[default]\n{<|im_start|>}system\n" system "{<|im_end|>}\n\n"
 #define IM_TURNS "[system]\n{<|im_start|>}system\n{text}{<|im_end|>}\n\n" \

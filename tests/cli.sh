@@ -427,6 +427,25 @@ refused "an adapter without its base"  "adapter.bin: is an adapter, want the mod
 refused "an adapter with another base" "adapter.bin: was not trained on tuned.bin"     eval loss --model adapter.bin --base tuned.bin --data val.jsonl
 refused "to train an adapter further"  "adapter.bin: is an adapter, want the model"    train --model adapter.bin $d $o
 refused "--merge of no adapter"        "base.bin: is no adapter"                       convert base.bin --merge base.bin out/m.bin
+many=$(printf 'qkv,%.0s' 1 2 3 4 5 6 7 8 9; printf 'qkv,%.0s' $(seq 1 9000))
+same_set() { same_adapter --lora-on fc2,fc1,proj,qkv,"$many"; }
+check "--lora-on: the same layers in any order, any number of times" same_set
+cp adapter.bin kept.bin
+cp base.bin inner.bin
+printf 'Q: {instruction}\nA:{target} {output}{eot}' > asked.txt
+refused "--log over --base"            "base.bin: is this run's base.bin as well"      eval answers --model adapter.bin --base base.bin --data val.jsonl --log base.bin
+refused "--log over --template"        "asked.txt: is this run's asked.txt as well"    eval answers --model base.bin --data val.jsonl --template asked.txt --log asked.txt
+refused "--out over --template"        "asked.txt: is this run's asked.txt as well"    train $m $d --template asked.txt --out asked.txt
+refused "convert over --merge"         "inner.bin: OUT is what is read, inner.bin"     convert adapter.bin --merge inner.bin inner.bin
+refused "--merge of something else"    "text.txt: is no adapter"                       convert text.txt --merge base.bin out/m.bin
+refused "convert of a device"          "/dev/zero: is a device or a pipe"              convert /dev/zero out/m.bin
+refused "--log spelt another way than a new --out" "./new.bin: is this run's new.bin as well" train $m $d --out new.bin --log ./new.bin
+refused "eval loss with --shots"       "--log, --shots and --examples are for answers" eval loss --model base.bin --data val.jsonl --shots 2
+echo precious > new.bin.state
+refused "to begin where a state is"    "new.bin.state: is there, so a run was interrupted" train $m $d --out new.bin
+kept_whole() { cmp base.bin inner.bin && cmp adapter.bin kept.bin && [ "$(cat new.bin.state)" = precious ] && [ ! -e new.bin ]; }
+check "nothing of these was written over" kept_whole
+rm -f new.bin.state
 refused "--lora-on of no layer"        "--lora-on: 'fc3', want qkv, proj, fc1 or fc2"  train $m $d $o --lora 4 --lora-on qkv,fc3
 refused "--lora-alpha without --lora"  "--lora-alpha and --lora-on need --lora RANK"   train $m $d $o --lora-alpha 4
 refused "--lora with --dtype"          "--lora trains beside a --model"                train $m $d $o --lora 4 --dtype bf16

@@ -258,8 +258,8 @@ START_TEST(jinja_is_known_by_its_text) {
     ck_assert_ptr_nonnull(out);
     ck_assert_str_eq(jinja_known(out, strlen(out)), ours);       // what is written is read again
     ck_assert_ptr_null(jinja_for("{instruction}{target}{output}{eot}"));
-    static const char *const named[] = {"alpaca", "plain", "none"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const named[] = {"alpaca", "plain", "none", "chatml", "llama3"};
+    for (int i = 0; i < 5; i++) {
         out = jinja_for(template_named(named[i]));
         ck_assert_ptr_nonnull(out);
         ck_assert_str_eq(jinja_known(out, strlen(out)), template_named(named[i]));
