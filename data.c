@@ -1207,14 +1207,18 @@ int template_check(const char *template, const Tokenizer *t, Err *e) {
     return template_get(&tp, template, t, e);
 }
 
-// The line break that ends a file is none of a row form's.
+// A byte order mark and the carriage returns of other editors are none of a template's, nor is the line break that
+// ends a file of a row form's.
 static int template_read(const char *path, char **template, Err *e) {
     uint8_t *text;
-    size_t n, length = 1;
+    size_t n, length = 1, kept = 0;
     if (access(path, F_OK))
         return err_set(e, "--template: '%s', want alpaca, chatml, llama3, none, plain or a file", path);
     if (file_read(path, TEMPLATE_MAX, &text, &n, e)) return -1;
     *template = (char *)text;
+    for (size_t at = !memcmp(text, "\xEF\xBB\xBF", n < 3 ? n + 1 : 3) ? 3 : 0; at < n; at++)
+        if (text[at] != '\r' || text[at + 1] != '\n') text[kept++] = text[at];
+    text[n = kept] = 0;
     for (size_t at = 0; at < n; at += length)
         if (!text[at] || !(length = utf8_length(text + at, n - at)))
             return err_set(e, "%s: byte %zu is not UTF-8 text", path, at);

@@ -973,10 +973,10 @@ static int part_check(Template *tp, int part, Fault *f) {
         if (words && asks && !tp->target)
             return wrong(f, "the answer before {target} would give it away", p->at);
         if (words && asks && here) tp->turn_end = 0;           // it comes after the last of them
-        text = text || (words && (here || !asks));
+        text = text || (words && here);
         if (asks && text && here && p->kind == PIECE_SPECIAL && !tp->turn_end) tp->turn_end = i + 1;
     }
-    if (!asks) return text ? 0 : wrong(f, "the section before this has no {text}", last);
+    if (!asks) return text ? 0 : wrong(f, "the section before this has no {text} outside of {?...}", last);
     if (!tp->target || !text)
         return wrong(f, "no {target} and answer before this: want it to end with {target}{output}{eot}",
                      last);

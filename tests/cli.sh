@@ -446,6 +446,15 @@ refused "to begin where a state is"    "new.bin.state: is there, so a run was in
 kept_whole() { cmp base.bin inner.bin && cmp adapter.bin kept.bin && [ "$(cat new.bin.state)" = precious ] && [ ! -e new.bin ]; }
 check "nothing of these was written over" kept_whole
 rm -f new.bin.state
+printf '\357\273\277[user]\r\nQ: {text}{eot}\r\n\r\n[assistant]\r\nA:{target} {text}{eot}\r\n\r\n' > crlf.txt
+printf '[user]\nQ: {text}{eot}\n\n[assistant]\nA:{target} {text}{eot}\n\n' > lf.txt
+same_template() {
+    for file in crlf lf; do "$bin/train" $m $d --template $file.txt --steps 2 --out $file.bin 2> stderr || return 1; done
+    cmp crlf.bin lf.bin
+}
+check "a template with byte order mark and CRLF is the one without" same_template
+printf '[user]\n{?input}{text}{/}{eot}\n[assistant]\n{target} {text}{eot}\n' > hides.txt
+refused "a template that may hide the question" "template: .*no .text. outside of" train $m $d $o --template hides.txt
 refused "--lora-on of no layer"        "--lora-on: 'fc3', want qkv, proj, fc1 or fc2"  train $m $d $o --lora 4 --lora-on qkv,fc3
 refused "--lora-alpha without --lora"  "--lora-alpha and --lora-on need --lora RANK"   train $m $d $o --lora-alpha 4
 refused "--lora with --dtype"          "--lora trains beside a --model"                train $m $d $o --lora 4 --dtype bf16
