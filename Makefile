@@ -52,7 +52,7 @@ demo-from-scratch: all ## the same without the bundled model: pretrains a small 
 
 # Each test program exits nonzero on failure. Waiting threads sleep, so that 8 of them on 2 cores don't crawl.
 TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora $(BUILD)/test_rooms $(BUILD)/test_convert
-$(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora: $(BUILD)/%: tests/%.c model.c model.h tests/cases.h tests/golden.h
+$(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora: $(BUILD)/%: tests/%.c model.c model.h tests/cases.h tests/golden.h tests/run.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(CHECK)
 $(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_train.c train.c $(ROOMS)

@@ -1207,8 +1207,8 @@ int template_check(const char *template, const Tokenizer *t, Err *e) {
     return template_get(&tp, template, t, e);
 }
 
-// A byte order mark and the carriage returns of other editors are none of a template's, nor is the line break that
-// ends a file of a row form's.
+// A byte order mark and the carriage returns of other editors are none of a template's, nor is the line break
+// that ends a file of a row form's.
 static int template_read(const char *path, char **template, Err *e) {
     uint8_t *text;
     size_t n, length = 1, kept = 0;

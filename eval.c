@@ -152,10 +152,11 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
         printf("%-32s %8s %9s %10s %14s\n", "model", "targets", "loss", "perplexity", "bits per byte");
     for (int i = 0; i < (opt.vs ? 2 : 1); i++) {
         double mean = r[i].nats / (double)r[i].targets, bpb = r[i].nats / log(2.0) / (double)r[i].bytes;
+        char bits[32] = "null";       // special tokens alone have no bytes
+        if (r[i].bytes) snprintf(bits, sizeof bits, "%.9g", bpb);
         if (opt.json)
-            printf(
-                "{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g, \"bits_per_byte\": %.9g}\n",
-                i, r[i].rows, r[i].targets, mean, r[i].bytes ? bpb : 0.0);
+            printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g, "
+                   "\"bits_per_byte\": %s}\n", i, r[i].rows, r[i].targets, mean, bits);
         else printf("%-32.32s %8zu %9.4f %10.3f %14.4f\n", name[i], r[i].targets, mean, exp(mean), bpb);
     }
     return 0;
@@ -290,19 +291,20 @@ static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-// How often the most frequent answer would be right: what a model must beat to have learned anything. Of equally
-// frequent ones the first in order of their bytes.
-static size_t majority(const Rows *rows, size_t n, const char **answer) {
-    size_t best = 0;
+// How often the most frequent answer would be right: what a model must beat to have learned anything. Of
+// equally frequent ones the first in order of their bytes.
+static int majority(const Rows *rows, size_t n, size_t *best, const char **answer, Err *e) {
     const char **text = malloc(n * sizeof *text);
-    for (size_t i = 0; text && i < n; i++) text[i] = rows->row[i].output;
-    if (text) qsort(text, n, sizeof *text, by_text);
-    for (size_t i = 0, same = 0; text && i < n; i++) {
+    *best = 0;
+    if (!text) return err_set(e, "no memory for %zu rows", n);
+    for (size_t i = 0; i < n; i++) text[i] = rows->row[i].output;
+    qsort(text, n, sizeof *text, by_text);
+    for (size_t i = 0, same = 0; i < n; i++) {
         same = i > 0 && !strcmp(text[i], text[i - 1]) ? same + 1 : 1;
-        if (same > best) { best = same; *answer = text[i]; }
+        if (same > *best) *best = same, *answer = text[i];
     }
     free(text);
-    return best;
+    return 0;
 }
 
 static void log_answers(Log *log, const Rows *rows, size_t n, const Answers *a, int models) {
@@ -356,7 +358,8 @@ static int eval_answers(Err *e) {
     for (int i = 0; i < models; i++)
         if (answers_of(name[i], &rows, &shot_rows, n, first_line, &a[i], e)) goto out;
 
-    size_t base = majority(&rows, n, &most), both = 0, only[2] = {0, 0};
+    size_t base, both = 0, only[2] = {0, 0};
+    if (majority(&rows, n, &base, &most, e)) goto out;
     for (size_t i = 0; i < n && models > 1; i++) {
         bool first = a[0].answer[i].right, second = a[1].answer[i].right;
         both += first && second;

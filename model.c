@@ -4,7 +4,7 @@
 // Read model.h first: it has the letters (N, C, A, Q, F1, ...) and the shapes. Then top to bottom:
 //     own functions -> configuration -> tensor table -> memory plan -> matrix product -> norm -> a layer ->
 //     activation -> rotary positions -> attention -> embedding -> head and loss -> model_forward and
-//     model_backward, which call them all -> AdamW -> random numbers -> sampling
+//     model_backward, which call them all -> AdamW -> random numbers -> sampling -> decoding
 //
 // Invariants. Forward overwrites (=), backward accumulates into weight gradients (+=), so these are zeroed
 // once per step. Every sum has one written order, which depends on nothing but the shapes: not on threads,
@@ -235,39 +235,39 @@ typedef struct {
     int when;                         // When
     bool decay;                       // weight decay pulls on matrices, not on gains, shifts and biases
     Init init;
-    size_t half;
+    size_t half;                      // offset in Halves of a matrix that may stay bf16, or NO_HALF
 } TensorSpec;
 
 #define T_(field) #field, offsetof(Params, field)
 #define H_(field) offsetof(Halves, field)
 static const TensorSpec TENSOR[] = {
-    {T_(wte),   {DIM_V, DIM_C, DIM_1},  ALWAYS,         true,  NORMAL, H_(wte)},
-    {T_(wpe),   {DIM_P, DIM_C, DIM_1},  IF_LEARNED_POS, true,  NORMAL, H_(wpe)},
-    {T_(ln1w),  {DIM_L, DIM_C, DIM_1},  ALWAYS,         false, ONE, NO_HALF},
-    {T_(ln1b),  {DIM_L, DIM_C, DIM_1},  IF_LAYERNORM,   false, ZERO, NO_HALF},
-    {T_(qkvw),  {DIM_L, DIM_C, DIM_Q},  ALWAYS,         true,  NORMAL, H_(qkvw)},
-    {T_(qkvb),  {DIM_L, DIM_Q, DIM_1},  IF_QKV_BIAS,    false, ZERO, NO_HALF},
-    {T_(qnw),   {DIM_L, DIM_HS, DIM_1}, IF_QK_NORM,     false, ONE, NO_HALF},
-    {T_(knw),   {DIM_L, DIM_HS, DIM_1}, IF_QK_NORM,     false, ONE, NO_HALF},
-    {T_(projw), {DIM_L, DIM_A, DIM_C},  ALWAYS,         true,  NORMAL_OUT, H_(projw)},
-    {T_(projb), {DIM_L, DIM_C, DIM_1},  IF_BIAS,        false, ZERO, NO_HALF},
-    {T_(ln2w),  {DIM_L, DIM_C, DIM_1},  ALWAYS,         false, ONE, NO_HALF},
-    {T_(ln2b),  {DIM_L, DIM_C, DIM_1},  IF_LAYERNORM,   false, ZERO, NO_HALF},
-    {T_(fc1w),  {DIM_L, DIM_C, DIM_F1}, ALWAYS,         true,  NORMAL, H_(fc1w)},
-    {T_(fc1b),  {DIM_L, DIM_F1, DIM_1}, IF_BIAS,        false, ZERO, NO_HALF},
-    {T_(fc2w),  {DIM_L, DIM_F, DIM_C},  ALWAYS,         true,  NORMAL_OUT, H_(fc2w)},
-    {T_(fc2b),  {DIM_L, DIM_C, DIM_1},  IF_BIAS,        false, ZERO, NO_HALF},
-    {T_(lnfw),  {DIM_C, DIM_1, DIM_1},  ALWAYS,         false, ONE, NO_HALF},
-    {T_(lnfb),  {DIM_C, DIM_1, DIM_1},  IF_LAYERNORM,   false, ZERO, NO_HALF},
-    {T_(head),  {DIM_V, DIM_C, DIM_1},  IF_UNTIED,      true,  NORMAL, H_(head)},
-    {T_(qkv_down),  {DIM_L, DIM_C, DIM_R},  IF_LORA + LORA_QKV,  true, UNIFORM, NO_HALF},
-    {T_(qkv_up),    {DIM_L, DIM_R, DIM_Q},  IF_LORA + LORA_QKV,  true, ZERO, NO_HALF},
-    {T_(proj_down), {DIM_L, DIM_A, DIM_R},  IF_LORA + LORA_PROJ, true, UNIFORM, NO_HALF},
-    {T_(proj_up),   {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_PROJ, true, ZERO, NO_HALF},
-    {T_(fc1_down),  {DIM_L, DIM_C, DIM_R},  IF_LORA + LORA_FC1,  true, UNIFORM, NO_HALF},
-    {T_(fc1_up),    {DIM_L, DIM_R, DIM_F1}, IF_LORA + LORA_FC1,  true, ZERO, NO_HALF},
-    {T_(fc2_down),  {DIM_L, DIM_F, DIM_R},  IF_LORA + LORA_FC2,  true, UNIFORM, NO_HALF},
-    {T_(fc2_up),    {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_FC2,  true, ZERO, NO_HALF},
+    {T_(wte),       {DIM_V, DIM_C, DIM_1},  ALWAYS,              true,  NORMAL,     H_(wte)},
+    {T_(wpe),       {DIM_P, DIM_C, DIM_1},  IF_LEARNED_POS,      true,  NORMAL,     H_(wpe)},
+    {T_(ln1w),      {DIM_L, DIM_C, DIM_1},  ALWAYS,              false, ONE,        NO_HALF},
+    {T_(ln1b),      {DIM_L, DIM_C, DIM_1},  IF_LAYERNORM,        false, ZERO,       NO_HALF},
+    {T_(qkvw),      {DIM_L, DIM_C, DIM_Q},  ALWAYS,              true,  NORMAL,     H_(qkvw)},
+    {T_(qkvb),      {DIM_L, DIM_Q, DIM_1},  IF_QKV_BIAS,         false, ZERO,       NO_HALF},
+    {T_(qnw),       {DIM_L, DIM_HS, DIM_1}, IF_QK_NORM,          false, ONE,        NO_HALF},
+    {T_(knw),       {DIM_L, DIM_HS, DIM_1}, IF_QK_NORM,          false, ONE,        NO_HALF},
+    {T_(projw),     {DIM_L, DIM_A, DIM_C},  ALWAYS,              true,  NORMAL_OUT, H_(projw)},
+    {T_(projb),     {DIM_L, DIM_C, DIM_1},  IF_BIAS,             false, ZERO,       NO_HALF},
+    {T_(ln2w),      {DIM_L, DIM_C, DIM_1},  ALWAYS,              false, ONE,        NO_HALF},
+    {T_(ln2b),      {DIM_L, DIM_C, DIM_1},  IF_LAYERNORM,        false, ZERO,       NO_HALF},
+    {T_(fc1w),      {DIM_L, DIM_C, DIM_F1}, ALWAYS,              true,  NORMAL,     H_(fc1w)},
+    {T_(fc1b),      {DIM_L, DIM_F1, DIM_1}, IF_BIAS,             false, ZERO,       NO_HALF},
+    {T_(fc2w),      {DIM_L, DIM_F, DIM_C},  ALWAYS,              true,  NORMAL_OUT, H_(fc2w)},
+    {T_(fc2b),      {DIM_L, DIM_C, DIM_1},  IF_BIAS,             false, ZERO,       NO_HALF},
+    {T_(lnfw),      {DIM_C, DIM_1, DIM_1},  ALWAYS,              false, ONE,        NO_HALF},
+    {T_(lnfb),      {DIM_C, DIM_1, DIM_1},  IF_LAYERNORM,        false, ZERO,       NO_HALF},
+    {T_(head),      {DIM_V, DIM_C, DIM_1},  IF_UNTIED,           true,  NORMAL,     H_(head)},
+    {T_(qkv_down),  {DIM_L, DIM_C, DIM_R},  IF_LORA + LORA_QKV,  true,  UNIFORM,    NO_HALF},
+    {T_(qkv_up),    {DIM_L, DIM_R, DIM_Q},  IF_LORA + LORA_QKV,  true,  ZERO,       NO_HALF},
+    {T_(proj_down), {DIM_L, DIM_A, DIM_R},  IF_LORA + LORA_PROJ, true,  UNIFORM,    NO_HALF},
+    {T_(proj_up),   {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_PROJ, true,  ZERO,       NO_HALF},
+    {T_(fc1_down),  {DIM_L, DIM_C, DIM_R},  IF_LORA + LORA_FC1,  true,  UNIFORM,    NO_HALF},
+    {T_(fc1_up),    {DIM_L, DIM_R, DIM_F1}, IF_LORA + LORA_FC1,  true,  ZERO,       NO_HALF},
+    {T_(fc2_down),  {DIM_L, DIM_F, DIM_R},  IF_LORA + LORA_FC2,  true,  UNIFORM,    NO_HALF},
+    {T_(fc2_up),    {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_FC2,  true,  ZERO,       NO_HALF},
 };
 #undef H_
 #undef T_
@@ -295,7 +295,8 @@ Tensor model_tensor(const Config *c, int i) {
     Dims d = dims_of(c);
     const size_t size[] = {1, d.L, d.V, d.P, d.C, d.A, d.Q, d.HS, d.F, d.F1, d.R};    // in the order of Dim
     Tensor t = {.name = s->name, .where = s->where,
-                .dim = {size[s->dim[0]], size[s->dim[1]], size[s->dim[2]]}, .stacked = s->dim[0] == DIM_L, .decay = s->decay,
+                .dim = {size[s->dim[0]], size[s->dim[1]], size[s->dim[2]]},
+                .stacked = s->dim[0] == DIM_L, .decay = s->decay,
                 .trained = c->lora_rank == 0 || s->when > IF_LORA, .half = s->half};
     if (tensor_exists(c, s->when)) t.size = mul(mul(t.dim[0], t.dim[1]), t.dim[2]);
     return t;
@@ -339,8 +340,8 @@ static void plan_add(Plan *p, const char *name, size_t where, size_t count, size
 // Which tensors a section of memory holds, and as what.
 typedef enum { LAY_ALL, LAY_FLOATS, LAY_HALVES, LAY_TRAINED } Lay;
 
-// Lays these tensors one after the other into block, each at a multiple of ALIGN bytes; pointers: Params or Halves.
-// Returns how many elements of `unit` bytes that takes; block NULL: only counts.
+// Lays these tensors one after the other into block, each at a multiple of ALIGN bytes; pointers: a Params,
+// or Halves. Returns how many elements of `unit` bytes that takes; block NULL: only counts.
 static size_t lay(void *pointers, const Config *c, const Shape *s, Lay which, size_t unit, char *block) {
     enum { FLOATS = ALIGN / 4 };                  // in the double build twice the alignment
     size_t at = 0;
@@ -631,7 +632,8 @@ static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const f
         size_t j0 = share(tn, w % gn, gn) * NR, j1 = min_size(share(tn, w % gn + 1, gn) * NR, N);
         if (i0 >= i1 || j0 >= j1) continue;
         matmul_part(out + i0 * ldo + j0, ldo, mat_from(a, i0, 0), mat_from(b, 0, j0),
-                    bias ? bias + j0 : NULL, from, i1 - i0, K, j1 - j0, m->x.scratch + (size_t)w * m->scratch);
+                    bias ? bias + j0 : NULL, from, i1 - i0, K, j1 - j0,
+                    m->x.scratch + (size_t)w * m->scratch);
     }
 }
 
@@ -663,7 +665,7 @@ static void linear_forward(const Model *m, float *out, const float *inp, const L
     matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), NULL, FROM_OUT, m->N, R, y->OC);
 }
 
-// LoRA's part of the backward pass. Forward: low = s x down, s = alpha/R; y = ... + low up. Given dout = dL/dy:
+// LoRA's part of the backward pass. Forward: low = s x down, s = alpha/R; y = ... + low up. From dout = dL/dy:
 //     dup_ro  += sum_n low_nr dout_no        dlow_nr = sum_o dout_no up_ro
 //     ddown_cr += sum_n x_nc s dlow_nr       dx_nc  += sum_r s dlow_nr down_cr
 // x.low is recomputed from x; s goes into dlow once, for both lines below it.
@@ -1452,8 +1454,8 @@ double rng_normal(Rng *r) {    // Box and Muller 1958
 }
 
 // GPT-2's: normal with deviation 0.02; for matrices that write into the residual stream 1/sqrt(2L) of that,
-// since it adds up 2L of them. LoRA's down, as in the peft library: uniform within 1/sqrt(its rows); its up is
-// 0, so that training starts at the base, of which nothing is drawn. Each tensor has its own random stream.
+// since it adds up 2L of them. LoRA's down, as in the peft library: uniform within 1/sqrt(its rows); its up
+// is 0, so that training starts at the base, of which nothing is drawn. Each tensor has a stream of its own.
 void model_init(Model *m, uint64_t seed) {
     enum { STREAMS = 19 };                        // the tensors of a base model
     for (int i = 0; i < TENSORS; i++) {
@@ -1466,7 +1468,8 @@ void model_init(Model *m, uint64_t seed) {
         double most = 1.0 / sqrt((double)t.dim[1]);
         for (size_t j = 0; j < t.size; j++)
             w[j] = init == ZERO ? 0.0f : init == ONE ? 1.0f
-                 : (float)(init == UNIFORM ? (2.0 * rng_uniform(&r) - 1.0) * most : deviation * rng_normal(&r));
+                 : (float)(init == UNIFORM ? (2.0 * rng_uniform(&r) - 1.0) * most
+                                           : deviation * rng_normal(&r));
     }
 }
 

@@ -3,7 +3,7 @@
 //
 //     errors            how every room reports what is wrong
 //     model.c           the transformer: tensor table, memory plan, forward, backward, AdamW, sampling
-//     tokenizer.c       byte-pair encoding: train, encode, decode
+//     tokenizer.c       byte-pair encoding: train, encode, decode; templates; hashes
 //     data.c            every byte in and out: files, JSON, checkpoint, rows, templates, examples, batches
 //
 // The letters. A shape is written in parentheses, last index fastest; (N,C) is N rows of C floats.

@@ -9,9 +9,8 @@
 // GPT-2's encoder (2019) added the alphabet of 256 bytes, to which no text is unknown, and the pre-tokens:
 // pieces such as words, which no token crosses.
 // Read in this order: characters -> pre-tokens -> tables -> merging -> form NFC, which only Qwen needs ->
-// special tokens -> index, where all that comes from a file is checked -> as bytes -> encode -> train, which
-// needs only the first three.
-// Templates and hashes are here too, being as pure.
+// special tokens -> index, where all that comes from a file is checked -> as bytes, as files hold it ->
+// encode -> templates, which make text of a conversation -> train, which needs the first three -> hashes.
 // Tests: tests/test_tokenizer.c.
 #include "model.h"
 #include <string.h>

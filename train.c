@@ -598,8 +598,8 @@ static int check_outputs(const Run *r, Err *e) {
     FILE *state = opt.out && !opt.resume && !opt.plan ? fopen(r->state_path, "rb") : NULL;
     if (!state) return 0;
     fclose(state);
-    return err_set(e, "%s: is there, so a run was interrupted\nhint: --resume goes on with it; to begin anew, "
-                   "remove it", r->state_path);
+    return err_set(e, "%s: is there, so a run was interrupted\nhint: --resume goes on with it; to begin "
+                   "anew, remove it", r->state_path);
 }
 
 static int setup(Run *r, Err *e) {

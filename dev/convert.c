@@ -38,8 +38,8 @@ static Format format_of(const char *path) {
     return n >= 4 && memcmp(magic, "GGUF", 4) == 0 ? A_GGUF : A_LLAMA2C;
 }
 
-// An adapter's matrices go into the frozen ones beside them: W += (alpha/R) down up. Summed in double, rounded once:
-// the merged model differs from base and adapter by the rounding of its weights alone.
+// An adapter's matrices go into the frozen ones beside them: W += (alpha/R) down up. Summed in double, and
+// rounded once: the merged model differs from base and adapter by the rounding of its weights alone.
 static void adapter_merge(Import *m) {
     static const size_t part[][3] = {
         {offsetof(Params, qkvw), offsetof(Params, qkv_down), offsetof(Params, qkv_up)},
@@ -152,7 +152,8 @@ static int convert(Import *m, const char *in, const char *out, const Ask *ask, c
     const char *const read[] = {in, ask->merge, ask->template, ask->tokenizer};
     for (int i = 0; i < 4; i++)
         if (read[i] && same_file(read[i], out))
-            return err_set(e, "%s: OUT is what is read, %s", out, i == 0 ? "IN and OUT are the same" : read[i]);
+            return err_set(e, "%s: OUT is what is read, %s", out,
+                           i == 0 ? "IN and OUT are the same" : read[i]);
     size_t folder = strlen(in);
     bool inside = is_folder(in) && !strncmp(in, out, folder) && (in[folder - 1] == '/' || out[folder] == '/');
     struct stat st;

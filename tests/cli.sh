@@ -455,6 +455,9 @@ same_template() {
 check "a template with byte order mark and CRLF is the one without" same_template
 printf '[user]\n{?input}{text}{/}{eot}\n[assistant]\n{target} {text}{eot}\n' > hides.txt
 refused "a template that may hide the question" "template: .*no .text. outside of" train $m $d $o --template hides.txt
+printf a > one.txt
+no_bytes() { "$bin/eval" loss --model base.bin --text one.txt --json > said && cat said && has '"bits_per_byte": null}' < said; }
+check "eval loss --json where only a special token is predicted" no_bytes
 refused "--lora-on of no layer"        "--lora-on: 'fc3', want qkv, proj, fc1 or fc2"  train $m $d $o --lora 4 --lora-on qkv,fc3
 refused "--lora-alpha without --lora"  "--lora-alpha and --lora-on need --lora RANK"   train $m $d $o --lora-alpha 4
 refused "--lora with --dtype"          "--lora trains beside a --model"                train $m $d $o --lora 4 --dtype bf16

@@ -3,6 +3,7 @@
 // computes from them; hostile folders are copies of these with something changed.
 #define _POSIX_C_SOURCE 200809L
 #include "../dev/convert.h"
+#include "run.h"
 #include <check.h>
 #include <dirent.h>
 #include <math.h>
@@ -874,9 +875,5 @@ Suite *convert_suite(void) {
 }
 
 int main(void) {
-    SRunner *run = srunner_create(convert_suite());
-    srunner_run_all(run, CK_NORMAL);
-    int failed = srunner_ntests_failed(run);
-    srunner_free(run);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(convert_suite());
 }

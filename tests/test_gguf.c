@@ -4,6 +4,7 @@
 // made 0, -1, 2^31 and 2^63, with too little memory for any that would be believed.
 #define _XOPEN_SOURCE 700
 #include "../dev/gguf.c"
+#include "run.h"
 #include <check.h>
 #include <dirent.h>
 #include <sys/resource.h>
@@ -625,9 +626,5 @@ int main(void) {
     tcase_add_loop_test(t, every_truncation_is_refused, 0, 2);
     tcase_add_loop_test(t, a_number_that_lies_is_refused_or_without_effect, 0, 2);
     suite_add_tcase(s, t);
-    SRunner *run = srunner_create(s);
-    srunner_run_all(run, CK_NORMAL);
-    int failed = srunner_ntests_failed(run);
-    srunner_free(run);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -26,6 +26,7 @@
 #define MODEL_DOUBLE
 #include "../model.c"
 #include "cases.h"
+#include "run.h"
 
 static const double STEP = 2.5e-4, BAR = 1e-7;
 
@@ -174,9 +175,5 @@ int main(void) {
     tcase_add_loop_test(t, lora_of_tiny_models, 0, GOLDENS);
     tcase_add_loop_test(t, golden_models, 0, GOLDENS);
     suite_add_tcase(s, t);
-    SRunner *run = srunner_create(s);
-    srunner_run_all(run, CK_NORMAL);
-    int failed = srunner_ntests_failed(run);
-    srunner_free(run);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "../model.c"
 #include "cases.h"
+#include "run.h"
 
 static Config with_lora(int i) {
     Config c = GOLDEN[i].cfg;
@@ -231,9 +232,5 @@ int main(void) {
     tcase_add_test(t, numbers_of_lora_are_checked);
     tcase_add_loop_test(t, plan_is_smaller, 0, GOLDENS);
     suite_add_tcase(s, t);
-    SRunner *run = srunner_create(s);
-    srunner_run_all(run, CK_NORMAL);
-    int failed = srunner_ntests_failed(run);
-    srunner_free(run);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include "../model.c"
 #include "cases.h"
+#include "run.h"
 
 // Check notes where each ck_assert stands, through a file: too slow for one number out of millions. REQUIRE
 // notes failures only.
@@ -1308,9 +1309,5 @@ Suite *model_suite(void) {
 }
 
 int main(void) {
-    SRunner *run = srunner_create(model_suite());
-    srunner_run_all(run, CK_NORMAL);
-    int failed = srunner_ntests_failed(run);
-    srunner_free(run);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(model_suite());
 }
