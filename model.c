@@ -665,7 +665,7 @@ static void linear_forward(const Model *m, float *out, const float *inp, const L
     matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), NULL, FROM_OUT, m->N, R, y->OC);
 }
 
-// LoRA's part of the backward pass. Forward: low = s x down, s = alpha/R; y = ... + low up. From dout = dL/dy:
+// LoRA's part of the backward pass. Forward: low = s x down, s = alpha/R; y = .. + low up. From dout = dL/dy:
 //     dup_ro  += sum_n low_nr dout_no        dlow_nr = sum_o dout_no up_ro
 //     ddown_cr += sum_n x_nc s dlow_nr       dx_nc  += sum_r s dlow_nr down_cr
 // x.low is recomputed from x; s goes into dlow once, for both lines below it.
