@@ -62,7 +62,10 @@ $(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
 TESTS  += $(BUILD)/test_gguf
 $(BUILD)/test_gguf: tests/test_gguf.c dev/gguf.c $(filter-out %/gguf.o,$(FORMATS)) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out dev/gguf.c,$^) -o $@ $(CHECK)
-test: all $(TESTS) ## all tests (needs Check: make deps)
+$(BUILD)/pty: tests/pty.c
+	@mkdir -p $(BUILD)
+	$(CC) $(OPT) -Wall -Wextra $< -o $@
+test: all $(TESTS) $(BUILD)/pty ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
 	sh tests/chat.sh $(BUILD)

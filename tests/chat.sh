@@ -1,7 +1,7 @@
 #!/bin/sh
 # chat.sh BUILD -- chat from outside: conversations, many prompts at once, what a terminal is sent.
 #
-#   tests/chat.sh build/native        BUILD holds train and chat; the last checks also need script(1), or are left out
+#   tests/chat.sh build/native        BUILD holds train, chat and pty
 #
 # The model has 50 thousand parameters and has learned conversations whose answers depend on earlier turns.
 here=$(dirname "$0")
@@ -213,49 +213,38 @@ check "--in: row 5 is answered as row 0 is with a seed 5 higher" seed_of_row
 
 # ---- a terminal ------------------------------------------------------------------------------------------------
 
-# on_terminal COMMAND: run on a terminal of its own, with this function's standard input as what is typed; what it shows
-# goes to the file shown
-on_terminal() { script -qefc "$1" shown > /dev/null; }
-chat="'$bin/chat' --threads 1"
+# What a terminal shows goes to the file shown.
 controls() { LC_ALL=C tr -d '\n\t\r -~\200-\377' < "$1" | wc -c; }
 sends_no_controls() {                             # of an answer that has some
-    noise="$chat $m --raw --prompt like --temperature 100 --top-p 1 --seed 2"
-    sh -c "$noise" > plain && on_terminal "$noise" < /dev/null && cat -v shown && [ "$(controls plain)" -gt 0 ] &&
-        sed '1d;$d' shown > answer && [ -s answer ] && [ "$(controls answer)" -eq 0 ] && grep -q '?' answer
-}
-# when_shown N TEXT TYPE: types once N lines of `shown` have the text, for which it waits 20 seconds
-when_shown() {
-    for i in $(seq 200); do
-        [ "$(grep -cF -e "$2" shown)" -lt "$1" ] || { printf "$3"; return; }
-        sleep 0.1
-    done
-    echo "waited for: $2" > vain
+    noise="$m --threads 1 --raw --prompt like --temperature 100 --top-p 1 --seed 2"
+    "$bin/chat" $noise > plain && "$bin/pty" "$bin/chat" $noise < /dev/null > shown && cat -v shown &&
+        [ "$(controls plain)" -gt 0 ] && [ -s shown ] && [ "$(controls shown)" -eq 0 ] && grep -q '?' shown
 }
 stops() {                                         # an answer of 200 thousand tokens, but for the Ctrl-C; then it goes on
-    : > shown
-    {
-        when_shown 1 "> " "the\n"
-        when_shown 1 "eeeeeeee" '\003'
-        when_shown 1 "note: stopped" "the\n"
-        when_shown 2 "eeeeeeee" '\003'
-        when_shown 2 "note: stopped" "/help\n"
-        when_shown 1 "take the last exchange back" '\004'
-    } | on_terminal "$chat --model long.bin --raw --temperature 0 --max-tokens 200000 --context 200000"
-    [ $? -eq 0 ] && [ ! -e vain ] && [ "$(grep -c 'note: stopped' shown)" = 2 ] && grep "take the last exchange back" shown
+    "$bin/pty" "$bin/chat" --threads 1 --model long.bin --raw --temperature 0 --max-tokens 200000 --context 200000 \
+        << 'end' > shown
+wait > 
+type the\n
+wait eeeeeeee
+type \003
+wait note: stopped
+type the\n
+wait eeeeeeee
+type \003
+wait note: stopped
+type /help\n
+wait take the last exchange back
+type \004
+end
 }
 ends() {                                          # by the signal
-    : > shown
-    { when_shown 1 "> " "what do I like?\n"; when_shown 2 "> " '\003'; } | on_terminal "$chat $m --temperature 0"
-    [ $? -eq 130 ] && [ ! -e vain ] && grep "I cannot tell" shown
+    printf '%s\n' 'wait > ' 'type what do I like?\n' 'wait > ' 'type \003' |
+        "$bin/pty" "$bin/chat" --threads 1 $m --temperature 0 > shown
+    [ $? -eq 130 ] && grep "I cannot tell" shown
 }
-if script -qefc true /dev/null > /dev/null 2>&1 < /dev/null; then
-    "$bin/train" --init "layers=1 heads=2 width=16 rope=1 context=200000 vocab=300" --text text.txt --seq 64 \
-                 --steps 30 --split 0 --out long.bin 2> said || cat said
-    check "a terminal is sent no control characters" sends_no_controls
-    check "Ctrl-C stops the answer, and the conversation goes on" stops
-    check "Ctrl-C ends the program when there is no answer" ends
-else
-    echo "left out: what a terminal shows, as script(1) is not here"
-fi
-
+"$bin/train" --init "layers=1 heads=2 width=16 rope=1 context=200000 vocab=300" --text text.txt --seq 64 \
+             --steps 30 --split 0 --out long.bin 2> said || cat said
+check "a terminal is sent no control characters" sends_no_controls
+check "Ctrl-C stops the answer, and the conversation goes on" stops
+check "Ctrl-C ends the program when there is no answer" ends
 finish
