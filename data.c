@@ -201,9 +201,7 @@ void *block_alloc(size_t bytes, Err *e) {
 
 void block_free(void *block) { free(block); }
 
-// Makes room for `need` elements of `size` bytes in the array whose pointer, of any type, is at `where`. The
-// room doubles, so that n appends cost O(n). On failure the array is as it was.
-static int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
+int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
     void *p;
     memcpy(&p, where, sizeof p);
     if (p && need <= *room) return 0;
@@ -648,6 +646,77 @@ char *json_quote(const char *text, size_t n) {
     *q++ = '"';
     *q = 0;
     return out;
+}
+
+// ---- rows of any kind -------------------------------------------------------------------------------------
+// CSV as RFC 4180 has it: fields in quotes may hold commas, line breaks and doubled quotes. A quote elsewhere
+// is a character like any other, a line without a character is no row, and text is UTF-8, as in JSON.
+
+static bool csv_between(const Parser *s) {
+    int c = peek(s);
+    return c < 0 || c == ',' || c == '\r' || c == '\n';
+}
+
+static int csv_field(Parser *s) {
+    JsonNode *node = json_node(s, JSON_STRING);
+    bool quoted = peek(s) == '"';
+    node->text = s->text;
+    s->p += quoted;
+    while (quoted || !csv_between(s)) {
+        if (quoted && peek(s) == '"') {
+            s->p++;
+            if (peek(s) != '"') break;
+        }
+        if (peek(s) < 0) return json_fail(s, "'\"' at the end of a quoted field");
+        size_t n = utf8_length(s->p, (size_t)(s->end - s->p));
+        if (n == 0) return json_fail(s, "UTF-8");
+        bool new_line = *s->p == '\n';
+        for (; n > 0; n--) *s->text++ = (char)*s->p++;
+        if (new_line) s->line++, s->row = s->p;
+    }
+    node->len = (size_t)(s->text - node->text);
+    *s->text++ = 0;
+    return csv_between(s) ? 0 : json_fail(s, "',' or a new line after a quoted field");
+}
+
+static int csv_row(Parser *s) {
+    JsonNode *row = json_node(s, JSON_ARRAY);
+    do {
+        if (csv_field(s)) return -1;
+        row->count++;
+    } while (peek(s) == ',' && s->p++);
+    row->next = s->j->nodes;
+    s->j->node[0].count++;
+    return 0;
+}
+
+int csv_parse(Json *j, const char *where, const uint8_t *data, size_t n, Err *e) {
+    Parser s = {j, where, data, data + n, data, 1, NULL, e};
+    size_t nodes = 3;                 // the whole, a row, a field; then two for a line, one for a comma
+    int rc = 0;
+    memset(j, 0, sizeof *j);
+    if (want(where, "bytes of CSV", (int64_t)n, 0, INT32_MAX, e)) return -1;
+    for (size_t i = 0; i < n; i++) nodes += data[i] == ',' ? 1 : data[i] == '\n' || data[i] == '\r' ? 2 : 0;
+    j->node = calloc(nodes, sizeof *j->node);
+    j->text = s.text = malloc(n + 1); // a 0 byte replaces a separator
+    if (!j->node || !j->text) rc = err_memory(e, n);
+    if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
+    if (rc == 0) json_node(&s, JSON_ARRAY);
+    while (rc == 0 && s.p < s.end) {
+        if (peek(&s) != '\r' && peek(&s) != '\n') rc = csv_row(&s);
+        else if (*s.p++ == '\n' || peek(&s) != '\n') s.line++, s.row = s.p;
+    }
+    if (rc == 0) j->node[0].next = j->nodes;
+    else json_free(j);
+    return rc;
+}
+
+int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Err *e) {
+    size_t name = strlen(path);
+    bool csv = name >= 4 && !strcmp(path + name - 4, ".csv");
+    bool array = data[strspn((const char *)data, "\xEF\xBB\xBF \t\r\n")] == '[';
+    *first = csv || array;
+    return csv ? csv_parse(j, path, data, n, e) : json_read(j, path, 1, data, n, !array, e);
 }
 
 // ---- tensors on disk --------------------------------------------------------------------------------------
@@ -1168,13 +1237,13 @@ int rows_load(Rows *r, const char *path, bool answers, Err *e) {
     size_t bytes;
     memset(r, 0, sizeof *r);
     if (file_read(path, DATA_MAX, &data, &bytes, e)) return -1;
-    bool array = data[strspn((const char *)data, "\xEF\xBB\xBF \t\r\n")] == '[';
+    uint32_t at = 0;
     Json *j = r->memory = calloc(1, sizeof *j);
     Reader s = {.rows = r, .j = j, .answers = answers, .e = e};
     r->path = strdup(path);
-    int rc = j && r->path ? json_read(j, path, 1, data, bytes, !array, e) : err_memory(e, sizeof *j);
+    int rc = j && r->path ? rows_parse(j, &at, path, data, bytes, e) : err_memory(e, sizeof *j);
     free(data);
-    for (uint32_t at = array; rc == 0 && at < j->nodes; at = j->node[at].next) {
+    for (; rc == 0 && at < j->nodes; at = j->node[at].next) {
         rc = grow(&r->row, &s.row_room, r->n + 1, sizeof *r->row, e) || row_get(&s, at) ? -1 : 0;
         if (rc == 0) r->row[r->n++] = s.row;
     }

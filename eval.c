@@ -87,6 +87,109 @@ static void progress(const char *what, size_t done, size_t of) {
 
 static size_t limited(size_t n) { return opt.limit && (size_t)opt.limit < n ? (size_t)opt.limit : n; }
 
+// ---- statistics -------------------------------------------------------------------------------------------
+// What may be concluded from the scores of some hundred items. tests/test_eval.c has scipy's numbers.
+
+typedef struct { double mean, error; size_t n; } Mean;    // error: the mean's standard error; NaN if n is 1
+
+typedef struct {
+    size_t n, only[2];                // items; those that only the first, only the second has right
+    double difference, low, high, p;  // second minus first, its 95 % interval; McNemar's p
+    bool judged;                      // scores are 0 or 1: only and p mean something
+} Compared;
+
+enum { RESAMPLES = 10000, SEED = 1234, FEW = 20 };            // FEW: nothing is claimed from fewer items
+
+static Mean mean_of(const double *x, size_t n) {
+    double sum = 0, square = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i];
+    double mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
+    return (Mean){mean, n > 1 ? sqrt(square / (double)(n - 1)) / sqrt((double)n) : (double)NAN, n};
+}
+
+// The error of the whole from those of the groups, each around its own mean
+static Mean pooled(const Mean *m, size_t n) {
+    Mean all = {0, 0, 0};
+    double square = 0;
+    for (size_t i = 0; i < n; i++) {
+        double k = (double)m[i].n;
+        all.n += m[i].n;
+        all.mean += k * m[i].mean;
+        square += (k - 1) * k * m[i].error * m[i].error;
+    }
+    all.mean /= (double)all.n;
+    all.error = sqrt(square / (double)(all.n - n) / (double)all.n);
+    return all;
+}
+
+// McNemar's exact test. Of n = b + c items that just one has right, are b and c what a fair coin would give?
+// Twice the smaller tail of the binomial distribution, terms C(n,i) / 2^n, each from the one before: in
+// logarithms, as 2^-n alone is 0 from n = 1075 on.
+static double mcnemar(size_t b, size_t c) {
+    size_t n = b + c, few = b < c ? b : c;
+    double term = -(double)n * log(2.0), sum = 0;
+    for (size_t i = 0; i <= few; i++) {
+        sum += exp(term);
+        term += log((double)(n - i) / (double)(i + 1));
+    }
+    return 2 * sum < 1 ? 2 * sum : 1;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// Of the mean of x (n): the middle 95 % of its 10,000 resamples, by a fixed seed. Percentile bootstrap (Efron
+// 1979): how the mean would scatter over other draws of items like these.
+static int bootstrap(const double *x, size_t n, double *low, double *high, Err *e) {
+    double *mean = malloc(RESAMPLES * sizeof *mean);
+    Rng r = {SEED};
+    if (!mean) return err_set(e, "no memory for %d resamples", RESAMPLES);
+    for (size_t i = 0; i < RESAMPLES; i++) {
+        double sum = 0;
+        for (size_t k = 0; k < n; k++) sum += x[rng_below(&r, n)];
+        mean[i] = sum / (double)n;
+    }
+    qsort(mean, RESAMPLES, sizeof *mean, by_value);
+    *low = mean[RESAMPLES / 40];
+    *high = mean[RESAMPLES - 1 - RESAMPLES / 40];
+    free(mean);
+    return 0;
+}
+
+static int compare(Compared *c, const double *first, const double *second, size_t n, Err *e) {
+    double *x = calloc(n, sizeof *x);
+    if (!x) return err_set(e, "no memory for %zu differences", n);
+    *c = (Compared){.n = n, .judged = true, .p = 1};
+    for (size_t i = 0; i < n; i++) {
+        x[i] = second[i] - first[i];
+        c->judged = c->judged && (first[i] == 0 || first[i] == 1) && (second[i] == 0 || second[i] == 1);
+        c->only[x[i] > 0] += x[i] != 0;
+    }
+    c->difference = mean_of(x, n).mean;
+    if (c->judged) c->p = mcnemar(c->only[0], c->only[1]);
+    int rc = bootstrap(x, n, &c->low, &c->high, e);
+    free(x);
+    return rc;
+}
+
+// One sentence on what may be said: a difference only if interval and test exclude chance, never of few.
+static void conclude(char *s, size_t room, const char *metric, const Compared *c) {
+    bool shown = (c->low > 0 || c->high < 0) && (!c->judged || c->p < 0.05);
+    if (c->n < FEW) snprintf(s, room, "%zu items are too few to tell the two models apart.", c->n);
+    else if (c->low == 0 && c->high == 0)
+        snprintf(s, room, "These %zu items show no difference between the two models in %s.", c->n, metric);
+    else if (!shown)
+        snprintf(s, room, "These %zu items do not show which model is better: the second minus the first may "
+                 "be anything from %.4f to %.4f in %s.", c->n, c->low, c->high, metric);
+    else
+        snprintf(s, room, "On items like these %zu the second model is %s: its %s is %.4f %s, the 95 %% "
+                 "interval is %.4f to %.4f.", c->n, c->difference > 0 ? "better" : "worse", metric,
+                 fabs(c->difference), c->difference > 0 ? "higher" : "lower", c->low, c->high);
+}
+
 // ---- eval loss --------------------------------------------------------------------------------------------
 
 typedef struct { double nats; size_t targets, bytes, rows; } Loss;

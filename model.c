@@ -1115,6 +1115,16 @@ static void cache_store(Model *m, const Batch *b, const Layer *y) {
         }
 }
 
+void model_cache_copy(Model *m, size_t from, size_t to, size_t n) {
+    size_t KV = dims_of(&m->cfg).KV, row = m->shape.cached * KV;
+    assert(from < m->shape.rows && to < m->shape.rows && from != to && n <= m->shape.cached);
+    for (size_t l = 0; l < (size_t)m->cfg.layers; l++) {
+        size_t first = l * m->shape.rows * row;
+        memcpy(m->x.keys + first + to * row, m->x.keys + first + from * row, n * KV * sizeof(float));
+        memcpy(m->x.values + first + to * row, m->x.values + first + from * row, n * KV * sizeof(float));
+    }
+}
+
 // ---- embedding --------------------------------------------------------------------------------------------
 
 // res (N,C) = wte[token] + wpe[position]
@@ -1220,8 +1230,29 @@ static void head_backward(Model *m, const int32_t *rows, size_t n) {
     norm_backward(m, m->x.dres, m->x.dheadin, m->x.lnfstat, last_res(m), rows, &y, n);
 }
 
+// Losses of n rows into x.partial; x.logits then holds the gradients of scale * loss, if scale > 0.
+static void losses(Model *m, const int32_t *rows, const int32_t *target, size_t n, float scale) {
+    size_t V = (size_t)m->cfg.vocab;
+    model_logits(m, rows, n);
+    int threads = workers(m, n * V);
+    // Worker t owns rows of the logits and their losses.
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int t = 0; t < threads; t++)
+        for (size_t i = share(n, t, threads); i < share(n, t + 1, threads); i++)
+            m->x.partial[i] = cross_entropy(m->x.logits + i * V, target[i], scale, V);
+}
+
+void model_losses(Model *m, const int32_t *rows, const int32_t *target, size_t n, double *loss) {
+    size_t most = min_size(m->shape.rows * m->shape.seq, HEAD_ROWS);
+    for (size_t i0 = 0; i0 < n; i0 += most) {
+        size_t some = min_size(most, n - i0);
+        losses(m, rows + i0, target + i0, some, 0.0f);
+        memcpy(loss + i0, m->x.partial, some * sizeof *loss);
+    }
+}
+
 void model_loss(Model *m, const Batch *b, float scale, double *sum, double *row_loss) {
-    size_t V = (size_t)m->cfg.vocab, targets = 0;
+    size_t targets = 0;
     assert(b->target && (m->shape.train || !(scale > 0.0f)));
     for (size_t row = 0; row < b->B; row++)
         for (size_t t = 0; t < (size_t)b->len[row]; t++)
@@ -1234,13 +1265,7 @@ void model_loss(Model *m, const Batch *b, float scale, double *sum, double *row_
     for (size_t i0 = 0, row = 0; i0 < targets; i0 += HEAD_ROWS) {
         size_t n = min_size(HEAD_ROWS, targets - i0);
         const int32_t *rows = m->x.hrow + i0;
-        model_logits(m, rows, n);
-        int threads = workers(m, n * V);
-        // Worker t owns rows of the logits and their losses.
-        #pragma omp parallel for schedule(static) num_threads(threads)
-        for (int t = 0; t < threads; t++)
-            for (size_t i = share(n, t, threads); i < share(n, t + 1, threads); i++)
-                m->x.partial[i] = cross_entropy(m->x.logits + i * V, m->x.htarget[i0 + i], scale, V);
+        losses(m, rows, m->x.htarget + i0, n, scale);
         for (size_t i = 0; i < n; i++) {
             *sum += m->x.partial[i];
             while ((size_t)rows[i] >= m->x.start[row + 1]) row++;

@@ -177,9 +177,13 @@ typedef struct {
 } Batch;
 void   model_init(Model *m, uint64_t seed);       // random weights as GPT-2's
 int    model_forward(Model *m, const Batch *b, Fault *f);
+// Row `to` of the cache gets the first n positions of row `from`: what rows begin with is computed once.
+void   model_cache_copy(Model *m, size_t from, size_t to, size_t n);
 // Logits (n,V) of n packed rows, at most HEAD_ROWS and rows * seq of the Shape, until the next call of the
 // model: row i of the batch starts at packed row len[0] + ... + len[i-1].
 const float *model_logits(Model *m, const int32_t *rows, size_t n);
+// loss[i] = -log p(target[i]) at packed row rows[i], i < n; a row may stand there several times.
+void   model_losses(Model *m, const int32_t *rows, const int32_t *target, size_t n, double *loss);
 // Sum of -log p(target) over the batch's targets, after model_forward, added target by target to *sum; each
 // row's sum goes to row_loss (B) unless that is NULL. With scale > 0 (1 / targets of the whole step) it also
 // begins the backward pass of scale * that sum; model_backward ends it, adding to the gradients.
@@ -351,6 +355,9 @@ int    cores(void);                                             // that this pro
 bool   is_terminal(int descriptor);
 void  *block_alloc(size_t bytes, Err *e);                       // 64-byte aligned, zeroed; NULL: refused
 void   block_free(void *block);
+// Makes room for `need` elements of `size` bytes in the array whose pointer, of any type, is at `where`. The
+// room doubles, so that n appends cost O(n). On failure the array is as it was.
+int    grow(void *where, size_t *room, size_t need, size_t size, Err *e);
 // A whole file, and a 0 byte after it; to be freed.
 int    file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e);
 int    sha256_file(const char *path, char hex[65], Err *e);
@@ -382,6 +389,11 @@ typedef struct { JsonNode *node; uint32_t nodes; char *text; } Json;
 // Parses one value that fills data[0..n); errors name `where`, line (from first_line) and column. json_free.
 int    json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e);
 uint32_t json_get(const Json *j, uint32_t object, const char *key);    // index of a member's value, 0: none
+// CSV (RFC 4180) as the same nodes: an array of rows, each an array of strings.
+int    csv_parse(Json *j, const char *where, const uint8_t *data, size_t n, Err *e);
+// A file's rows: CSV if path ends in .csv; what begins with [ is one JSON array, all else JSON Lines. A 0
+// byte follows data. The first row is node *first, the next one its .next, up to j->nodes.
+int    rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Err *e);
 void   json_free(Json *j);
 char  *json_quote(const char *text, size_t n);                  // a JSON string; free(); NULL: no memory
 
