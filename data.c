@@ -1232,14 +1232,14 @@ static void rows_end(Rows *r) {
 }
 
 // The rows' strings lie in the parsed JSON, which is kept as their memory. What begins with [ is one array.
-int rows_load(Rows *r, const char *path, bool answers, Err *e) {
+int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
     uint8_t *data;
     size_t bytes;
     memset(r, 0, sizeof *r);
     if (file_read(path, DATA_MAX, &data, &bytes, e)) return -1;
     uint32_t at = 0;
     Json *j = r->memory = calloc(1, sizeof *j);
-    Reader s = {.rows = r, .j = j, .answers = answers, .e = e};
+    Reader s = {.rows = r, .j = j, .answers = how->answers, .e = e};
     r->path = strdup(path);
     int rc = j && r->path ? rows_parse(j, &at, path, data, bytes, e) : err_memory(e, sizeof *j);
     free(data);

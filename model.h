@@ -444,11 +444,26 @@ typedef struct {
     uint32_t line;                    // in the file
     uint64_t hash;                    // of what comes before the last answer: the split depends on it alone
 } Row;
-typedef struct { Row *row; size_t n; Turn *turn; char *path; void *memory; } Rows;    // turn: of all rows
-// A JSON array or JSON Lines of objects, each up to 4 MiB of text, in one of three forms: instruction or
-// input or both, and output; prompt, completion; messages, an array of {"role", "content"} with the roles
-// system (first only), user and assistant. The last turn is an answer; without `answers` it may be a user's.
-int    rows_load(Rows *r, const char *path, bool answers, Err *e);
+typedef struct {
+    Row *row;
+    size_t n;
+    Turn *turn;                       // of all rows
+    char *path;
+    void *memory;
+    size_t bad;                       // rows that were left out as wrong
+    char reason[1024];                // of the first three of them: a line each, as an error would say it
+    char ignored[256];                // members that hold something but were not read: "id (12 rows), tag (3)"
+} Rows;
+typedef struct {
+    bool answers;                     // the last turn is an answer; otherwise it may be a user's
+    bool skip_bad;                    // wrong rows are left out and counted; otherwise the first is an error
+    const char *columns;              // "prompt=question,system=": what the file calls a member; "": do not
+} RowsHow;                            // read it. NULL: all by the names below
+// A JSON array or JSON Lines of objects, or CSV or TSV whose first row names the columns; each row has up to
+// 4 MiB of text in one of three forms: instruction or input or both, and output; prompt, completion;
+// messages, an array of {"role", "content"} with the roles system (first only), user and assistant. In all of
+// them, `system` is the text of a system turn. What is null or empty is as if it was not there.
+int    rows_load(Rows *r, const char *path, const RowsHow *how, Err *e);
 void   rows_free(Rows *r);
 int    template_check(const char *template, const Tokenizer *t, Err *e);
 // The template asked for, by name or a file of up to 64 KiB; NULL: the checkpoint's own, or plain. free().

@@ -945,9 +945,11 @@ START_TEST(damaged_states_are_refused) {
 // ---- rows -------------------------------------------------------------------------------------------------
 static Rows rows;
 
+static const RowsHow ANSWERS = {.answers = true}, PROMPTS = {.answers = false};
+
 static int load_rows(const char *json) {
     write_text(path, json);
-    return rows_load(&rows, path, true, &err);
+    return rows_load(&rows, path, &ANSWERS, &err);
 }
 
 START_TEST(rows_are_loaded) {
@@ -1033,7 +1035,7 @@ START_TEST(prompts_need_no_answer) {
     static const char json[] = "{\"prompt\":\"a\"}\n{\"input\":\"b\",\"output\":null}\n"
         "{\"messages\":[{\"role\":\"user\",\"content\":\"c\"}]}\n{\"prompt\":\"a\",\"completion\":\"d\"}\n";
     write_text(path, json);
-    ck_assert_msg(rows_load(&rows, path, false, &err) == 0, "%s", err.msg);
+    ck_assert_msg(rows_load(&rows, path, &PROMPTS, &err) == 0, "%s", err.msg);
     ck_assert_str_eq(row_shown(&rows.row[0]), "user:a");
     ck_assert_str_eq(row_shown(&rows.row[1]), "user:+b");
     ck_assert_str_eq(row_shown(&rows.row[2]), "user:c");
@@ -1279,7 +1281,7 @@ START_TEST(rows_must_suit_their_template) {
                           TEACH_ANSWERS), -1);
     must_say("/file:2: the row has a system turn, the template no [system]");
     write_text(path, "{\"prompt\":\"ab\"}");
-    ck_assert_int_eq(rows_load(&rows, path, false, &err), 0);
+    ck_assert_int_eq(rows_load(&rows, path, &PROMPTS, &err), 0);
     ck_assert_int_eq(examples_make(&made, &rows, bare, &tok, 99, TOO_LONG_ERROR, TEACH_ANSWERS, &err), -1);
     must_say("/file:1: the row has no answer to learn");
     ck_assert_int_eq(examples_make(&made, &rows, bare, &tok, 99, TOO_LONG_ERROR, TEACH_NONE, &err), 0);
