@@ -389,10 +389,9 @@ typedef struct { JsonNode *node; uint32_t nodes; char *text; } Json;
 // Parses one value that fills data[0..n); errors name `where`, line (from first_line) and column. json_free.
 int    json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e);
 uint32_t json_get(const Json *j, uint32_t object, const char *key);    // index of a member's value, 0: none
-// CSV (RFC 4180) as the same nodes: an array of rows, each an array of strings.
-int    csv_parse(Json *j, const char *where, const uint8_t *data, size_t n, Err *e);
-// A file's rows: CSV if path ends in .csv; what begins with [ is one JSON array, all else JSON Lines. A 0
-// byte follows data. The first row is node *first, the next one its .next, up to j->nodes.
+// A file's rows: of .csv (RFC 4180) and .tsv (tabs, no quotes) arrays of strings; else, what begins with [ is
+// one JSON array, and anything else JSON Lines. A 0 byte follows data. The first row is node *first, the next
+// one its .next, up to j->nodes.
 int    rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Err *e);
 void   json_free(Json *j);
 char  *json_quote(const char *text, size_t n);                  // a JSON string; free(); NULL: no memory
@@ -451,8 +450,8 @@ typedef struct {
     char *path;
     void *memory;
     size_t bad;                       // rows that were left out as wrong
-    char reason[1024];                // of the first three of them: a line each, as an error would say it
-    char ignored[256];                // members that hold something but were not read: "id (12 rows), tag (3)"
+    char reason[1024];                // of three of them: a line each, as an error would say it
+    char ignored[256];                // members with text or lists that were not read: "id (12 rows), x (1 row)"
 } Rows;
 typedef struct {
     bool answers;                     // the last turn is an answer; otherwise it may be a user's
