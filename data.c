@@ -1168,25 +1168,26 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
 
 // ---- rows -------------------------------------------------------------------------------------------------
 enum { DATA_MAX = 1 << 30, ROW_MAX = 1 << 22 };    // bytes of a file; of a row, which a template may repeat
-enum { COLUMN_MAX = 64, OTHERS = 24 };         // bytes of a column's name; names of others that are kept
-// The members that are read, form after form: of a row, all are of one form, but SYSTEM, which goes with each.
-enum { PAIR, PAIR_INPUT, PAIR_ANSWER, PROMPT, COMPLETION, MESSAGES, SYSTEM, MEMBERS };
+// The members that are read, form after form: a row has those of one form, but SYSTEM goes with each.
+enum { PAIR, PAIR_INPUT, PAIR_ANSWER, PROMPT, COMPLETION, MESSAGES, SYSTEM, MEMBERS, COLUMNS = 32 };
 static const char *const MEMBER[MEMBERS] = {"instruction", "input", "output", "prompt", "completion",
                                             "messages", "system"};
 static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
+typedef struct {                      // a name in the file; NULL: the user said that there is none
+    const char *name;
+    size_t length, rows;              // rows that hold something there
+    bool named;                       // by the user
+} Column;
 
 typedef struct {                      // a file that is being read
     Rows *rows;
     const Json *j;
-    uint32_t header;                  // a table's row of column names; 0: the rows are objects
-    char name[MEMBERS][COLUMN_MAX];   // what the file calls a member; "": it is not read
-    bool named[MEMBERS];              // by the user
-    size_t held[MEMBERS];             // rows in which it holds something
-    struct { const JsonNode *name; size_t rows; } other[OTHERS];       // members that are not read
-    int others;
+    uint32_t header;                  // a table's row of names; 0: the rows are objects
+    Column column[COLUMNS];           // what the file calls each member, then names that are not read
+    int columns;
     size_t turns, turn_room, row_room;    // turns of all rows so far
     Row row;                          // the row at hand
-    uint32_t value[MEMBERS];          // its members, 0: null, empty or not there
+    uint32_t value[COLUMNS + 1];      // its nodes, 0: null, empty or not there
     size_t bytes;                     // of its text
     bool answers;
     Err *e;
@@ -1196,51 +1197,44 @@ static int row_fail(const Reader *s, uint32_t line, const char *what, const char
     return err_set(s->e, "%s:%" PRIu32 ": %s %s", s->rows->path, line, what, wrong);
 }
 
-// --columns "prompt=question,system=". A name that it gives to one member is no other's any more.
-static int columns_parse(Reader *s, const char *p) {
-    for (int i = 0; i < MEMBERS; i++) strcpy(s->name[i], MEMBER[i]);
-    for (size_t n; p && *p; p += n + (p[n] == ',')) {
-        size_t left = strcspn(p, "=,");
+// --columns "prompt=question,system=", whose separators become 0. A name that it gives to one member is no
+// other's any more.
+static int columns_parse(Reader *s, char *p) {
+    for (; s->columns < MEMBERS; s->columns++) s->column[s->columns].name = MEMBER[s->columns];
+    while (p && *p) {
+        char *own = p, *name = strchr(p, '=');
         int i = 0;
-        n = strcspn(p, ",");
-        while (i < MEMBERS && (strlen(MEMBER[i]) != left || memcmp(MEMBER[i], p, left))) i++;
-        if (left == n || i == MEMBERS || n - left > COLUMN_MAX)
-            return err_set(s->e, "--columns: '%.*s', want NAME=COLUMN, the name being one of instruction, input, "
-                           "output, prompt, completion, messages, system, and COLUMN the file's for it, up to "
-                           "%d bytes", n < 99 ? (int)n : 99, p, COLUMN_MAX - 1);
-        if (s->named[i]) return err_set(s->e, "--columns: %s is there twice", MEMBER[i]);
-        s->named[i] = true;
-        snprintf(s->name[i], COLUMN_MAX, "%.*s", (int)(n - left - 1), p + left + 1);
+        p += strcspn(p, ",");
+        if (*p) *p++ = 0;
+        if (name && name < p) *name++ = 0;
+        while (i < MEMBERS && strcmp(MEMBER[i], own)) i++;
+        if (i == MEMBERS || !name)
+            return err_set(s->e, "--columns: '%.40s', want NAME=COLUMN, the name being one of instruction, "
+                           "input, output, prompt, completion, messages, system", own);
+        if (s->column[i].named) return err_set(s->e, "--columns: %s is there twice", own);
+        s->column[i] = (Column){.name = *name ? name : NULL, .named = true};
     }
-    for (int i = 0; i < MEMBERS; i++)
-        for (int k = 0; k < MEMBERS && s->named[i] && *s->name[i]; k++) {
-            if (k == i || strcmp(s->name[k], s->name[i])) continue;
-            if (s->named[k]) return err_set(s->e, "--columns: '%s' is there twice", s->name[i]);
-            s->name[k][0] = 0;
+    for (Column *c = s->column; c < s->column + MEMBERS; c++)
+        for (Column *d = s->column; c->named && c->name && d < s->column + MEMBERS; d++) {
+            if (d == c || !d->name || strcmp(d->name, c->name)) continue;
+            if (d->named) return err_set(s->e, "--columns: '%s' is there twice", c->name);
+            d->name = NULL;
         }
+    for (int i = 0; i < MEMBERS; i++) s->column[i].length = s->column[i].name ? strlen(s->column[i].name) : 0;
     return 0;
 }
 
-// Which member the file calls so; MEMBERS: none that is read.
-static int member_find(const Reader *s, const JsonNode *name) {
+// The column of that name, a new one if need be. COLUMNS: there are too many to keep it.
+static int column_find(Reader *s, const JsonNode *name) {
     int i = 0;
-    while (i < MEMBERS && (name->len == 0 || strlen(s->name[i]) != name->len ||
-                           memcmp(s->name[i], name->text, name->len))) i++;
+    while (i < s->columns && (!s->column[i].name || s->column[i].length != name->len ||
+                              memcmp(s->column[i].name, name->text, name->len))) i++;
+    if (i == s->columns && i < COLUMNS) s->column[s->columns++] = (Column){.name = name->text, .length = name->len};
     return i;
 }
 
-// A row has a value under a name that is not read.
-static void other_count(Reader *s, const JsonNode *name, const JsonNode *value) {
-    int i = 0;
-    while (i < s->others && (s->other[i].name->len != name->len ||
-                             memcmp(s->other[i].name->text, name->text, name->len))) i++;
-    if (i == OTHERS) return;
-    if (i == s->others) s->others++, s->other[i].name = name;
-    s->other[i].rows += value->kind >= JSON_STRING && value->len + value->count > 0;
-}
-
-// The members of a row: an object's, or a table's in the order of the header. count: all are counted.
-static int row_members(Reader *s, uint32_t at, bool count) {
+// The values of a row: an object's members, or a table's fields in the order of the header.
+static int row_values(Reader *s, uint32_t at) {
     const JsonNode *node = s->j->node, *row = &node[at];
     uint32_t name = at + 1, value = at + 2, fields = s->header ? node[s->header].count : 0;
     memset(s->value, 0, sizeof s->value);
@@ -1250,53 +1244,38 @@ static int row_members(Reader *s, uint32_t at, bool count) {
     if (!s->header && row->kind != JSON_OBJECT) return row_fail(s, row->line, "the row", "is not an object");
     for (uint32_t i = 0; i < row->count; i++, name = node[value].next, value = name + 1) {
         if (s->header) name = s->header + 1 + i, value = at + 1 + i;
-        bool text = node[value].kind == JSON_STRING;
-        int m = member_find(s, &node[name]);
-        if (m < MEMBERS) s->value[m] = node[value].kind == JSON_NULL || (text && !node[value].len) ? 0 : value;
-        else if (count) other_count(s, &node[name], &node[value]);
+        int c = column_find(s, &node[name]);
+        const JsonNode *v = &node[value];
+        if (c < MEMBERS && s->value[c]) return row_fail(s, v->line, s->column[c].name, "is there twice");
+        if (v->kind == JSON_STRING ? v->len > 0 : v->kind != JSON_NULL) s->value[c] = value;
     }
-    for (int m = 0; m < MEMBERS && count; m++) s->held[m] += s->value[m] > 0;
     return 0;
 }
 
 // One more name of a list.
-static void list_name(char *list, size_t room, const char *name, size_t rows) {
+static void list_name(char *list, size_t room, const Column *c) {
     size_t used = strlen(list);
-    snprintf(list + used, room - used, "%s%.40s", used > 0 ? ", " : "", name);
-    used = strlen(list);
-    if (rows > 0) snprintf(list + used, room - used, " (%zu row%s)", rows, rows > 1 ? "s" : "");
-}
-
-// The first row of a table, whose fields name the columns.
-static int columns_check(const Reader *s) {
-    const JsonNode *row = &s->j->node[s->header];
-    bool seen[MEMBERS + 1] = {false};
-    for (const JsonNode *name = row + 1; name <= row + row->count; name++) {
-        int m = member_find(s, name);
-        if (m < MEMBERS && seen[m]) return row_fail(s, row->line, "two columns have the name", s->name[m]);
-        seen[m] = true;
-    }
-    return 0;
+    snprintf(list + used, room - used, "%s%.40s (%zu row%s)", used > 0 ? ", " : "", c->name, c->rows,
+             c->rows > 1 ? "s" : "");
 }
 
 // Have the rows from `at` on what is needed, under the names agreed on? Notes what else they have.
-static int names_check(Reader *s, uint32_t at) {
-    const size_t *held = s->held, room = sizeof s->rows->ignored;
+static int columns_check(Reader *s, uint32_t at) {
+    const Column *c = s->column;
     const char *lacks = NULL;
     char *ignored = s->rows->ignored, list[300] = "";
-    for (; at < s->j->nodes; at = s->j->node[at].next) row_members(s, at, true);
-    for (int i = 0; i < MEMBERS; i++) {
-        if (held[i]) list_name(list, sizeof list, s->name[i], 0);
-        else if (s->named[i] && *s->name[i]) lacks = s->name[i];
-    }
-    for (int i = 0; i < s->others; i++) {
-        list_name(list, sizeof list, s->other[i].name->text, 0);
-        if (s->other[i].rows) list_name(ignored, room, s->other[i].name->text, s->other[i].rows);
+    for (; at < s->j->nodes; at = s->j->node[at].next)
+        for (int i = row_values(s, at) ? s->columns : 0; i < s->columns; i++) s->column[i].rows += s->value[i] > 0;
+    for (int i = 0; i < s->columns; i++, c++) {
+        if (c->named && c->name && !c->rows) lacks = c->name;
+        if (c->rows) list_name(list, sizeof list, c);
+        if (c->rows && i >= MEMBERS) list_name(ignored, sizeof s->rows->ignored, c);
     }
     tame(ignored);
-    if (!lacks && s->answers && !held[PAIR_ANSWER] && !held[COMPLETION] && !held[MESSAGES])
+    c = s->column;
+    if (!lacks && s->answers && !c[PAIR_ANSWER].rows && !c[COMPLETION].rows && !c[MESSAGES].rows)
         lacks = "output, completion or messages";
-    if (!lacks && !held[PAIR] && !held[PAIR_INPUT] && !held[PROMPT] && !held[MESSAGES])
+    if (!lacks && !c[PAIR].rows && !c[PAIR_INPUT].rows && !c[PROMPT].rows && !c[MESSAGES].rows)
         lacks = "instruction, input, prompt or messages";
     return !lacks || !*list ? 0 : err_set(s->e, "%s: no row holds %s; there are: %s\nhint: --columns "
                                           "prompt=NAME,completion=NAME", s->rows->path, lacks, list);
@@ -1351,23 +1330,23 @@ static int row_get(Reader *s, uint32_t at) {
     int form = PAIR, seen = -1;
     s->row = (Row){.line = line, .output = ""};
     s->bytes = 0;
-    if (row_members(s, at, false)) return -1;
+    if (row_values(s, at)) return -1;
     for (int i = 0; i < MEMBERS; i++) {
         if (!s->value[i]) continue;
-        if (i != MESSAGES && row_text(s, s->value[i], s->name[i], &text[i])) return -1;
+        if (i != MESSAGES && row_text(s, s->value[i], s->column[i].name, &text[i])) return -1;
         if (i == SYSTEM) continue;
         form = i < PROMPT ? PAIR : i < MESSAGES ? PROMPT : MESSAGES;
         if (seen >= 0 && seen < form)
             return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s", s->rows->path, line,
-                           s->name[seen], s->name[i]);
+                           s->column[seen].name, s->column[i].name);
         seen = i;
     }
     if (*text[SYSTEM]) turn_add(s, ROLE_SYSTEM, text[SYSTEM], "");
     if (form == MESSAGES) return row_messages(s, s->value[MESSAGES]);
     int last = form == PAIR ? PAIR_ANSWER : COMPLETION;
-    if (!*text[last] && s->answers) return row_fail(s, line, s->name[last], "is missing or empty");
+    if (!*text[last] && s->answers) return row_fail(s, line, s->column[last].name, "is missing or empty");
     if (!*text[form] && !*text[PAIR_INPUT])
-        return row_fail(s, line, form == PAIR ? "instruction or input" : s->name[form], "is missing or empty");
+        return row_fail(s, line, form == PAIR ? "instruction or input" : s->column[form].name, "is missing or empty");
     turn_add(s, ROLE_USER, text[form], text[PAIR_INPUT]);
     if (*text[last]) turn_add(s, ROLE_ASSISTANT, text[last], "");
     return 0;
@@ -1393,18 +1372,14 @@ static int rows_get(Reader *s, uint32_t at, bool skip_bad) {
         next = s->j->node[at].next;
         if (grow(&r->turn, &s->turn_room, s->turns + (next - at), sizeof *r->turn, s->e) ||
             grow(&r->row, &s->row_room, r->n + 1, sizeof *r->row, s->e)) return -1;
-        if (row_get(s, at) == 0) {
-            r->row[r->n++] = s->row;
-        } else {
-            if (!skip_bad) return -1;
-            s->turns -= s->row.turns;
-            row_bad(r, s->e);
-        }
+        if (row_get(s, at) == 0) { r->row[r->n++] = s->row; continue; }
+        if (!skip_bad) return -1;
+        s->turns -= s->row.turns;
+        row_bad(r, s->e);
     }
     if (r->n > 0) return 0;
-    if (r->bad) return err_set(s->e, "%s: has no good rows: %.*s", r->path, (int)strcspn(r->reason, "\n"),
-                               r->reason);
-    return err_set(s->e, "%s: has no rows%s", r->path, s->header ? " below its line of column names" : "");
+    if (r->bad == 0) return err_set(s->e, "%s: has no rows%s", r->path, s->header ? " below its header" : "");
+    return err_set(s->e, "%s: has no good rows: %.*s", r->path, (int)strcspn(r->reason, "\n"), r->reason);
 }
 
 // The rows' strings lie in the parsed JSON, which is kept as their memory.
@@ -1416,18 +1391,16 @@ int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
     uint32_t at = 0;
     Json *j = r->memory = calloc(1, sizeof *j);
     Reader s = {.rows = r, .j = j, .answers = how->answers, .e = e};
+    char *columns = strdup(how->columns ? how->columns : "");
     r->path = strdup(path);
-    int rc = j && r->path ? columns_parse(&s, how->columns) : err_memory(e, sizeof *j);
+    int rc = j && r->path && columns ? columns_parse(&s, columns) : err_memory(e, sizeof *j);
     if (rc == 0) rc = rows_read(j, &at, path, data, bytes, how->skip_bad ? r : NULL, e);
     free(data);
-    if (rc == 0 && separator_of(path) && at < j->nodes) {
-        s.header = at;
-        at = j->node[at].next;
-        rc = columns_check(&s);
-    }
-    if (rc == 0) rc = names_check(&s, at) || rows_get(&s, at, how->skip_bad) ? -1 : 0;
+    if (rc == 0 && separator_of(path) && at < j->nodes) s.header = at, at = j->node[at].next;
+    if (rc == 0) rc = columns_check(&s, at) || rows_get(&s, at, how->skip_bad) ? -1 : 0;
     if (rc == 0) rows_end(r);
     else rows_free(r);
+    free(columns);
     return rc;
 }
 

@@ -451,7 +451,7 @@ typedef struct {
     void *memory;
     size_t bad;                       // rows that were left out as wrong
     char reason[1024];                // of three of them: a line each, as an error would say it
-    char ignored[256];                // members with text or lists that were not read: "id (12 rows), x (1 row)"
+    char ignored[256];                // what else the rows have and was not read: "id (12 rows), x (1 row)"
 } Rows;
 typedef struct {
     bool answers;                     // the last turn is an answer; otherwise it may be a user's
