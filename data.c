@@ -415,6 +415,7 @@ int log_close(Log *l, Err *e) {
 // Strings must be UTF-8 with surrogates in pairs. A byte order mark at the start is skipped.
 
 enum { JSON_DEPTH = 64 };             // brackets open at once: how deep json_value calls itself
+enum { CSV_FIELDS = 1 << 12 };        // in a row
 
 typedef struct {
     Json *j;
@@ -650,7 +651,7 @@ static int csv_row(Parser *s, int separator) {
     JsonNode *row = json_node(s, JSON_ARRAY);
     do {
         if (csv_field(s, separator)) return -1;
-        row->count++;
+        if (++row->count > CSV_FIELDS) return json_fail(s, "no more than 4096 fields in a row");
     } while (peek(s) == separator && s->p++);
     row->next = s->j->nodes;
     s->j->node[0].count++;

@@ -218,6 +218,13 @@ START_TEST(tables_are_refused) {
         must_say(bad[i][2]);
         ck_assert(!rows.row && !rows.turn && !rows.memory && !rows.path);
     }
+    char wide[4200] = "";
+    memset(wide, ',', 4097);
+    ck_assert_int_eq(load_as(".csv", wide, NULL, false), -1);
+    must_say(".csv:1:4097: found ',', want no more than 4096 fields in a row");
+    wide[4095] = 0;
+    ck_assert_int_eq(load_as(".csv", wide, NULL, false), -1);
+    must_say("no rows below its header");
     static const char utf16[] = "\xFF\xFE[\0]\0";
     for (int csv = 0; csv < 2; csv++) {
         char name[400];
