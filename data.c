@@ -8,7 +8,8 @@
 // Memory is a small multiple of the file's size, time linear in it. A file that was there stays whole until
 // its successor is complete on disk.
 //
-// The file that needs POSIX; rows.c asks it for strdup alone. No program calls setlocale, so strtod and printf spell numbers C's way.
+// The file that needs POSIX, of which rows.c takes strdup and access. No program calls setlocale, so strtod and
+// printf spell numbers C's way.
 // Not here on purpose: arithmetic on weights, decisions on training, printing (but for the table of --help).
 #define _XOPEN_SOURCE 700             // POSIX.1-2008
 #define _FILE_OFFSET_BITS 64          // checkpoints over 2 GiB on 32-bit hosts
@@ -625,8 +626,8 @@ char *json_quote(const char *text, size_t n) {
 
 // ---- rows of any kind -------------------------------------------------------------------------------------
 // CSV as RFC 4180 has it: fields in quotes may hold commas, line breaks and doubled quotes. A quote elsewhere
-// is a character like any other, as all are in TSV, whose fields hold no tab and no line break. A line without
-// a character is no row, and text is UTF-8, as in JSON.
+// is a character like any other, and so are all in TSV, whose fields hold no tab and no line break. A line
+// without a character is no row, and text is UTF-8, as in JSON.
 
 static bool field_ends(const Parser *s, int separator) {
     int c = peek(s);
@@ -676,9 +677,9 @@ void row_skip(Rows *r, const Err *e) {
                  n < BYTES ? (int)n : BYTES, e->msg);
 }
 
-// Of LINES, unless skip is NULL, a line that begins no value is counted there, and the next one tried. No byte
-// is read more than 64 times so: a line whose value goes on in the next ones leaves a bracket open, of which
-// there are no more.
+// Of LINES, unless skip is NULL, a line that begins no value is counted there, and the next one tried. So no
+// byte is read more than 65 times: a line whose value goes on in the next ones leaves a bracket open, of which
+// there are at most 64.
 static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, int form,
                  Rows *skip, Err *e) {
     const bool table = form > LINES;

@@ -398,7 +398,8 @@ uint32_t json_get(const Json *j, uint32_t object, const char *key);    // index 
 int    rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Err *e);
 // The same, but unless skip is NULL, lines of JSON Lines that are wrong are left out, by row_skip.
 typedef struct Rows Rows;
-int    rows_read(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip, Err *e);
+int    rows_read(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip,
+                 Err *e);
 void   row_skip(Rows *r, const Err *e);                         // one more bad row: counted, its reason kept
 void   json_free(Json *j);
 char  *json_quote(const char *text, size_t n);                  // a JSON string; free(); NULL: no memory

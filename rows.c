@@ -1,8 +1,8 @@
 // rows.c -- from rows to what a model is fed with, and from what it says to text.
 // Read in this order: rows_load -> render -> examples_make -> batch_fill; then generate.
 //
-// Contract and invariants are data.c's: a bad row is an error with its place or, if the user says so, left out
-// and counted; memory is a small multiple of the file's size, time linear in it (encoding: n log n).
+// Contract and invariants are data.c's: a bad row is an error with its place or, if the user says so, left
+// out and counted; memory is a small multiple of the file's size, time linear in it (encoding: n log n).
 // Not here on purpose: decisions on training, printing.
 #define _XOPEN_SOURCE 700             // strdup, access
 #include "model.h"
@@ -76,7 +76,7 @@ static int column_find(Reader *s, const JsonNode *name) {
     int i = 0;
     while (i < s->columns && (!s->column[i].name || s->column[i].length != name->len ||
                               memcmp(s->column[i].name, name->text, name->len))) i++;
-    if (i == s->columns && i < COLUMNS) s->column[s->columns++] = (Column){.name = name->text, .length = name->len};
+    if (i == s->columns && i < COLUMNS) s->column[s->columns++] = (Column){name->text, name->len, 0, false};
     return i;
 }
 
@@ -86,8 +86,8 @@ static int row_values(Reader *s, uint32_t at) {
     uint32_t name = at + 1, value = at + 2, fields = s->header ? node[s->header].count : 0;
     memset(s->value, 0, sizeof s->value);
     if (s->header && row->count != fields)
-        return err_set(s->e, "%s:%" PRIu32 ": the row has %" PRIu32 " fields, want %" PRIu32 " as in line %" PRIu32,
-                       s->rows->path, row->line, row->count, fields, node[s->header].line);
+        return err_set(s->e, "%s:%" PRIu32 ": the row has %" PRIu32 " fields, want %" PRIu32 " as in line %"
+                       PRIu32, s->rows->path, row->line, row->count, fields, node[s->header].line);
     if (!s->header && row->kind != JSON_OBJECT) return row_fail(s, row->line, "the row", "is not an object");
     for (uint32_t i = 0; i < row->count; i++, name = node[value].next, value = name + 1) {
         if (s->header) name = s->header + 1 + i, value = at + 1 + i;
@@ -111,8 +111,10 @@ static int columns_check(Reader *s, uint32_t at) {
     const Column *c = s->column;
     const char *lacks = NULL;
     char *ignored = s->rows->ignored, list[300] = "";
-    for (; at < s->j->nodes; at = s->j->node[at].next)
-        for (int i = row_values(s, at) ? s->columns : 0; i < s->columns; i++) s->column[i].rows += s->value[i] > 0;
+    for (; at < s->j->nodes; at = s->j->node[at].next) {
+        bool bad = row_values(s, at) != 0;        // which rows_get will say
+        for (int i = 0; i < s->columns && !bad; i++) s->column[i].rows += s->value[i] > 0;
+    }
     for (int i = 0; i < s->columns; i++, c++) {
         if (c->named && c->name && !c->rows) lacks = c->name;
         if (c->rows) list_name(list, sizeof list, c);
@@ -194,7 +196,8 @@ static int row_get(Reader *s, uint32_t at) {
     int last = form == PAIR ? PAIR_ANSWER : COMPLETION;
     if (!*text[last] && s->answers) return row_fail(s, line, s->column[last].name, "is missing or empty");
     if (!*text[form] && !*text[PAIR_INPUT])
-        return row_fail(s, line, form == PAIR ? "instruction or input" : s->column[form].name, "is missing or empty");
+        return row_fail(s, line, form == PAIR ? "instruction or input" : s->column[form].name,
+                        "is missing or empty");
     turn_add(s, ROLE_USER, text[form], text[PAIR_INPUT]);
     if (*text[last]) turn_add(s, ROLE_ASSISTANT, text[last], "");
     return 0;
