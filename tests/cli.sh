@@ -126,6 +126,26 @@ too_long() {
     "$bin/train" $m --data long.jsonl --too-long "$1" --steps 2 --split 0 --out cut.bin 2>&1 | has "3 rows: $2" &&
         [ -s cut.bin ]
 }
+printf 'q,a\r\nthe red cat,red\r\n"two, or\nmore","blue"\r\nx\r\n' > q.csv
+printf 'q\nred\nblue\n' > ask.csv
+columns="--data q.csv --columns prompt=q,completion=a"
+train_columns() {
+    "$bin/train" $m $columns --bad-rows skip --steps 2 --split 0 --out q.bin 2>&1 | has "2 rows: 2 to train on" &&
+        "$bin/convert" --info q.bin | has "columns prompt=q,completion=a" "bad-rows skip"
+}
+eval_columns() {
+    "$bin/eval" loss $m $columns --bad-rows skip --json 2>&1 |
+        has "q.csv: 1 wrong rows left out:" "q.csv:5: the row has 1 fields, want 2 as in line 1" '"rows": 2'
+}
+chat_columns() { "$bin/chat" $m --in ask.csv --columns prompt=q --max-tokens 2 | has '"row": 1, "prompt": "blue'; }
+check "train --columns --bad-rows skip: a table, and what was said of it is in the lineage" train_columns
+check "eval --columns --bad-rows skip tells what was left out" eval_columns
+check "chat --in of a table, --columns" chat_columns
+refused "a row with too few fields" "q.csv:5: the row has 1 fields, want 2 as in line 1" train $m $o $columns
+refused "a table without known names" "q.csv: no row holds .*; there are: q .2 rows., a" train $m $o --data q.csv
+refused "--columns of nothing"    "--columns: 'x', want NAME=COLUMN"               train $m $o --data q.csv --columns x=q
+refused "--bad-rows keep"         "--bad-rows: 'keep', want stop or skip"          train $m $o $columns --bad-rows keep
+refused "--columns of raw text"   "--columns and --bad-rows are for rows"          train $m $o --text text --columns prompt=q
 check "--too-long cut shortens a long row"   too_long cut  "3 to train on, 0 held out, 1 cut, 0 dropped"
 check "--too-long drop leaves a long row out" too_long drop "2 to train on, 0 held out, 0 cut, 1 dropped"
 
