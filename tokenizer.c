@@ -1044,26 +1044,22 @@ typedef struct {
     uint32_t pieces, pairs, spare;                // pieces, records in use; the first spare record or NONE
 } Training;
 
-// The next `bytes` of the caller's memory, or NULL while the size is only being counted.
-static void *part(void *memory, uint64_t *size, uint64_t bytes) {
-    void *at = memory ? (uint8_t *)memory + *size : NULL;
-    *size += bytes;
-    return at;
-}
-
-// n <= TEXT_MAX and vocab <= VOCAB_MAX: the size is below 2^38. What must be cleared comes first.
-static uint64_t train_parts(Training *w, uint64_t n, uint64_t vocab, void *memory) {
+// The arrays, one after the other in the caller's memory; NULL: their size is only counted. n <= TEXT_MAX and
+// vocab <= VOCAB_MAX: it is below 2^38. What must be cleared comes first.
+static uint64_t train_parts(Training *w, uint64_t n, uint64_t vocab, uint8_t *memory) {
     uint64_t size = 0;
-    w->filed = part(memory, &size, 4 * (vocab < 32768 ? 65536 : 2 * vocab));
-    w->word = part(memory, &size, 4 * places(n / 8));
+#define PART(field, count) w->field = memory ? (void *)(memory + size) : NULL, size += (count) * sizeof *w->field
+    PART(filed, vocab < 32768 ? 65536 : 2 * vocab);
+    PART(word, places(n / 8));
+    PART(unicode, 1);
+    PART(start, vocab + 1);
+    PART(merge, vocab);
+    PART(piece, n);
+    PART(pair, n);
+    PART(bytes, vocab * LEARNED_BYTES);
+    PART(flag, vocab);
+#undef PART
     w->wordmask = (uint32_t)places(n / 8) - 1;
-    w->unicode = part(memory, &size, sizeof *w->unicode);
-    w->start = part(memory, &size, 4 * (vocab + 1));
-    w->merge = part(memory, &size, vocab * sizeof(Merge));
-    w->piece = part(memory, &size, n * sizeof(Piece));
-    w->pair = part(memory, &size, n * sizeof(Pair));
-    w->bytes = part(memory, &size, vocab * LEARNED_BYTES);
-    w->flag = part(memory, &size, vocab);
     return size;
 }
 
