@@ -315,7 +315,7 @@ enum { MR = 12, NR = 32 };
 #else
 enum { MR = 4, NR = 24 };
 #endif
-enum { KC = 384, MC = 1056 };                     // MC is a multiple of MR
+enum { KC = 384, MC = 1056, PANELS = MC * KC + KC * NR };    // MC is a multiple of MR
 enum { STRIP = 96 };                              // queries that attention handles at once
 enum { CHUNK = 1 << 16 };                         // elements to one partial sum of the gradient norm
 enum { ALIGN = 64 };
@@ -420,7 +420,7 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     ADD(x.start,   "first token of each row", s->rows + 1);
     ADD(x.partial, "partial sums", max_size(chunks, R));
     // Each thread: a packed block of a, a packed panel of b, two strips of attention scores.
-    size_t scratch = add(MC * KC + KC * NR, mul(2 * STRIP, T));
+    size_t scratch = add(PANELS, mul(2 * STRIP, T));
     ADD(x.scratch, "scratch of the threads", mul(scratch, (size_t)s->threads));
 #undef ADD
     if (p->bytes <= SIZE_MAX / 2) return 0;
@@ -436,7 +436,7 @@ void model_bind(Model *m, const Plan *p, void *block) {
     m->shape = p->shape;
     const Shape *s = &m->shape;
     size_t T = max_size(s->seq, s->cached);
-    m->scratch = MC * KC + KC * NR + 2 * STRIP * T;
+    m->scratch = PANELS + 2 * STRIP * T;
     for (int i = 0; i < p->items; i++) {
         void *at = (char *)block + p->item[i].offset;
         memcpy((char *)m + p->item[i].where, &at, sizeof at);
@@ -459,12 +459,12 @@ void model_bind(Model *m, const Plan *p, void *block) {
 //     backward  dinp (N,C)  = dout (N,OC) W^T              dL/dinp_c = sum_o dL/dout_o W_co
 //               dW (C,OC)  += inp^T (C,N) dout (N,OC)      dL/dW_co  = sum_n inp_nc dL/dout_no
 //               dbias (OC) += sum_n dout_n                 dL/dbias_o = sum_n dL/dout_no
+// Its sums begin with `start`: NULL zeros, or a row of biases, or, if it is out itself, what out holds.
 typedef struct {
     const float *p;
     const uint16_t *h;                // or, if p is NULL, bf16
     size_t row, col;                  // element (i,j) is p[i*row + j*col]
 } Mat;
-typedef enum { FROM_ZERO, FROM_OUT } From;        // sums start at 0 (or the bias), or at what out holds
 
 static Mat mat(const float *p, size_t columns)        { return (Mat){p, NULL, columns, 1}; }
 static Mat transposed(const float *p, size_t columns) { return (Mat){p, NULL, 1, columns}; }
@@ -489,12 +489,12 @@ static int workers(const Model *m, size_t work) { return work < 1 << 14 ? 1 : m-
 #ifdef REFERENCE
 // The definition. Slow, obviously right, and the order of its sums is the order of every product's sums: k
 // ascending, one chain of fused multiply-adds from the start value. Port this function first.
-static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
-                        size_t M, size_t K, size_t N, float *scratch) {
+static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M, size_t K,
+                        size_t N, float *scratch) {
     (void)scratch;
     for (size_t i = 0; i < M; i++)
         for (size_t j = 0; j < N; j++) {
-            float sum = from == FROM_OUT ? out[i * ldo + j] : bias ? bias[j] : 0.0f;
+            float sum = start == out ? out[i * ldo + j] : start ? start[j] : 0.0f;
             for (size_t k = 0; k < K; k++)
                 sum = fmaf(element(a, i * a.row + k * a.col, !a.p), element(b, k * b.row + j * b.col, !b.p),
                            sum);
@@ -559,11 +559,11 @@ static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, 
 // out (M,N) = start + a (M,K) b (K,N) by one thread. Definition (make reference compiles just this):
 //     out_ij = start_ij;   for k ascending: out_ij = fmaf(a_ik, b_kj, out_ij)
 // Blocks over k go through out's memory, so a block's chain starts where the last one ended: the same bits.
-static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
-                        size_t M, size_t K, size_t N, float *scratch) {
+static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M, size_t K,
+                        size_t N, float *scratch) {
     static const float zeros[NR] = {0};
     if (M == 1 && b.col == 1) {
-        row_product(out, a, b, from == FROM_OUT ? out : bias, K, N);
+        row_product(out, a, b, start, K, N);
         return;
     }
     float *pa = scratch, *pb = scratch + MC * KC;
@@ -578,12 +578,12 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias,
                 for (size_t i = 0; i < mc; i += MR) {
                     size_t rows = min_size(MR, mc - i);
                     float *at = out + (i0 + i) * ldo + j;
-                    bool memory = k0 > 0 || from == FROM_OUT;
-                    const float *start = memory ? at : bias ? bias + j : zeros;
+                    bool memory = k0 > 0 || start == out;
+                    const float *from = memory ? at : start ? start + j : zeros;
                     if (rows == MR && cols == NR)
-                        tile(at, ldo, start, memory ? ldo : 0, pa + i * kc, pb, kc);
+                        tile(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc);
                     else
-                        tile_edge(at, ldo, start, memory ? ldo : 0, pa + i * kc, pb, kc, rows, cols);
+                        tile_edge(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc, rows, cols);
                 }
             }
         }
@@ -593,8 +593,8 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias,
 // The same over all threads: a grid of gm x gn workers; each owns a rectangle of out and packs for itself.
 // Of all grids, that whose largest rectangle costs least: its area, and its packing, of which an element
 // costs about as much as 32 products.
-static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
-                   size_t M, size_t K, size_t N) {
+static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M,
+                   size_t K, size_t N) {
     size_t tm = (M + MR - 1) / MR, tn = (N + NR - 1) / NR, best = SIZE_MAX;
     int threads = workers(m, M * K * N / 16), gm = 1, gn = 1;
     for (int rows = 1; rows <= threads; rows++) {
@@ -610,8 +610,9 @@ static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const f
         size_t i0 = share(tm, w / gn, gm) * MR, i1 = min_size(share(tm, w / gn + 1, gm) * MR, M);
         size_t j0 = share(tn, w % gn, gn) * NR, j1 = min_size(share(tn, w % gn + 1, gn) * NR, N);
         if (i0 >= i1 || j0 >= j1) continue;
-        matmul_part(out + i0 * ldo + j0, ldo, mat_from(a, i0, 0), mat_from(b, 0, j0),
-                    bias ? bias + j0 : NULL, from, i1 - i0, K, j1 - j0,
+        float *at = out + i0 * ldo + j0;
+        matmul_part(at, ldo, mat_from(a, i0, 0), mat_from(b, 0, j0),
+                    start == out ? at : start ? start + j0 : NULL, i1 - i0, K, j1 - j0,
                     m->x.scratch + (size_t)w * m->scratch);
     }
 }
@@ -631,40 +632,39 @@ typedef struct {
 static void lora_low(const Model *m, float *low, Mat a, Mat b, size_t K) {
     size_t R = (size_t)m->cfg.lora_rank;
     float scale = m->cfg.lora_alpha / (float)R;
-    matmul(m, low, R, a, b, NULL, FROM_ZERO, m->N, K, R);
+    matmul(m, low, R, a, b, NULL, m->N, K, R);
     for (size_t i = 0; i < m->N * R; i++) low[i] *= scale;
 }
 
 // out (N,OC) from inp (N,C)
 static void linear_forward(const Model *m, float *out, const float *inp, const Linear *y) {
     size_t R = (size_t)m->cfg.lora_rank;
-    matmul(m, out, y->OC, mat(inp, y->C), y->w, y->b, FROM_ZERO, m->N, y->C, y->OC);
+    matmul(m, out, y->OC, mat(inp, y->C), y->w, y->b, m->N, y->C, y->OC);
     if (!y->down) return;
     lora_low(m, m->x.low, mat(inp, y->C), mat(y->down, R), y->C);
-    matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), NULL, FROM_OUT, m->N, R, y->OC);
+    matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), out, m->N, R, y->OC);
 }
 
 // LoRA's part of the backward pass. Forward: low = s x down, s = alpha/R; y = .. + low up. From dout = dL/dy:
 //     dup_ro  += sum_n low_nr dout_no        dlow_nr = sum_o dout_no up_ro
 //     ddown_cr += sum_n x_nc s dlow_nr       dx_nc  += sum_r s dlow_nr down_cr
 // x.low is recomputed from x; s goes into dlow once, for both lines below it.
-static void lora_backward(const Model *m, float *dinp, const float *dout, const float *inp, const Linear *y) {
+static void lora_backward(const Model *m, float *dinp, const float *dout, const float *x, const Linear *y) {
     size_t N = m->N, C = y->C, OC = y->OC, R = (size_t)m->cfg.lora_rank;
     float *low = m->x.low, *dlow = m->x.dlow;
-    lora_low(m, low, mat(inp, C), mat(y->down, R), C);
-    matmul(m, y->dup, OC, transposed(low, R), mat(dout, OC), NULL, FROM_OUT, R, N, OC);
+    lora_low(m, low, mat(x, C), mat(y->down, R), C);
+    matmul(m, y->dup, OC, transposed(low, R), mat(dout, OC), y->dup, R, N, OC);
     lora_low(m, dlow, mat(dout, OC), transposed(y->up, OC), OC);
-    matmul(m, y->ddown, R, transposed(inp, C), mat(dlow, R), NULL, FROM_OUT, C, N, R);
-    if (dinp) matmul(m, dinp, C, mat(dlow, R), transposed(y->down, R), NULL, FROM_OUT, N, R, C);
+    matmul(m, y->ddown, R, transposed(x, C), mat(dlow, R), y->ddown, C, N, R);
+    if (dinp) matmul(m, dinp, C, mat(dlow, R), transposed(y->down, R), dinp, N, R, C);
 }
 
 // dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order.
-static void linear_backward(const Model *m, float *dinp, const float *dout, const float *inp,
-                            const Linear *y) {
+static void linear_backward(const Model *m, float *dinp, const float *dout, const float *x, const Linear *y) {
     size_t N = m->N, C = y->C, OC = y->OC;
-    if (dinp) matmul(m, dinp, C, mat(dout, OC), flipped(y->w), NULL, FROM_ZERO, N, OC, C);
-    if (y->down) lora_backward(m, dinp, dout, inp, y);
-    if (y->dw) matmul(m, y->dw, OC, transposed(inp, C), mat(dout, OC), NULL, FROM_OUT, C, N, OC);
+    if (dinp) matmul(m, dinp, C, mat(dout, OC), flipped(y->w), NULL, N, OC, C);
+    if (y->down) lora_backward(m, dinp, dout, x, y);
+    if (y->dw) matmul(m, y->dw, OC, transposed(x, C), mat(dout, OC), y->dw, C, N, OC);
     if (!y->db) return;
     int threads = workers(m, N * OC);
     // Worker k owns a range of columns of db.
@@ -996,10 +996,10 @@ static void softmax_row_backward(float *p, float *dp, size_t visible, size_t wid
 // over HS ascending; max exact; sum(e) in lanes from key 0; out before its division by sum(e), and dq, over
 // keys ascending; dk and dv over the heads of a group, then queries ascending.
 static void attention_head_forward(const Head *a, float *scratch) {
-    float *s = scratch + MC * KC + KC * NR;
+    float *s = scratch + PANELS;
     for (size_t i0 = 0; i0 < a->n; i0 += STRIP) {
         size_t rows = min_size(STRIP, a->n - i0), keys = a->past + i0 + rows;
-        matmul_part(s, keys, mat(a->q + i0 * a->Q, a->Q), transposed(a->k, a->ldk), NULL, FROM_ZERO,
+        matmul_part(s, keys, mat(a->q + i0 * a->Q, a->Q), transposed(a->k, a->ldk), NULL,
                     rows, a->HS, keys, scratch);
         for (size_t i = 0; i < rows; i++) {
             float *stat = a->stat + (i0 + i) * a->ldstat;
@@ -1008,7 +1008,7 @@ static void attention_head_forward(const Head *a, float *scratch) {
             softmax_row(s + i * keys, visible, keys, a->scale, stat[0]);
             stat[1] = row_sum(s + i * keys, visible);
         }
-        matmul_part(a->out + i0 * a->A, a->A, mat(s, keys), mat(a->v, a->ldk), NULL, FROM_ZERO,
+        matmul_part(a->out + i0 * a->A, a->A, mat(s, keys), mat(a->v, a->ldk), NULL,
                     rows, keys, a->HS, scratch);
         for (size_t i = 0; i < rows; i++) {
             float *o = a->out + (i0 + i) * a->A, inverse = 1.0f / a->stat[(i0 + i) * a->ldstat + 1];
@@ -1021,26 +1021,22 @@ static void attention_head_forward(const Head *a, float *scratch) {
 //     dv_j += p_j dout,   dq = sum_j ds_j k_j,   dk_j += ds_j q
 static void attention_head_backward(const Head *a, float *dq, float *dk, float *dv, const float *dout,
                                     float *scratch) {
-    float *p = scratch + MC * KC + KC * NR;
+    float *p = scratch + PANELS;
     for (size_t i0 = 0; i0 < a->n; i0 += STRIP) {
         size_t rows = min_size(STRIP, a->n - i0), keys = i0 + rows, HS = a->HS;
         float *dp = p + rows * keys;
         const float *q = a->q + i0 * a->Q, *g = dout + i0 * a->A;
-        matmul_part(p, keys, mat(q, a->Q), transposed(a->k, a->ldk), NULL, FROM_ZERO,
-                    rows, HS, keys, scratch);
-        matmul_part(dp, keys, mat(g, a->A), transposed(a->v, a->ldk), NULL, FROM_ZERO,
-                    rows, HS, keys, scratch);
+        matmul_part(p, keys, mat(q, a->Q), transposed(a->k, a->ldk), NULL, rows, HS, keys, scratch);
+        matmul_part(dp, keys, mat(g, a->A), transposed(a->v, a->ldk), NULL, rows, HS, keys, scratch);
         for (size_t i = 0; i < rows; i++) {
             const float *stat = a->stat + (i0 + i) * a->ldstat;
             float D = row_dot(g + i * a->A, a->out + (i0 + i) * a->A, 0.0f, HS);
             softmax_row(p + i * keys, i0 + i + 1, keys, a->scale, stat[0]);
             softmax_row_backward(p + i * keys, dp + i * keys, i0 + i + 1, keys, a->scale, stat[1], D);
         }
-        matmul_part(dv, a->Q, transposed(p, keys), mat(g, a->A), NULL, FROM_OUT, keys, rows, HS, scratch);
-        matmul_part(dq + i0 * a->Q, a->Q, mat(dp, keys), mat(a->k, a->ldk), NULL, FROM_ZERO,
-                    rows, keys, HS, scratch);
-        matmul_part(dk, a->Q, transposed(dp, keys), mat(q, a->Q), NULL, FROM_OUT,
-                    keys, rows, HS, scratch);
+        matmul_part(dv, a->Q, transposed(p, keys), mat(g, a->A), dv, keys, rows, HS, scratch);
+        matmul_part(dq + i0 * a->Q, a->Q, mat(dp, keys), mat(a->k, a->ldk), NULL, rows, keys, HS, scratch);
+        matmul_part(dk, a->Q, transposed(dp, keys), mat(q, a->Q), dk, keys, rows, HS, scratch);
     }
 }
 
@@ -1172,7 +1168,7 @@ const float *model_logits(Model *m, const int32_t *rows, size_t n) {
     if (n == 0) return m->x.logits;
     Norm y = last_norm(m);
     norm_forward(m, m->x.headin, m->x.lnfstat, last_res(m), rows, &y, n);
-    matmul(m, m->x.logits, V, mat(m->x.headin, C), flipped(head_weights(m)), NULL, FROM_ZERO, n, C, V);
+    matmul(m, m->x.logits, V, mat(m->x.headin, C), flipped(head_weights(m)), NULL, n, C, V);
     return m->x.logits;
 }
 
@@ -1200,8 +1196,8 @@ static void head_backward(Model *m, const int32_t *rows, size_t n) {
     size_t C = (size_t)m->cfg.width, V = (size_t)m->cfg.vocab;
     float *dhead = m->g.head ? m->g.head : m->g.wte;
     Norm y = last_norm(m);
-    if (dhead) matmul(m, dhead, C, transposed(m->x.logits, V), mat(m->x.headin, C), NULL, FROM_OUT, V, n, C);
-    matmul(m, m->x.dheadin, C, mat(m->x.logits, V), head_weights(m), NULL, FROM_ZERO, n, V, C);
+    if (dhead) matmul(m, dhead, C, transposed(m->x.logits, V), mat(m->x.headin, C), dhead, V, n, C);
+    matmul(m, m->x.dheadin, C, mat(m->x.logits, V), head_weights(m), NULL, n, V, C);
     norm_backward(m, m->x.dres, m->x.dheadin, m->x.lnfstat, last_res(m), rows, &y, n);
 }
 

@@ -1048,7 +1048,7 @@ typedef struct {
 // vocab <= VOCAB_MAX: it is below 2^38. What must be cleared comes first.
 static uint64_t train_parts(Training *w, uint64_t n, uint64_t vocab, uint8_t *memory) {
     uint64_t size = 0;
-#define PART(field, count) w->field = memory ? (void *)(memory + size) : NULL, size += (count) * sizeof *w->field
+#define PART(field, n) w->field = memory ? (void *)(memory + size) : NULL, size += (n) * sizeof *w->field
     PART(filed, vocab < 32768 ? 65536 : 2 * vocab);
     PART(word, places(n / 8));
     PART(unicode, 1);
