@@ -128,12 +128,13 @@ static float row_sum(const float *x, size_t n) {
     return lanes_sum(lane);
 }
 
-static float row_dot(const float *x, const float *y, size_t n) {
+// Sum of (x_i - mean) (y_i - mean)
+static inline float row_dot(const float *x, const float *y, float mean, size_t n) {
     float lane[LANES] = {0};
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++) lane[j] = fmaf(x[i + j], y[i + j], lane[j]);
-    for (size_t j = 0; i < n; i++, j++) lane[j] = fmaf(x[i], y[i], lane[j]);
+        for (size_t j = 0; j < LANES; j++) lane[j] = fmaf(x[i + j] - mean, y[i + j] - mean, lane[j]);
+    for (size_t j = 0; i < n; i++, j++) lane[j] = fmaf(x[i] - mean, y[i] - mean, lane[j]);
     return lanes_sum(lane);
 }
 
@@ -168,42 +169,39 @@ const ConfigField CONFIG_FIELD[CONFIG_INTS] = {
     FIELD(rope_context, 0, 1 << 20),
 };
 
-static int fault(Fault *f, const char *what, int64_t value, int64_t lo, int64_t hi) {
+// 0 if value lies in lo..hi, else -1 with the fault filled in.
+static int check(Fault *f, const char *what, int64_t value, int64_t lo, int64_t hi) {
+    if (value >= lo && value <= hi) return 0;
     *f = (Fault){what, value, lo, hi};
     return -1;
 }
 
-// The same for a float: shown as a whole number near it, or out of range if that lies inside or is none.
-static int fault_real(Fault *f, const char *what, float value, int64_t lo, int64_t hi) {
+// The same for a float, which must also be above a number. What is wrong is shown as a whole number near it,
+// or out of range if that lies inside or is none.
+static int check_real(Fault *f, const char *what, float value, float above, int64_t lo, int64_t hi) {
+    if (value > above && value >= (float)lo && value <= (float)hi) return 0;
     bool shown = value >= -1e9f && value <= 1e9f && ((int64_t)value < lo || (int64_t)value > hi);
-    return fault(f, what, shown ? (int64_t)value : lo - 1, lo, hi);
+    return check(f, what, shown ? (int64_t)value : lo - 1, lo, hi);
 }
 
 int model_check(const Config *c, Fault *f) {
-    for (int i = 0; i < CONFIG_INTS; i++) {
+    for (const ConfigField *i = CONFIG_FIELD; i < CONFIG_FIELD + CONFIG_INTS; i++) {
         int32_t v;
-        memcpy(&v, (const char *)c + CONFIG_FIELD[i].where, sizeof v);
-        if (v < CONFIG_FIELD[i].lo || v > CONFIG_FIELD[i].hi)
-            return fault(f, CONFIG_FIELD[i].name, v, CONFIG_FIELD[i].lo, CONFIG_FIELD[i].hi);
+        memcpy(&v, (const char *)c + i->where, sizeof v);
+        if (check(f, i->name, v, i->lo, i->hi)) return -1;
     }
-    if (c->heads % c->kv_heads) return fault(f, "heads modulo kv_heads", c->heads % c->kv_heads, 0, 0);
-    if (c->rope && c->head_size % 2) return fault(f, "head_size modulo 2, with rotary positions", 1, 0, 0);
-    if (!(c->norm_eps >= 0.0f && c->norm_eps <= 1.0f)) return fault_real(f, "norm_eps", c->norm_eps, 0, 1);
-    if (c->lora_rank < 0 || c->lora_rank > 1 << 10) return fault(f, "lora_rank", c->lora_rank, 0, 1 << 10);
-    if (c->lora_rank && (c->lora_on < 1 || c->lora_on > LORA_ALL))
-        return fault(f, "lora_on", c->lora_on, 1, LORA_ALL);
-    if (c->lora_rank && !(c->lora_alpha > 0.0f && c->lora_alpha <= 1e4f))
-        return fault_real(f, "lora_alpha", c->lora_alpha, 0, 10000);
-    if (!c->rope) return 0;
-    if (!(c->rope_theta >= 1.0f && c->rope_theta <= 1e9f))
-        return fault_real(f, "rope_theta", c->rope_theta, 1, 1000000000);
-    if (!c->rope_context) return 0;
-    if (!(c->rope_factor >= 1.0f && c->rope_factor <= 1e4f))
-        return fault_real(f, "rope_factor", c->rope_factor, 1, 10000);
-    if (!(c->rope_low > 0.0f && c->rope_low <= 1e4f)) return fault_real(f, "rope_low", c->rope_low, 0, 10000);
-    if (!(c->rope_high > c->rope_low && c->rope_high <= 1e4f))
-        return fault_real(f, "rope_high, with rope_low below it", c->rope_high, 0, 10000);
-    return 0;
+    bool lora = c->lora_rank != 0, scaled = c->rope && c->rope_context;
+    return check(f, "heads modulo kv_heads", c->heads % c->kv_heads, 0, 0) ||
+           (c->rope && check(f, "head_size modulo 2, with rotary positions", c->head_size % 2, 0, 0)) ||
+           check_real(f, "norm_eps", c->norm_eps, -1.0f, 0, 1) ||
+           check(f, "lora_rank", c->lora_rank, 0, 1 << 10) ||
+           (lora && check(f, "lora_on", c->lora_on, 1, LORA_ALL)) ||
+           (lora && check_real(f, "lora_alpha", c->lora_alpha, 0.0f, 0, 10000)) ||
+           (c->rope && check_real(f, "rope_theta", c->rope_theta, 0.0f, 1, 1000000000)) ||
+           (scaled && check_real(f, "rope_factor", c->rope_factor, 0.0f, 1, 10000)) ||
+           (scaled && check_real(f, "rope_low", c->rope_low, 0.0f, 0, 10000)) ||
+           (scaled && check_real(f, "rope_high, with rope_low below it", c->rope_high, c->rope_low, 0, 10000))
+               ? -1 : 0;
 }
 
 // The sizes that are used everywhere, as size_t and under their letters.
@@ -274,16 +272,9 @@ static const TensorSpec TENSOR[] = {
 typedef char every_param_listed[sizeof TENSOR / sizeof TENSOR[0] == TENSORS ? 1 : -1];
 
 static bool tensor_exists(const Config *c, int when) {
-    if (when > IF_LORA) return c->lora_rank > 0 && c->lora_on & (unsigned)(when - IF_LORA);
-    switch (when) {
-    case IF_LEARNED_POS: return !c->rope;
-    case IF_LAYERNORM:   return !c->rms;
-    case IF_BIAS:        return c->bias;
-    case IF_QKV_BIAS:    return c->bias || c->qkv_bias;
-    case IF_QK_NORM:     return c->qk_norm;
-    case IF_UNTIED:      return !c->tied;
-    default:             return true;
-    }
+    const bool here[] = {true, !c->rope, !c->rms, c->bias, c->bias || c->qkv_bias, c->qk_norm, !c->tied};
+    if (when < IF_LORA) return here[when];        // in the order of When
+    return c->lora_rank > 0 && c->lora_on & (unsigned)(when - IF_LORA);
 }
 
 // a*b and a+b that stay at SIZE_MAX instead of wrapping, so that one check at the end of a plan is enough
@@ -324,7 +315,7 @@ enum { MR = 12, NR = 32 };
 #else
 enum { MR = 4, NR = 24 };
 #endif
-enum { KC = 384, MC = 1056 };                     // MC is a multiple of MR
+enum { KC = 384, MC = 1056, PANELS = MC * KC + KC * NR };    // MC is a multiple of MR
 enum { STRIP = 96 };                              // queries that attention handles at once
 enum { CHUNK = 1 << 16 };                         // elements to one partial sum of the gradient norm
 enum { ALIGN = 64 };
@@ -338,7 +329,7 @@ static void plan_add(Plan *p, const char *name, size_t where, size_t count, size
 }
 
 // Which tensors a section of memory holds, and as what.
-typedef enum { LAY_ALL, LAY_FLOATS, LAY_HALVES, LAY_TRAINED } Lay;
+typedef enum { LAY_FLOATS, LAY_HALVES, LAY_TRAINED } Lay;
 
 // Lays these tensors one after the other into block, each at a multiple of ALIGN bytes; pointers: a Params,
 // or Halves. Returns how many elements of `unit` bytes that takes; block NULL: only counts.
@@ -347,8 +338,8 @@ static size_t lay(void *pointers, const Config *c, const Shape *s, Lay which, si
     size_t at = 0;
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(c, i);
-        bool half = s && s->halves && t.half != NO_HALF && !(s->train && t.trained);
-        bool here = which == LAY_ALL || (which == LAY_TRAINED ? t.trained : half == (which == LAY_HALVES));
+        bool half = s->halves && t.half != NO_HALF && !(s->train && t.trained);
+        bool here = which == LAY_TRAINED ? t.trained : half == (which == LAY_HALVES);
         void *x = block && t.size && here ? block + at * unit : NULL;
         if (which == LAY_HALVES && t.half == NO_HALF) continue;
         memcpy((char *)pointers + (which == LAY_HALVES ? t.half : t.where), &x, sizeof x);
@@ -357,24 +348,17 @@ static size_t lay(void *pointers, const Config *c, const Shape *s, Lay which, si
     return at;
 }
 
-size_t params_bind(Params *p, const Config *c, float *block) {
-    return lay(p, c, NULL, LAY_ALL, sizeof *block, (char *)block);
-}
-
 int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     if (model_check(c, f)) return -1;
-    if (s->rows < 1 || s->rows > 1 << 20) return fault(f, "rows at once", (int64_t)s->rows, 1, 1 << 20);
-    if (s->seq < 1 || s->seq > (size_t)c->context)
-        return fault(f, "tokens in a row", (int64_t)s->seq, 1, c->context);
-    if (s->rows > INT32_MAX / s->seq)
-        return fault(f, "rows at once", (int64_t)s->rows, 1, (int64_t)(INT32_MAX / s->seq));
-    if (s->cached > (size_t)c->context)
-        return fault(f, "positions in the cache", (int64_t)s->cached, 0, c->context);
-    if (s->train && s->cached)
-        return fault(f, "positions in the cache, when training", (int64_t)s->cached, 0, 0);
-    if (s->train && s->step_tokens < 1) return fault(f, "tokens in a step", 0, 1, INT64_MAX);
-    if (s->threads < 1 || s->threads > 1024) return fault(f, "threads", s->threads, 1, 1024);
-
+    int64_t rows = (int64_t)s->rows, cached = (int64_t)s->cached;
+    if (check(f, "rows at once", rows, 1, 1 << 20) ||
+        check(f, "tokens in a row", (int64_t)s->seq, 1, c->context) ||
+        check(f, "rows at once", rows, 1, INT32_MAX / (int64_t)s->seq) ||
+        check(f, "positions in the cache", cached, 0, c->context) ||
+        (s->train && check(f, "positions in the cache, when training", cached, 0, 0)) ||
+        (s->train && check(f, "tokens in a step", s->step_tokens > 0, 1, INT64_MAX)) ||
+        check(f, "threads", s->threads, 1, 1024))
+        return -1;
     memset(p, 0, sizeof *p);
     p->cfg = *c;
     p->shape = *s;
@@ -436,12 +420,12 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     ADD(x.start,   "first token of each row", s->rows + 1);
     ADD(x.partial, "partial sums", max_size(chunks, R));
     // Each thread: a packed block of a, a packed panel of b, two strips of attention scores.
-    size_t scratch = add(MC * KC + KC * NR, mul(2 * STRIP, T));
+    size_t scratch = add(PANELS, mul(2 * STRIP, T));
     ADD(x.scratch, "scratch of the threads", mul(scratch, (size_t)s->threads));
 #undef ADD
-    if (p->bytes > SIZE_MAX / 2)
-        return fault(f, "bytes of memory needed", INT64_MAX, 1, (int64_t)(SIZE_MAX / 2));
-    return 0;
+    if (p->bytes <= SIZE_MAX / 2) return 0;
+    *f = (Fault){"bytes of memory needed", INT64_MAX, 1, (int64_t)(SIZE_MAX / 2)};
+    return -1;
 }
 
 static void rope_table(const Model *m, size_t positions);
@@ -452,7 +436,7 @@ void model_bind(Model *m, const Plan *p, void *block) {
     m->shape = p->shape;
     const Shape *s = &m->shape;
     size_t T = max_size(s->seq, s->cached);
-    m->scratch = MC * KC + KC * NR + 2 * STRIP * T;
+    m->scratch = PANELS + 2 * STRIP * T;
     for (int i = 0; i < p->items; i++) {
         void *at = (char *)block + p->item[i].offset;
         memcpy((char *)m + p->item[i].where, &at, sizeof at);
@@ -475,12 +459,12 @@ void model_bind(Model *m, const Plan *p, void *block) {
 //     backward  dinp (N,C)  = dout (N,OC) W^T              dL/dinp_c = sum_o dL/dout_o W_co
 //               dW (C,OC)  += inp^T (C,N) dout (N,OC)      dL/dW_co  = sum_n inp_nc dL/dout_no
 //               dbias (OC) += sum_n dout_n                 dL/dbias_o = sum_n dL/dout_no
+// Its sums begin with `start`: NULL zeros, or a row of biases, or, if it is out itself, what out holds.
 typedef struct {
     const float *p;
     const uint16_t *h;                // or, if p is NULL, bf16
     size_t row, col;                  // element (i,j) is p[i*row + j*col]
 } Mat;
-typedef enum { FROM_ZERO, FROM_OUT } From;        // sums start at 0 (or the bias), or at what out holds
 
 static Mat mat(const float *p, size_t columns)        { return (Mat){p, NULL, columns, 1}; }
 static Mat transposed(const float *p, size_t columns) { return (Mat){p, NULL, 1, columns}; }
@@ -496,7 +480,7 @@ static inline float widened(uint16_t half) {      // not in the double build, wh
     memcpy(&x, &u, sizeof u);
     return x;
 }
-// half is a constant where this is called, so no loop asks.
+// half is the same throughout a loop, so compilers make two loops of it, neither of which asks.
 static inline float element(Mat a, size_t at, bool half) { return half ? widened(a.h[at]) : a.p[at]; }
 
 // Work is split over this many threads: one where starting more would cost more than it saves.
@@ -505,12 +489,12 @@ static int workers(const Model *m, size_t work) { return work < 1 << 14 ? 1 : m-
 #ifdef REFERENCE
 // The definition. Slow, obviously right, and the order of its sums is the order of every product's sums: k
 // ascending, one chain of fused multiply-adds from the start value. Port this function first.
-static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
-                        size_t M, size_t K, size_t N, float *scratch) {
+static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M, size_t K,
+                        size_t N, float *scratch) {
     (void)scratch;
     for (size_t i = 0; i < M; i++)
         for (size_t j = 0; j < N; j++) {
-            float sum = from == FROM_OUT ? out[i * ldo + j] : bias ? bias[j] : 0.0f;
+            float sum = start == out ? out[i * ldo + j] : start ? start[j] : 0.0f;
             for (size_t k = 0; k < K; k++)
                 sum = fmaf(element(a, i * a.row + k * a.col, !a.p), element(b, k * b.row + j * b.col, !b.p),
                            sum);
@@ -543,7 +527,8 @@ static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart
 }
 
 // n <= width vectors of kc numbers, rows of v, become a panel (kc,width): rows of a, or columns of b flipped.
-static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width, bool half) {
+static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
+    bool half = !v.p;
     if (n < width) memset(to, 0, kc * width * sizeof *to);
     if (v.row == 1 && n == width)
         for (size_t k = 0; k < kc; k++)
@@ -555,14 +540,10 @@ static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width, boo
                     to[k * width + i] = element(v, i * v.row + k * v.col, half);
 }
 
-static inline void pack_panel(float *to, Mat v, size_t n, size_t kc, size_t width) {
-    if (v.p) pack(to, v, n, kc, width, false);
-    else     pack(to, v, n, kc, width, true);
-}
-
 // One row times a matrix that lies row by row (decoding): streams through b once, nothing is packed.
-static inline void row_product(float *out, Mat a, Mat b, const float *start, size_t K, size_t N, bool half) {
+static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, size_t N) {
     enum { SPAN = 512 };                          // columns whose sums stay in the first cache
+    bool half = !b.p;
     for (size_t j0 = 0; j0 < N; j0 += SPAN) {
         float acc[SPAN] = {0};
         size_t n = min_size(SPAN, N - j0);
@@ -578,13 +559,11 @@ static inline void row_product(float *out, Mat a, Mat b, const float *start, siz
 // out (M,N) = start + a (M,K) b (K,N) by one thread. Definition (make reference compiles just this):
 //     out_ij = start_ij;   for k ascending: out_ij = fmaf(a_ik, b_kj, out_ij)
 // Blocks over k go through out's memory, so a block's chain starts where the last one ended: the same bits.
-static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
-                        size_t M, size_t K, size_t N, float *scratch) {
+static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M, size_t K,
+                        size_t N, float *scratch) {
     static const float zeros[NR] = {0};
     if (M == 1 && b.col == 1) {
-        const float *start = from == FROM_OUT ? out : bias;
-        if (b.p) row_product(out, a, b, start, K, N, false);
-        else     row_product(out, a, b, start, K, N, true);
+        row_product(out, a, b, start, K, N);
         return;
     }
     float *pa = scratch, *pb = scratch + MC * KC;
@@ -592,19 +571,19 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias,
         for (size_t i0 = 0; i0 < M; i0 += MC) {
             size_t kc = min_size(KC, K - k0), mc = min_size(MC, M - i0);
             for (size_t i = 0; i < mc; i += MR)
-                pack_panel(pa + i * kc, mat_from(a, i0 + i, k0), min_size(MR, mc - i), kc, MR);
+                pack(pa + i * kc, mat_from(a, i0 + i, k0), min_size(MR, mc - i), kc, MR);
             for (size_t j = 0; j < N; j += NR) {
                 size_t cols = min_size(NR, N - j);
-                pack_panel(pb, flipped(mat_from(b, k0, j)), cols, kc, NR);
+                pack(pb, flipped(mat_from(b, k0, j)), cols, kc, NR);
                 for (size_t i = 0; i < mc; i += MR) {
                     size_t rows = min_size(MR, mc - i);
                     float *at = out + (i0 + i) * ldo + j;
-                    bool memory = k0 > 0 || from == FROM_OUT;
-                    const float *start = memory ? at : bias ? bias + j : zeros;
+                    bool memory = k0 > 0 || start == out;
+                    const float *from = memory ? at : start ? start + j : zeros;
                     if (rows == MR && cols == NR)
-                        tile(at, ldo, start, memory ? ldo : 0, pa + i * kc, pb, kc);
+                        tile(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc);
                     else
-                        tile_edge(at, ldo, start, memory ? ldo : 0, pa + i * kc, pb, kc, rows, cols);
+                        tile_edge(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc, rows, cols);
                 }
             }
         }
@@ -614,8 +593,8 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *bias,
 // The same over all threads: a grid of gm x gn workers; each owns a rectangle of out and packs for itself.
 // Of all grids, that whose largest rectangle costs least: its area, and its packing, of which an element
 // costs about as much as 32 products.
-static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const float *bias, From from,
-                   size_t M, size_t K, size_t N) {
+static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M,
+                   size_t K, size_t N) {
     size_t tm = (M + MR - 1) / MR, tn = (N + NR - 1) / NR, best = SIZE_MAX;
     int threads = workers(m, M * K * N / 16), gm = 1, gn = 1;
     for (int rows = 1; rows <= threads; rows++) {
@@ -631,8 +610,9 @@ static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const f
         size_t i0 = share(tm, w / gn, gm) * MR, i1 = min_size(share(tm, w / gn + 1, gm) * MR, M);
         size_t j0 = share(tn, w % gn, gn) * NR, j1 = min_size(share(tn, w % gn + 1, gn) * NR, N);
         if (i0 >= i1 || j0 >= j1) continue;
-        matmul_part(out + i0 * ldo + j0, ldo, mat_from(a, i0, 0), mat_from(b, 0, j0),
-                    bias ? bias + j0 : NULL, from, i1 - i0, K, j1 - j0,
+        float *at = out + i0 * ldo + j0;
+        matmul_part(at, ldo, mat_from(a, i0, 0), mat_from(b, 0, j0),
+                    start == out ? at : start ? start + j0 : NULL, i1 - i0, K, j1 - j0,
                     m->x.scratch + (size_t)w * m->scratch);
     }
 }
@@ -652,40 +632,39 @@ typedef struct {
 static void lora_low(const Model *m, float *low, Mat a, Mat b, size_t K) {
     size_t R = (size_t)m->cfg.lora_rank;
     float scale = m->cfg.lora_alpha / (float)R;
-    matmul(m, low, R, a, b, NULL, FROM_ZERO, m->N, K, R);
+    matmul(m, low, R, a, b, NULL, m->N, K, R);
     for (size_t i = 0; i < m->N * R; i++) low[i] *= scale;
 }
 
 // out (N,OC) from inp (N,C)
 static void linear_forward(const Model *m, float *out, const float *inp, const Linear *y) {
     size_t R = (size_t)m->cfg.lora_rank;
-    matmul(m, out, y->OC, mat(inp, y->C), y->w, y->b, FROM_ZERO, m->N, y->C, y->OC);
+    matmul(m, out, y->OC, mat(inp, y->C), y->w, y->b, m->N, y->C, y->OC);
     if (!y->down) return;
     lora_low(m, m->x.low, mat(inp, y->C), mat(y->down, R), y->C);
-    matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), NULL, FROM_OUT, m->N, R, y->OC);
+    matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), out, m->N, R, y->OC);
 }
 
 // LoRA's part of the backward pass. Forward: low = s x down, s = alpha/R; y = .. + low up. From dout = dL/dy:
 //     dup_ro  += sum_n low_nr dout_no        dlow_nr = sum_o dout_no up_ro
 //     ddown_cr += sum_n x_nc s dlow_nr       dx_nc  += sum_r s dlow_nr down_cr
 // x.low is recomputed from x; s goes into dlow once, for both lines below it.
-static void lora_backward(const Model *m, float *dinp, const float *dout, const float *inp, const Linear *y) {
+static void lora_backward(const Model *m, float *dinp, const float *dout, const float *x, const Linear *y) {
     size_t N = m->N, C = y->C, OC = y->OC, R = (size_t)m->cfg.lora_rank;
     float *low = m->x.low, *dlow = m->x.dlow;
-    lora_low(m, low, mat(inp, C), mat(y->down, R), C);
-    matmul(m, y->dup, OC, transposed(low, R), mat(dout, OC), NULL, FROM_OUT, R, N, OC);
+    lora_low(m, low, mat(x, C), mat(y->down, R), C);
+    matmul(m, y->dup, OC, transposed(low, R), mat(dout, OC), y->dup, R, N, OC);
     lora_low(m, dlow, mat(dout, OC), transposed(y->up, OC), OC);
-    matmul(m, y->ddown, R, transposed(inp, C), mat(dlow, R), NULL, FROM_OUT, C, N, R);
-    if (dinp) matmul(m, dinp, C, mat(dlow, R), transposed(y->down, R), NULL, FROM_OUT, N, R, C);
+    matmul(m, y->ddown, R, transposed(x, C), mat(dlow, R), y->ddown, C, N, R);
+    if (dinp) matmul(m, dinp, C, mat(dlow, R), transposed(y->down, R), dinp, N, R, C);
 }
 
 // dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order.
-static void linear_backward(const Model *m, float *dinp, const float *dout, const float *inp,
-                            const Linear *y) {
+static void linear_backward(const Model *m, float *dinp, const float *dout, const float *x, const Linear *y) {
     size_t N = m->N, C = y->C, OC = y->OC;
-    if (dinp) matmul(m, dinp, C, mat(dout, OC), flipped(y->w), NULL, FROM_ZERO, N, OC, C);
-    if (y->down) lora_backward(m, dinp, dout, inp, y);
-    if (y->dw) matmul(m, y->dw, OC, transposed(inp, C), mat(dout, OC), NULL, FROM_OUT, C, N, OC);
+    if (dinp) matmul(m, dinp, C, mat(dout, OC), flipped(y->w), NULL, N, OC, C);
+    if (y->down) lora_backward(m, dinp, dout, x, y);
+    if (y->dw) matmul(m, y->dw, OC, transposed(x, C), mat(dout, OC), y->dw, C, N, OC);
     if (!y->db) return;
     int threads = workers(m, N * OC);
     // Worker k owns a range of columns of db.
@@ -705,13 +684,13 @@ typedef struct {
     float *dw, *db;                   // gradients, NULL unless training
 } Norm;
 
-static float row_square(const float *x, float mean, size_t n) {     // sum of (x_i - mean)^2
-    float lane[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++) lane[j] = fmaf(x[i + j] - mean, x[i + j] - mean, lane[j]);
-    for (size_t j = 0; i < n; i++, j++) lane[j] = fmaf(x[i] - mean, x[i] - mean, lane[j]);
-    return lanes_sum(lane);
+// One row, given its mean; out is not x. Returns r.
+static float norm_row(float *out, const float *x, const float *w, const float *b, float mean, float eps,
+                      size_t C) {
+    float r = 1.0f / sqrtf(row_dot(x, x, mean, C) / (float)C + eps);
+    if (b) for (size_t c = 0; c < C; c++) out[c] = fmaf((x[c] - mean) * r, w[c], b[c]);
+    else   for (size_t c = 0; c < C; c++) out[c] = (x[c] - mean) * r * w[c];
+    return r;
 }
 
 // out (n,C) from x; stat (n,2) receives mean and r. Row i is made of row[i] of x, or of i if row is NULL.
@@ -722,13 +701,9 @@ static void norm_forward(const Model *m, float *out, float *stat, const float *x
     #pragma omp parallel for schedule(static) num_threads(workers(m, n * C))
     for (size_t i = 0; i < n; i++) {
         const float *xi = x + (row ? (size_t)row[i] : i) * C;
-        float *o = out + i * C;
         float mean = m->cfg.rms ? 0.0f : row_sum(xi, C) / (float)C;
-        float r = 1.0f / sqrtf(row_square(xi, mean, C) / (float)C + m->cfg.norm_eps);
-        if (y->b) for (size_t c = 0; c < C; c++) o[c] = fmaf((xi[c] - mean) * r, y->w[c], y->b[c]);
-        else      for (size_t c = 0; c < C; c++) o[c] = (xi[c] - mean) * r * y->w[c];
         stat[2 * i] = mean;
-        stat[2 * i + 1] = r;
+        stat[2 * i + 1] = norm_row(out + i * C, xi, y->w, y->b, mean, m->cfg.norm_eps, C);
     }
 }
 
@@ -825,14 +800,11 @@ static void qknorm_forward(const Model *m, const Layer *y) {
     // Threads split the tokens.
     #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * QK))
     for (size_t n = 0; n < m->N; n++) {
-        memcpy(y->raw + n * QK, y->heads + n * d.Q, QK * sizeof *y->raw);
-        for (size_t h = 0; h < heads; h++) {
-            float *x = y->heads + n * d.Q + h * d.HS;
-            const float *w = h < d.NH ? y->qnw : y->knw;
-            float r = 1.0f / sqrtf(row_square(x, 0.0f, d.HS) / (float)d.HS + m->cfg.norm_eps);
-            for (size_t i = 0; i < d.HS; i++) x[i] = x[i] * r * w[i];
-            y->rawstat[n * heads + h] = r;
-        }
+        float *out = y->heads + n * d.Q, *x = y->raw + n * QK;
+        memcpy(x, out, QK * sizeof *x);
+        for (size_t h = 0; h < heads; h++)
+            y->rawstat[n * heads + h] = norm_row(out + h * d.HS, x + h * d.HS, h < d.NH ? y->qnw : y->knw,
+                                                 NULL, 0.0f, m->cfg.norm_eps, d.HS);
     }
 }
 
@@ -968,12 +940,17 @@ static void rope_turn(const Model *m, float *qkv, float sign) {
 
 // One head of one row of the batch: where its numbers lie
 typedef struct {
-    const float *q, *k, *v;           // (n,HS) at stride ldq;  (past+n,HS) at stride ldk
-    size_t ldq, ldk, n, past, HS;     // the first query stands at position past
-    float *out, *stat;                // (n,HS) at stride ldo;  (n,2) at stride ldstat: max s, sum e
-    size_t ldo, ldstat;
+    size_t HS, Q, A, ldk, n, past;    // sizes and strides; the first of n queries stands at position past
+    const float *q, *k, *v;           // (n,HS) at stride Q;  (past+n,HS) at stride ldk
+    float *out, *stat;                // (n,HS) at stride A;  (n,2) at stride ldstat: max s, sum e
+    size_t ldstat;
     float scale;                      // 1/sqrt(HS)
 } Head;
+
+// Where a row's keys and values begin in layer l of the cache
+static size_t cache_at(const Model *m, size_t l, size_t row) {
+    return (l * m->shape.rows + row) * m->shape.cached * dims_of(&m->cfg).KV;
+}
 
 // Head h of row `row` of the batch, in layer y
 static Head head_of(const Model *m, const Batch *b, const Layer *y, size_t row, size_t h) {
@@ -981,14 +958,13 @@ static Head head_of(const Model *m, const Batch *b, const Layer *y, size_t row, 
     size_t first = m->x.start[row], group = h / (d.NH / d.NKV);
     const float *q = y->heads + first * d.Q;
     Head a = {
-        .q = q + h * d.HS, .k = q + d.A + group * d.HS, .v = q + d.A + d.KV + group * d.HS,
-        .ldq = d.Q, .ldk = d.Q, .HS = d.HS,
-        .n = (size_t)b->len[row], .past = b->past ? (size_t)b->past[row] : 0,
-        .out = y->atty + first * d.A + h * d.HS, .stat = y->attstat + (first * d.NH + h) * 2,
-        .ldo = d.A, .ldstat = 2 * d.NH, .scale = 1.0f / sqrtf((float)d.HS),
+        d.HS, d.Q, d.A, d.Q, (size_t)b->len[row], b->past ? (size_t)b->past[row] : 0,
+        q + h * d.HS, q + d.A + group * d.HS, q + d.A + d.KV + group * d.HS,
+        y->atty + first * d.A + h * d.HS, y->attstat + (first * d.NH + h) * 2, 2 * d.NH,
+        1.0f / sqrtf((float)d.HS),
     };
     if (m->shape.cached) {
-        size_t at = (y->l * m->shape.rows + row) * m->shape.cached * d.KV + group * d.HS;
+        size_t at = cache_at(m, y->l, row) + group * d.HS;
         a.k = m->x.keys + at;
         a.v = m->x.values + at;
         a.ldk = d.KV;
@@ -1020,10 +996,10 @@ static void softmax_row_backward(float *p, float *dp, size_t visible, size_t wid
 // over HS ascending; max exact; sum(e) in lanes from key 0; out before its division by sum(e), and dq, over
 // keys ascending; dk and dv over the heads of a group, then queries ascending.
 static void attention_head_forward(const Head *a, float *scratch) {
-    float *s = scratch + MC * KC + KC * NR;
+    float *s = scratch + PANELS;
     for (size_t i0 = 0; i0 < a->n; i0 += STRIP) {
         size_t rows = min_size(STRIP, a->n - i0), keys = a->past + i0 + rows;
-        matmul_part(s, keys, mat(a->q + i0 * a->ldq, a->ldq), transposed(a->k, a->ldk), NULL, FROM_ZERO,
+        matmul_part(s, keys, mat(a->q + i0 * a->Q, a->Q), transposed(a->k, a->ldk), NULL,
                     rows, a->HS, keys, scratch);
         for (size_t i = 0; i < rows; i++) {
             float *stat = a->stat + (i0 + i) * a->ldstat;
@@ -1032,10 +1008,10 @@ static void attention_head_forward(const Head *a, float *scratch) {
             softmax_row(s + i * keys, visible, keys, a->scale, stat[0]);
             stat[1] = row_sum(s + i * keys, visible);
         }
-        matmul_part(a->out + i0 * a->ldo, a->ldo, mat(s, keys), mat(a->v, a->ldk), NULL, FROM_ZERO,
+        matmul_part(a->out + i0 * a->A, a->A, mat(s, keys), mat(a->v, a->ldk), NULL,
                     rows, keys, a->HS, scratch);
         for (size_t i = 0; i < rows; i++) {
-            float *o = a->out + (i0 + i) * a->ldo, inverse = 1.0f / a->stat[(i0 + i) * a->ldstat + 1];
+            float *o = a->out + (i0 + i) * a->A, inverse = 1.0f / a->stat[(i0 + i) * a->ldstat + 1];
             for (size_t c = 0; c < a->HS; c++) o[c] = (o[c] + 0.0f) * inverse;    // + 0: never -0
         }
     }
@@ -1045,26 +1021,22 @@ static void attention_head_forward(const Head *a, float *scratch) {
 //     dv_j += p_j dout,   dq = sum_j ds_j k_j,   dk_j += ds_j q
 static void attention_head_backward(const Head *a, float *dq, float *dk, float *dv, const float *dout,
                                     float *scratch) {
-    float *p = scratch + MC * KC + KC * NR;
+    float *p = scratch + PANELS;
     for (size_t i0 = 0; i0 < a->n; i0 += STRIP) {
         size_t rows = min_size(STRIP, a->n - i0), keys = i0 + rows, HS = a->HS;
         float *dp = p + rows * keys;
-        const float *q = a->q + i0 * a->ldq, *g = dout + i0 * a->ldo;
-        matmul_part(p, keys, mat(q, a->ldq), transposed(a->k, a->ldk), NULL, FROM_ZERO,
-                    rows, HS, keys, scratch);
-        matmul_part(dp, keys, mat(g, a->ldo), transposed(a->v, a->ldk), NULL, FROM_ZERO,
-                    rows, HS, keys, scratch);
+        const float *q = a->q + i0 * a->Q, *g = dout + i0 * a->A;
+        matmul_part(p, keys, mat(q, a->Q), transposed(a->k, a->ldk), NULL, rows, HS, keys, scratch);
+        matmul_part(dp, keys, mat(g, a->A), transposed(a->v, a->ldk), NULL, rows, HS, keys, scratch);
         for (size_t i = 0; i < rows; i++) {
             const float *stat = a->stat + (i0 + i) * a->ldstat;
-            float D = row_dot(g + i * a->ldo, a->out + (i0 + i) * a->ldo, HS);
+            float D = row_dot(g + i * a->A, a->out + (i0 + i) * a->A, 0.0f, HS);
             softmax_row(p + i * keys, i0 + i + 1, keys, a->scale, stat[0]);
             softmax_row_backward(p + i * keys, dp + i * keys, i0 + i + 1, keys, a->scale, stat[1], D);
         }
-        matmul_part(dv, a->ldq, transposed(p, keys), mat(g, a->ldo), NULL, FROM_OUT, keys, rows, HS, scratch);
-        matmul_part(dq + i0 * a->ldq, a->ldq, mat(dp, keys), mat(a->k, a->ldk), NULL, FROM_ZERO,
-                    rows, keys, HS, scratch);
-        matmul_part(dk, a->ldq, transposed(dp, keys), mat(q, a->ldq), NULL, FROM_OUT,
-                    keys, rows, HS, scratch);
+        matmul_part(dv, a->Q, transposed(p, keys), mat(g, a->A), dv, keys, rows, HS, scratch);
+        matmul_part(dq + i0 * a->Q, a->Q, mat(dp, keys), mat(a->k, a->ldk), NULL, rows, keys, HS, scratch);
+        matmul_part(dk, a->Q, transposed(dp, keys), mat(q, a->Q), dk, keys, rows, HS, scratch);
     }
 }
 
@@ -1109,19 +1081,18 @@ static void cache_store(Model *m, const Batch *b, const Layer *y) {
     Dims d = dims_of(&m->cfg);
     for (size_t row = 0; row < b->B; row++)
         for (size_t n = m->x.start[row]; n < m->x.start[row + 1]; n++) {
-            size_t at = ((y->l * m->shape.rows + row) * m->shape.cached + (size_t)m->x.pos[n]) * d.KV;
+            size_t at = cache_at(m, y->l, row) + (size_t)m->x.pos[n] * d.KV;
             memcpy(m->x.keys + at, y->heads + n * d.Q + d.A, d.KV * sizeof(float));
             memcpy(m->x.values + at, y->heads + n * d.Q + d.A + d.KV, d.KV * sizeof(float));
         }
 }
 
 void model_cache_copy(Model *m, size_t from, size_t to, size_t n) {
-    size_t KV = dims_of(&m->cfg).KV, row = m->shape.cached * KV;
     assert(from < m->shape.rows && to < m->shape.rows && from != to && n <= m->shape.cached);
+    size_t bytes = n * dims_of(&m->cfg).KV * sizeof(float);
     for (size_t l = 0; l < (size_t)m->cfg.layers; l++) {
-        size_t first = l * m->shape.rows * row;
-        memcpy(m->x.keys + first + to * row, m->x.keys + first + from * row, n * KV * sizeof(float));
-        memcpy(m->x.values + first + to * row, m->x.values + first + from * row, n * KV * sizeof(float));
+        memcpy(m->x.keys + cache_at(m, l, to), m->x.keys + cache_at(m, l, from), bytes);
+        memcpy(m->x.values + cache_at(m, l, to), m->x.values + cache_at(m, l, from), bytes);
     }
 }
 
@@ -1197,7 +1168,7 @@ const float *model_logits(Model *m, const int32_t *rows, size_t n) {
     if (n == 0) return m->x.logits;
     Norm y = last_norm(m);
     norm_forward(m, m->x.headin, m->x.lnfstat, last_res(m), rows, &y, n);
-    matmul(m, m->x.logits, V, mat(m->x.headin, C), flipped(head_weights(m)), NULL, FROM_ZERO, n, C, V);
+    matmul(m, m->x.logits, V, mat(m->x.headin, C), flipped(head_weights(m)), NULL, n, C, V);
     return m->x.logits;
 }
 
@@ -1225,8 +1196,8 @@ static void head_backward(Model *m, const int32_t *rows, size_t n) {
     size_t C = (size_t)m->cfg.width, V = (size_t)m->cfg.vocab;
     float *dhead = m->g.head ? m->g.head : m->g.wte;
     Norm y = last_norm(m);
-    if (dhead) matmul(m, dhead, C, transposed(m->x.logits, V), mat(m->x.headin, C), NULL, FROM_OUT, V, n, C);
-    matmul(m, m->x.dheadin, C, mat(m->x.logits, V), head_weights(m), NULL, FROM_ZERO, n, V, C);
+    if (dhead) matmul(m, dhead, C, transposed(m->x.logits, V), mat(m->x.headin, C), dhead, V, n, C);
+    matmul(m, m->x.dheadin, C, mat(m->x.logits, V), head_weights(m), NULL, n, V, C);
     norm_backward(m, m->x.dres, m->x.dheadin, m->x.lnfstat, last_res(m), rows, &y, n);
 }
 
@@ -1279,22 +1250,21 @@ void model_loss(Model *m, const Batch *b, float scale, double *sum, double *row_
 
 // Checks the batch, and packs its tokens without padding: tok, pos (N), start (B+1)
 static int batch_pack(Model *m, const Batch *b, Fault *f) {
-    const Config *c = &m->cfg;
+    int32_t vocab = m->cfg.vocab;
     size_t N = 0, room = m->shape.cached ? m->shape.cached : m->shape.seq;
-    if (b->B < 1 || b->B > m->shape.rows)
-        return fault(f, "rows in the batch", (int64_t)b->B, 1, (int64_t)m->shape.rows);
+    if (check(f, "rows in the batch", (int64_t)b->B, 1, (int64_t)m->shape.rows)) return -1;
     for (size_t row = 0; row < b->B; row++) {
         int32_t past = b->past ? b->past[row] : 0, len = b->len[row];
         int64_t most = (int64_t)min_size(min_size(m->shape.seq, b->T), room);
-        if (len < 0 || len > most) return fault(f, "tokens in a row of the batch", len, 0, most);
+        if (check(f, "tokens in a row of the batch", len, 0, most)) return -1;
         most = m->shape.cached ? (int64_t)room - len : 0;
-        if (past < 0 || past > most) return fault(f, "tokens of a row in the cache", past, 0, most);
+        if (check(f, "tokens of a row in the cache", past, 0, most)) return -1;
         m->x.start[row] = N;
         for (int32_t t = 0; t < len; t++, N++) {
             size_t i = row * b->T + (size_t)t;
             int32_t token = b->tok[i], target = b->target ? b->target[i] : -1;
-            if (token < 0 || token >= c->vocab) return fault(f, "token id", token, 0, c->vocab - 1);
-            if (target < -1 || target >= c->vocab) return fault(f, "target id", target, -1, c->vocab - 1);
+            if (check(f, "token id", token, 0, vocab - 1) || check(f, "target id", target, -1, vocab - 1))
+                return -1;
             m->x.tok[N] = token;
             m->x.pos[N] = past + t;
         }

@@ -100,9 +100,6 @@ typedef struct {                      // tensor i of a configuration, made by mo
 Tensor model_tensor(const Config *c, int i);
 float *tensor_data(const Params *p, const Tensor *t);
 size_t model_params(const Config *c);            // how many floats all tensors have
-// Points p at all tensors of c, one after the other in block, each at a multiple of 64 bytes. Returns how
-// many floats block must have, SIZE_MAX: more than can be counted; with block NULL it does only that.
-size_t params_bind(Params *p, const Config *c, float *block);
 
 // ---- model.c: memory --------------------------------------------------------------------------------------
 // The caller says how much is computed at once, model_plan says what that needs, the caller gives one block

@@ -29,10 +29,7 @@ static const char END_OF_TEXT[] = "<|endoftext|>";
 // 0 if value lies in lo..hi, else -1 with the fault filled in.
 static int check(Fault *f, const char *what, int64_t value, int64_t lo, int64_t hi) {
     if (value >= lo && value <= hi) return 0;
-    f->what = what;
-    f->value = value;
-    f->lo = lo;
-    f->hi = hi;
+    *f = (Fault){what, value, lo, hi};
     return -1;
 }
 
@@ -139,15 +136,13 @@ static const char *const PACKED[] = {
 };
 // ---- end of what dev/unicode.py wrote
 
-typedef struct {
-    uint32_t code, first, second;                 // code means first, second; if that is 0, first alone
-} Split;
+// First and second become `to`. If second is NONE: first is split into `to` and, unless that is 0, `more`.
+typedef struct { uint32_t first, second, to, more; } Rule;
 
 enum { PLACES = 8192 };
 typedef struct Unicode {
     uint8_t byte[CODES];                          // class and rank of each character
-    Split split[SPLITS];
-    uint16_t place[PLACES];                       // hash table of splits, see split_place
+    Rule rule[PLACES];                            // hash table; to is 0: a free place
 } Unicode;
 
 typedef struct {
@@ -252,10 +247,9 @@ static size_t spaces(const Tokenizer *t, const uint8_t *s, size_t n) {
     return i < n && last > 0 && !(t->kind == TOK_SMOLLM && class == NUMBER) ? last : i;
 }
 
-// Length of the pre-token at s (n > 0 bytes): GPT-2's and SmolLM's.
+// Length of the pre-token at s (n > 0 bytes) that is no contraction: GPT-2's and SmolLM's.
 static size_t pretoken_gpt2(const Tokenizer *t, const uint8_t *s, size_t n) {
-    size_t len = contraction(s, n, false), i = s[0] == ' ' && n > 1;
-    if (len) return len;
+    size_t len, i = s[0] == ' ' && n > 1;
     int class = class_of(t->unicode, s + i, n - i, &len);
     if (class == SPACE) return spaces(t, s, n);
     if (class == NUMBER && t->kind == TOK_SMOLLM) return i ? i : len;
@@ -264,8 +258,7 @@ static size_t pretoken_gpt2(const Tokenizer *t, const uint8_t *s, size_t n) {
 
 // The same for cl100k_base and Qwen2.
 static size_t pretoken_cl100k(const Tokenizer *t, const uint8_t *s, size_t n) {
-    size_t len = contraction(s, n, true), first, i, end;
-    if (len) return len;
+    size_t first, i, end;
     int class = class_of(t->unicode, s, n, &first);
     if (class == NUMBER) return run(t->unicode, s, n, NUMBER, t->kind == TOK_CL100K ? 3 : 1);
     i = class == LETTER || s[0] == '\r' || s[0] == '\n' ? 0 : first;
@@ -278,7 +271,8 @@ static size_t pretoken_cl100k(const Tokenizer *t, const uint8_t *s, size_t n) {
 
 static size_t pretoken(const Tokenizer *t, const uint8_t *s, size_t n) {
     bool later = t->kind == TOK_CL100K || t->kind == TOK_QWEN2;
-    return later ? pretoken_cl100k(t, s, n) : pretoken_gpt2(t, s, n);
+    size_t len = contraction(s, n, later);
+    return len ? len : later ? pretoken_cl100k(t, s, n) : pretoken_gpt2(t, s, n);
 }
 
 // ---- tables -----------------------------------------------------------------------------------------------
@@ -368,74 +362,78 @@ typedef struct {
 } Symbol;
 
 typedef struct {
-    const Tokenizer *t;
-    Symbol *symbol;                               // (n)
-    uint64_t *heap;                               // (2n) no key i is smaller than its parent, (i - 1) / 2
-    size_t keys;
-} Merging;
+    uint64_t *key;                                // no key[i] is smaller than its parent, key[(i - 1) / 2]
+    size_t n;
+} Heap;
 
-static void heap_push(Merging *w, uint64_t key) {
-    size_t i = w->keys++;
-    while (i > 0 && w->heap[(i - 1) / 2] > key) {
-        w->heap[i] = w->heap[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    w->heap[i] = key;
+static void heap_push(Heap *h, uint64_t key) {
+    size_t i = h->n++;
+    for (; i > 0 && h->key[(i - 1) / 2] > key; i = (i - 1) / 2) h->key[i] = h->key[(i - 1) / 2];
+    h->key[i] = key;
 }
 
-static uint64_t heap_pop(Merging *w) {
-    uint64_t top = w->heap[0], last = w->heap[--w->keys];
+static uint64_t heap_pop(Heap *h) {
+    uint64_t top = h->key[0], last = h->key[--h->n];
     size_t i = 0;
-    for (size_t child = 1; child < w->keys; child = 2 * i + 1) {
-        if (child + 1 < w->keys && w->heap[child + 1] < w->heap[child]) child++;
-        if (w->heap[child] >= last) break;
-        w->heap[i] = w->heap[child];
+    for (size_t child = 1; child < h->n; child = 2 * i + 1) {
+        if (child + 1 < h->n && h->key[child + 1] < h->key[child]) child++;
+        if (h->key[child] >= last) break;
+        h->key[i] = h->key[child];
         i = child;
     }
-    w->heap[i] = last;
+    h->key[i] = last;
     return top;
 }
 
 // Symbol i or its next one is new: which merge joins them?
-static void look_up(Merging *w, uint32_t i) {
-    Symbol *s = &w->symbol[i];
+static void look_up(const Tokenizer *t, Symbol *symbol, uint32_t i, Heap *heap) {
+    Symbol *s = &symbol[i];
     s->merge = NONE;
     if (s->next == NONE) return;
-    uint32_t at = pair_place(w->t, s->id, w->symbol[s->next].id);
-    if (at == NONE || w->t->slot[at] == 0) return;
-    s->merge = w->t->slot[at] - 1;
-    heap_push(w, (uint64_t)w->t->merge[s->merge].rank << 32 | i);
+    uint32_t at = pair_place(t, s->id, symbol[s->next].id);
+    if (at == NONE || t->slot[at] == 0) return;
+    s->merge = t->slot[at] - 1;
+    heap_push(heap, (uint64_t)t->merge[s->merge].rank << 32 | i);
 }
 
-// Byte-level: the symbols that n bytes begin as. Bytes that are no tokens are left out.
-static uint32_t byte_symbols(const Tokenizer *t, const uint8_t *s, size_t n, Symbol *symbol) {
-    uint32_t count = 0;
-    for (size_t k = 0; k < n; k++)
-        if (t->first[s[k]] != NONE) symbol[count++].id = (int32_t)t->first[s[k]];
+// The symbols that n bytes begin as: byte-level each byte's token, if there is one. TOK_SCORED: each
+// character's or, if there is none, its bytes'; U+2581 is a space, as SentencePiece writes one for the other.
+static uint32_t symbols(const Tokenizer *t, const uint8_t *s, size_t n, Symbol *symbol) {
+    bool scored = t->kind == TOK_SCORED;
+    uint32_t count = 0, code;
+    for (size_t i = 0, len = 1; i < n; i += len) {
+        int32_t id = (int32_t)t->first[s[i]];     // -1 if it is NONE
+        if (scored) {
+            len = utf8(s + i, n - i, &code);
+            id = code == 0x2581 ? find_word(t, (const uint8_t *)" ", 1) : find_word(t, s + i, len);
+        }
+        if (id >= 0) symbol[count++].id = id;
+        else for (size_t k = i; scored && k < i + len; k++) symbol[count++].id = (int32_t)t->first[s[k]];
+    }
     return count;
 }
 
 // Merges n symbols, of which only the ids are set; writes those that remain to out and returns how many.
-// Scratch: the symbols, and the heap (2n).
-static size_t merge(const Tokenizer *t, Symbol *symbol, uint32_t n, uint64_t *heap, int32_t *out) {
-    Merging w = {t, symbol, heap, 0};
+// Scratch: the symbols, and room for 2n keys.
+static size_t merge(const Tokenizer *t, Symbol *symbol, uint32_t n, uint64_t *key, int32_t *out) {
+    Heap heap = {key, 0};
     for (uint32_t i = 0; i < n; i++) {
         symbol[i].prev = i > 0 ? i - 1 : NONE;
         symbol[i].next = i < n - 1 ? i + 1 : NONE;
     }
-    for (uint32_t i = 0; i < n; i++) look_up(&w, i);
-    while (w.keys > 0) {
-        uint64_t key = heap_pop(&w);
-        uint32_t i = (uint32_t)key;
+    for (uint32_t i = 0; i < n; i++) look_up(t, symbol, i, &heap);
+    while (heap.n > 0) {
+        uint64_t least = heap_pop(&heap);
+        uint32_t i = (uint32_t)least;
         Symbol *left = &symbol[i];
-        if (left->merge == NONE || t->merge[left->merge].rank != key >> 32) continue;    // stale
+        if (left->merge == NONE || t->merge[left->merge].rank != least >> 32) continue;    // stale
         Symbol *right = &symbol[left->next];
         right->merge = NONE;                      // gone
         left->id = t->merge[left->merge].result;
         left->next = right->next;
         if (left->next != NONE) symbol[left->next].prev = i;
-        look_up(&w, i);
-        if (left->prev != NONE) look_up(&w, left->prev);
+        look_up(t, symbol, i, &heap);
+        if (left->prev != NONE) look_up(t, symbol, left->prev, &heap);
     }
     size_t count = 0;
     for (uint32_t i = n > 0 ? 0 : NONE; i != NONE; i = symbol[i].next) out[count++] = symbol[i].id;
@@ -452,21 +450,12 @@ static uint32_t rank_of(const Unicode *u, uint32_t code) {
     return code < CODES ? u->byte[code] >> RANK_SHIFT : 0;
 }
 
-// The place in u->place of the split of `first`, when second is NONE: an entry is the split's number + 1.
-// Otherwise of the split into these two, if they are ever joined: SPLITS more. Or the free place for it.
-static uint16_t *split_place(Unicode *u, uint32_t first, uint32_t second) {
-    uint32_t h = hash_pair((int32_t)first, (int32_t)second) % PLACES, i;
-    for (; (i = u->place[h]) != 0; h = (h + 1) % PLACES) {
-        const Split *p = &u->split[(i - 1) % SPLITS];
-        bool joins = i > SPLITS;
-        if (joins ? p->first == first && p->second == second : p->code == first && second == NONE) break;
-    }
-    return &u->place[h];
-}
-
-static const Split *split_of(const Unicode *u, uint32_t first, uint32_t second) {
-    uint32_t i = *split_place((Unicode *)u, first, second);
-    return i > 0 ? &u->split[(i - 1) % SPLITS] : NULL;
+// The place of a rule in u->rule, or the free one where it belongs.
+static uint32_t rule_place(const Unicode *u, uint32_t first, uint32_t second) {
+    uint32_t at = hash_pair((int32_t)first, (int32_t)second) % PLACES;
+    for (const Rule *p; (p = &u->rule[at])->to && (p->first != first || p->second != second);)
+        at = (at + 1) % PLACES;
+    return at;
 }
 
 // The character that two become, NONE: they stay two. Hangul's syllables are counted: 28 for each pair of
@@ -476,8 +465,8 @@ static uint32_t joined(const Unicode *u, uint32_t first, uint32_t second) {
     uint32_t syllable = first - 0xAC00, trail = second - 0x11A8;
     if (lead < 19 && vowel < 21) return 0xAC00 + (lead * 21 + vowel) * 28;
     if (syllable < 11172 && syllable % 28 == 0 && trail < 27) return first + trail + 1;
-    const Split *split = split_of(u, first, second);
-    return split ? split->code : NONE;
+    uint32_t to = u->rule[rule_place(u, first, second)].to;
+    return to ? to : NONE;
 }
 
 // From PACKED into cleared memory.
@@ -487,7 +476,7 @@ static void unpack_unicode(Unicode *u) {
     unpack_runs(&p, u->byte, 0);
     unpack_runs(&p, u->byte, RANK_SHIFT);
     for (int i = 0; i < SECONDS; i++) key[i] = unpack(&p);
-    for (uint16_t i = 0; i < SPLITS; i++, code++) {
+    for (int i = 0; i < SPLITS; i++, code++) {
         if (same-- == 0) {
             v = unpack(&p);
             code += v / SECONDS;
@@ -496,11 +485,8 @@ static void unpack_unicode(Unicode *u) {
         uint32_t second = key[v % SECONDS] / 2, step = unpack(&p);
         bool never = key[v % SECONDS] % 2;        // these two are not joined
         first += step % 2 ? (step + 1) / 2 : 0 - step / 2;
-        u->split[i].code = code;
-        u->split[i].first = first;
-        u->split[i].second = second;
-        *split_place(u, code, NONE) = (uint16_t)(i + 1);
-        if (!never) *split_place(u, first, second) = (uint16_t)(SPLITS + i + 1);
+        u->rule[rule_place(u, code, NONE)] = (Rule){code, NONE, first, second};
+        if (!never) u->rule[rule_place(u, first, second)] = (Rule){first, second, code, 0};
         uint8_t *byte = &u->byte[never ? code : second];
         if (*byte >> RANK_SHIFT == 0) *byte |= ACTIVE << RANK_SHIFT;
     }
@@ -515,7 +501,7 @@ typedef struct {
     uint32_t base;                                // the last character that is no mark, NONE: none
     uint32_t *mark;                               // marks after it that are in order, and stay
     size_t marks, pushed;
-    Merging heap;                                 // other marks; the lowest bits are the code
+    Heap heap;                                    // other marks; the lowest bits are the code
 } Normal;
 
 // Adds a character that is not split any further; NONE: the end. One that is no mark settles those before it.
@@ -525,7 +511,7 @@ static void add_part(Normal *w, uint32_t code) {
         heap_push(&w->heap, rank << 53 | (uint64_t)w->pushed++ << 21 | code);
         return;
     }
-    while (w->heap.keys > 0) {
+    while (w->heap.n > 0) {
         uint64_t key = heap_pop(&w->heap);
         uint32_t mark = key & 0x1FFFFF, both = key >> 53 > last ? joined(w->u, w->base, mark) : NONE;
         if (both != NONE) w->base = both;
@@ -542,42 +528,41 @@ static void add_part(Normal *w, uint32_t code) {
 static void add_character(Normal *w, uint32_t code) {
     uint32_t part[3];
     int parts = 0;
-    for (const Split *p; (p = split_of(w->u, code, NONE)) != NULL; code = p->first)
-        if (p->second) part[parts++] = p->second;
+    for (const Rule *p; (p = &w->u->rule[rule_place(w->u, code, NONE)])->to; code = p->to)
+        if (p->more) part[parts++] = p->more;
     add_part(w, code);
     while (parts > 0) add_part(w, part[--parts]);
 }
 
-// *n bytes in form NFC, and their number: s itself if nothing is to be done, else out (3n). What is no UTF-8
+// Adds n bytes that stay as they are.
+static void add_plain(Normal *w, const uint8_t *s, size_t n) {
+    add_part(w, NONE);
+    memcpy(w->out + w->bytes, s, n);
+    w->bytes += n;
+}
+
+// *n bytes in form NFC, and their number: s itself if nothing can change, else out (3n). What is no UTF-8
 // stays as it is. heap: scratch (3n).
 static const uint8_t *normal_form(const Unicode *u, const uint8_t *s, size_t *n, uint8_t *out,
                                   uint64_t *heap) {
-    Normal w = {u, out, 0, NONE, (uint32_t *)(heap + 2 * *n), 0, 0, {NULL, NULL, heap, 0}};
-    size_t done = 0, start = 0, len;              // s[0..done) is in out; at start the last character begins
-    uint32_t code;
+    Normal w = {.u = u, .out = out, .base = NONE, .mark = (uint32_t *)(heap + 2 * *n), .heap = {heap, 0}};
+    uint32_t code, next;
     uint8_t top = 0;
     for (size_t i = 0; i < *n; i++) if (s[i] > top) top = s[i];
     if (top < 0xCC) return s;                     // active characters begin at U+0300, which is CC 80
+    size_t done = 0, len, after = utf8(s, *n, &next);    // s[0..done) is in out, or in w
     for (size_t i = 0; i < *n; i += len) {
-        len = utf8(s + i, *n - i, &code);
-        if (rank_of(u, code) == 0) {
-            start = code == NONE ? i + len : i;
-            continue;
-        }
-        memcpy(out + w.bytes, s + done, start - done);
-        w.bytes += start - done;
-        for (i = start; i < *n; i += len) {
-            len = utf8(s + i, *n - i, &code);
-            if (i > start && rank_of(u, code) == 0) break;
-            add_character(&w, code);
-        }
-        add_part(&w, NONE);
-        done = start = i;
-        len = 0;
+        code = next;
+        len = after;
+        next = NONE;
+        if (i + len < *n) after = utf8(s + i + len, *n - i - len, &next);
+        if (code == NONE || (rank_of(u, code) == 0 && rank_of(u, next) == 0)) continue;
+        if (i > done) add_plain(&w, s + done, i - done);
+        add_character(&w, code);
+        done = i + len;
     }
-    if (done == 0) return s;
-    memcpy(out + w.bytes, s + done, *n - done);
-    *n = w.bytes + *n - done;
+    add_plain(&w, s + done, *n - done);
+    *n = w.bytes;
     return out;
 }
 
@@ -644,24 +629,21 @@ static int check_tokens(const Tokenizer *t, Fault *f) {
             check(f, "tokenizer: bytes of a token", to - from, least[t->flag[i]], most[t->flag[i]]))
             return -1;
     }
-    const int32_t ends[] = {t->eot, t->bos};      // what nobody's text may become
-    static const char *const NAME[] = {"tokenizer: flag of end-of-text", "tokenizer: flag of begin-of-text"};
-    for (int i = 0; i < 2; i++)
-        if (ends[i] >= 0 && check(f, NAME[i], t->flag[ends[i]], TOKEN_SPECIAL, TOKEN_SPECIAL)) return -1;
-    return 0;
+    int eot = t->eot < 0 ? TOKEN_SPECIAL : t->flag[t->eot];
+    int bos = t->bos < 0 ? TOKEN_SPECIAL : t->flag[t->bos];
+    return check(f, "tokenizer: flag of end-of-text", eot, TOKEN_SPECIAL, TOKEN_SPECIAL) ||
+           check(f, "tokenizer: flag of begin-of-text", bos, TOKEN_SPECIAL, TOKEN_SPECIAL) ? -1 : 0;
 }
 
 // Are merge m's tokens there, none of them special, and is its result left followed by right?
 static bool is_sound(const Tokenizer *t, const Merge *m) {
     const int32_t id[3] = {m->left, m->right, m->result};
-    const uint8_t *s[3];
-    size_t n[3];
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         if (id[i] < 0 || (uint32_t)id[i] >= t->vocab || t->flag[id[i]] == TOKEN_SPECIAL) return false;
-        s[i] = tokenizer_decode(t, id[i], &n[i]);
-    }
-    if (n[0] > n[2] || n[1] != n[2] - n[0]) return false;
-    return !memcmp(s[2], s[0], n[0]) && !memcmp(s[2] + n[0], s[1], n[1]);
+    size_t n, left;
+    const uint8_t *s = tokenizer_decode(t, m->result, &n);
+    tokenizer_decode(t, m->left, &left);
+    return left <= n && token_is(t, m->left, s, left) && token_is(t, m->right, s + left, n - left);
 }
 
 // t->slot: all merges. A fault tells how many were sound, the next one being wrong or there twice.
@@ -694,7 +676,7 @@ static int index_bytes(Tokenizer *t, uint32_t *first, Fault *f) {
 // each byte.
 static bool is_word(const Tokenizer *t, int32_t i) {
     Symbol symbol[WORD_BYTES];
-    uint64_t heap[2 * WORD_BYTES];
+    uint64_t key[2 * WORD_BYTES];
     int32_t out[WORD_BYTES];
     uint32_t code;
     size_t n;
@@ -702,7 +684,7 @@ static bool is_word(const Tokenizer *t, int32_t i) {
     if (t->flag[i] != TOKEN_NORMAL) return false;
     if (t->kind == TOK_CL100K) return true;
     if (t->kind == TOK_SCORED) return utf8(s, n, &code) == n && code != NONE;
-    return n <= WORD_BYTES && merge(t, symbol, byte_symbols(t, s, n, symbol), heap, out) == 1 && out[0] == i;
+    return n <= WORD_BYTES && merge(t, symbol, symbols(t, s, n, symbol), key, out) == 1 && out[0] == i;
 }
 
 // t->first[256..]: the tokens that can be told from their bytes; of equal ones the smallest id.
@@ -737,12 +719,12 @@ static int index_specials(Tokenizer *t, int32_t *special, Fault *f) {
     return check(f, "tokenizer: special tokens", n, 0, SPECIALS_MAX);
 }
 
-// memory: tokenizer_index_size bytes, 4-byte aligned, the caller's; t needs it from now on. The caller
-// warrants that the arrays are as long as vocab, merges and start[vocab] say. Errors: any number in them.
+// The caller warrants that the arrays are as long as vocab, merges and start[vocab] say.
 int tokenizer_index(Tokenizer *t, void *memory, Fault *f) {
     if (check_tokens(t, f)) return -1;
     uint32_t *slot = memory, *first = slot + places(t->merges);
     int32_t *special = (int32_t *)(first + 256 + places(t->vocab));
+    Unicode *unicode = (Unicode *)(special + t->vocab);
     memset(memory, 0, tokenizer_index_size(t->vocab, t->merges));
     memset(first, 0xFF, 256 * sizeof *first);
     t->slot = slot;
@@ -751,13 +733,9 @@ int tokenizer_index(Tokenizer *t, void *memory, Fault *f) {
     t->firstmask = (uint32_t)places(t->vocab) - 1;
     t->special = special;
     t->specials = 0;
-    t->unicode = NULL;
+    t->unicode = unicode;
     if (t->kind == TOK_NONE) return 0;
-    if (t->kind != TOK_SCORED) {
-        Unicode *u = (Unicode *)(special + t->vocab);
-        unpack_unicode(u);
-        t->unicode = u;
-    }
+    unpack_unicode(unicode);
     if (index_bytes(t, first, f) || index_merges(t, slot, f) || index_words(t, first, f)) return -1;
     return index_specials(t, special, f);
 }
@@ -826,56 +804,43 @@ size_t tokenizer_encode_size(const Tokenizer *t, size_t n) {
     return most > NONE ? SIZE_MAX : to_size(normal_room(t, n) + merging);
 }
 
-// Byte-level: each pre-token by itself, most of them found whole.
-static size_t encode_words(const Tokenizer *t, const uint8_t *s, size_t n, int32_t *out, Symbol *symbol) {
+// n bytes without special tokens. Byte-level: each pre-token by itself, most of them found whole. TOK_SCORED:
+// all as one, behind a space if there is to be one.
+static size_t encode_plain(const Tokenizer *t, const uint8_t *s, size_t n, bool space, int32_t *out,
+                           Symbol *symbol) {
+    bool scored = t->kind == TOK_SCORED;
     size_t count = 0, len;
     for (size_t i = 0; i < n; i += len) {
-        len = pretoken(t, s + i, n - i);
-        int32_t id = len <= WORD_BYTES || t->kind == TOK_CL100K ? find_word(t, s + i, len) : -1;
-        uint32_t m = id >= 0 ? 0 : byte_symbols(t, s + i, len, symbol);
+        len = scored ? n : pretoken(t, s + i, n - i);
+        bool whole = t->kind == TOK_CL100K || (len <= WORD_BYTES && !scored);
+        int32_t id = whole ? find_word(t, s + i, len) : -1;
+        uint32_t m = space ? symbols(t, (const uint8_t *)" ", 1, symbol) : 0;
         if (id >= 0) out[count++] = id;
-        else count += merge(t, symbol, m, (uint64_t *)(symbol + m), out + count);
+        else {
+            m += symbols(t, s + i, len, symbol + m);
+            count += merge(t, symbol, m, (uint64_t *)(symbol + m), out + count);
+        }
     }
     return count;
 }
 
-// TOK_SCORED: the symbols that n bytes begin as: each character's token or, if there is none, its bytes'.
-// U+2581 is a space: SentencePiece writes one for the other before it does anything else.
-static uint32_t characters(const Tokenizer *t, const uint8_t *s, size_t n, Symbol *symbol) {
-    uint32_t count = 0, code;
-    size_t len;
-    for (size_t i = 0; i < n; i += len) {
-        len = utf8(s + i, n - i, &code);
-        int32_t id = code == 0x2581 ? find_word(t, (const uint8_t *)" ", 1) : find_word(t, s + i, len);
-        if (id >= 0) symbol[count++].id = id;
-        else for (size_t k = 0; k < len; k++) symbol[count++].id = (int32_t)t->first[s[i + k]];
-    }
-    return count;
-}
-
-// n bytes of text; out (tokenizer_most); scratch: tokenizer_encode_size bytes, 8-byte aligned; all of it the
-// caller's. add_space puts its space before the first text that is not a special token.
+// add_space puts its space before the first text that is not a special token.
 size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out,
                         void *scratch) {
     bool begins[256] = {false};                   // does a special token begin with this byte?
     for (uint32_t i = 0; special && i < t->specials; i++) begins[t->bytes[t->start[t->special[i]]]] = true;
-    bool space = t->add_space;
+    bool space = t->add_space && t->kind == TOK_SCORED;
     Symbol *symbol = (Symbol *)(void *)((uint8_t *)scratch + normal_room(t, n));
     size_t count = 0, stop, len;
     for (size_t i = 0; i < n; i = stop + len) {   // text[i..stop) is plain, then comes the special token id
         int32_t id = -1;
         for (stop = i; stop < n; stop++)
             if (begins[text[stop]] && (id = special_at(t, text + stop, n - stop)) >= 0) break;
-        if (stop > i && t->kind != TOK_SCORED && t->kind != TOK_NONE) {
+        if (stop > i && t->kind != TOK_NONE) {
             const uint8_t *s = text + i;
             size_t m = stop - i;
             if (t->kind == TOK_QWEN2) s = normal_form(t->unicode, s, &m, scratch, (uint64_t *)symbol);
-            count += encode_words(t, s, m, out + count, symbol);
-        }
-        if (stop > i && t->kind == TOK_SCORED) {
-            uint32_t m = space ? characters(t, (const uint8_t *)" ", 1, symbol) : 0;
-            m += characters(t, text + i, stop - i, symbol + m);
-            count += merge(t, symbol, m, (uint64_t *)(symbol + m), out + count);
+            count += encode_plain(t, s, m, space, out + count, symbol);
             space = false;
         }
         tokenizer_decode(t, id, &len);
@@ -891,11 +856,8 @@ enum { IF_DEPTH = 8, NAME_BYTES = 64 };
 static const char *const FIELD[FIELDS] = {"instruction", "output", "input", "text"};
 static const char *const SECTION[PART_WHOLE] = {"[system]", "[user]", "[assistant]", "[default]"};
 
-// What is wrong with byte `at` of a template.
-static int wrong(Fault *f, const char *what, size_t at) {
-    *f = (Fault){what, (int64_t)at, 1, 0};
-    return -1;
-}
+// What is wrong with byte `at` of a template: no number lies in 1..0.
+static int wrong(Fault *f, const char *what, size_t at) { return check(f, what, (int64_t)at, 1, 0); }
 
 const char *template_named(const char *name) {
     static const char *const known[][2] = {
@@ -923,18 +885,18 @@ static int piece_named(Template *tp, TemplatePiece *p, const char *name, int par
                        Fault *f) {
     bool whole = part == PART_WHOLE;
     int from = whole ? INSTRUCTION : part == ROLE_USER ? INPUT : part == PART_DEFAULT ? FIELDS : TURN;
-    p->kind = PIECE_SPECIAL;
-    if (*name == '<' || !strcmp(name, "eot")) {
+    p->kind = *name == '<' || !strcmp(name, "eot") ? PIECE_SPECIAL : !strcmp(name, "target") ? PIECE_TARGET
+            : !strcmp(name, ":") ? PIECE_ELSE : !strcmp(name, "/") ? PIECE_ENDIF
+            : *name == '?' ? PIECE_IF : PIECE_FIELD;
+    if (p->kind == PIECE_SPECIAL) {
         p->token = *name == '<' ? tokenizer_find(t, name) : t->eot;
         if (p->token >= 0) return 0;
         return wrong(f, "the tokenizer has no such special token: want another template", p->at);
     }
-    p->kind = !strcmp(name, "target") ? PIECE_TARGET : !strcmp(name, ":") ? PIECE_ELSE : PIECE_ENDIF;
-    if (p->kind != PIECE_ENDIF || !strcmp(name, "/")) return 0;
-    p->kind = *name == '?' ? PIECE_IF : PIECE_FIELD;
+    if (p->kind != PIECE_IF && p->kind != PIECE_FIELD) return 0;
     for (p->field = from; p->field < (whole ? TURN : FIELDS); p->field++) {
-        if (strcmp(name + (*name == '?'), FIELD[p->field])) continue;
-        if (p->field == INPUT && *name != '?') tp->input = true;
+        if (strcmp(name + (p->kind == PIECE_IF), FIELD[p->field])) continue;
+        if (p->field == INPUT && p->kind == PIECE_FIELD) tp->input = true;
         return 0;
     }
     return wrong(f, whole ? "unknown: want {instruction} {input} {output} {target} {eot} {<|name|>} "
@@ -1082,26 +1044,22 @@ typedef struct {
     uint32_t pieces, pairs, spare;                // pieces, records in use; the first spare record or NONE
 } Training;
 
-// The next `bytes` of the caller's memory, or NULL while the size is only being counted.
-static void *part(void *memory, uint64_t *size, uint64_t bytes) {
-    void *at = memory ? (uint8_t *)memory + *size : NULL;
-    *size += bytes;
-    return at;
-}
-
-// n <= TEXT_MAX and vocab <= VOCAB_MAX: the size is below 2^38. What must be cleared comes first.
-static uint64_t train_parts(Training *w, uint64_t n, uint64_t vocab, void *memory) {
+// The arrays, one after the other in the caller's memory; NULL: their size is only counted. n <= TEXT_MAX and
+// vocab <= VOCAB_MAX: it is below 2^38. What must be cleared comes first.
+static uint64_t train_parts(Training *w, uint64_t n, uint64_t vocab, uint8_t *memory) {
     uint64_t size = 0;
-    w->filed = part(memory, &size, 4 * (vocab < 32768 ? 65536 : 2 * vocab));
-    w->word = part(memory, &size, 4 * places(n / 8));
+#define PART(field, n) w->field = memory ? (void *)(memory + size) : NULL, size += (n) * sizeof *w->field
+    PART(filed, vocab < 32768 ? 65536 : 2 * vocab);
+    PART(word, places(n / 8));
+    PART(unicode, 1);
+    PART(start, vocab + 1);
+    PART(merge, vocab);
+    PART(piece, n);
+    PART(pair, n);
+    PART(bytes, vocab * LEARNED_BYTES);
+    PART(flag, vocab);
+#undef PART
     w->wordmask = (uint32_t)places(n / 8) - 1;
-    w->unicode = part(memory, &size, sizeof *w->unicode);
-    w->start = part(memory, &size, 4 * (vocab + 1));
-    w->merge = part(memory, &size, vocab * sizeof(Merge));
-    w->piece = part(memory, &size, n * sizeof(Piece));
-    w->pair = part(memory, &size, n * sizeof(Pair));
-    w->bytes = part(memory, &size, vocab * LEARNED_BYTES);
-    w->flag = part(memory, &size, vocab);
     return size;
 }
 
@@ -1120,22 +1078,17 @@ static bool word_is(const Training *w, uint32_t p, const uint8_t *s, size_t n) {
 
 // Counts one more pre-token. If too many others are in the way, it is listed twice, which changes no sum.
 static void add_word(Training *w, const uint8_t *s, size_t n) {
-    uint32_t h = hash_bytes(s, n), p = w->pieces;
-    for (uint32_t i = 0; i < PROBES; i++) {
-        uint32_t *place = &w->word[(h + i) & w->wordmask];
-        if (*place == 0) {
-            *place = p + 1;
-            break;
-        }
-        if (word_is(w, *place - 1, s, n)) {
-            w->piece[*place - 1].weight++;
-            return;
-        }
+    uint32_t h = hash_bytes(s, n), p = w->pieces, i = 0, *place;
+    do place = &w->word[(h + i) & w->wordmask];
+    while (*place > 0 && !word_is(w, *place - 1, s, n) && ++i < PROBES);
+    if (*place > 0 && i < PROBES) {
+        w->piece[*place - 1].weight++;
+        return;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        Piece new = {s[i], i > 0 ? p + i - 1 : NONE, i < n - 1 ? p + i + 1 : NONE, 1, NONE, NONE, NONE};
-        w->piece[p + i] = new;
-    }
+    if (*place == 0) *place = p + 1;
+    for (i = 0; i < n; i++)
+        w->piece[p + i] = (Piece){s[i], i > 0 ? p + i - 1 : NONE, i < n - 1 ? p + i + 1 : NONE, 1, NONE,
+                                  NONE, NONE};
     w->pieces += (uint32_t)n;
 }
 
@@ -1215,14 +1168,12 @@ static uint32_t best_pair(const Training *w) {
     return best;
 }
 
-// A new token: n bytes, then m more.
-static int32_t add_token(Training *w, const uint8_t *s, size_t n, const uint8_t *r, size_t m, uint8_t flag) {
+// Adds a token; its n bytes are to be written where it says.
+static uint8_t *add_token(Training *w, size_t n, uint8_t flag) {
     uint32_t id = w->t->vocab++;
-    memcpy(w->bytes + w->start[id], s, n);
-    memcpy(w->bytes + w->start[id] + n, r, m);
-    w->start[id + 1] = w->start[id] + (uint32_t)(n + m);
+    w->start[id + 1] = w->start[id] + (uint32_t)n;
     w->flag[id] = flag;
-    return (int32_t)id;
+    return w->bytes + w->start[id];
 }
 
 // Makes pair q a token and merges it wherever it is, from left to right: of "aaa" the first two. The pairs of
@@ -1233,8 +1184,11 @@ static void learn(Training *w, uint32_t q, uint32_t vocab) {
     int32_t left = piece[p].id, right = piece[piece[p].next].id;
     size_t n, m;
     const uint8_t *s = tokenizer_decode(w->t, left, &n), *r = tokenizer_decode(w->t, right, &m);
-    Merge new = {left, right, add_token(w, s, n, r, m, TOKEN_NORMAL), w->t->merges};
+    Merge new = {left, right, (int32_t)w->t->vocab, w->t->merges};
     w->merge[w->t->merges++] = new;
+    uint8_t *bytes = add_token(w, n + m, TOKEN_NORMAL);
+    memcpy(bytes, s, n);
+    memcpy(bytes + n, r, m);
     while (pair_is(w, q, left, right)) {          // when its last place is gone, the record may be another's
         p = w->pair[q].place;
         uint32_t gone = piece[p].next, prev = piece[p].prev, next = piece[gone].next;
@@ -1249,8 +1203,6 @@ static void learn(Training *w, uint32_t q, uint32_t vocab) {
     }
 }
 
-// memory: tokenizer_train_size(n, vocab) bytes, 8-byte aligned, the caller's; t's arrays lie in it. t is of
-// kind TOK_GPT2; it decodes at once, and encodes after tokenizer_index. Errors: n, vocab.
 int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f) {
     if (check(f, "tokenizer: bytes to learn from", n < INT64_MAX ? (int64_t)n : INT64_MAX, 0, TEXT_MAX) ||
         check(f, "tokenizer: tokens to learn", vocab, 257, VOCAB_MAX)) return -1;
@@ -1259,14 +1211,9 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
     memset(memory, 0, (size_t)((uint8_t *)w.start - (uint8_t *)memory));
     w.start[0] = 0;
     unpack_unicode(w.unicode);
-    Tokenizer empty = {.kind = TOK_GPT2, .eot = -1, .bos = -1,
-                       .bytes = w.bytes, .start = w.start, .flag = w.flag, .merge = w.merge,
-                       .unicode = w.unicode};
-    *t = empty;
-    for (int i = 0; i < 256; i++) {
-        uint8_t byte = (uint8_t)i;
-        add_token(&w, &byte, 1, &byte, 0, TOKEN_NORMAL);
-    }
+    *t = (Tokenizer){.kind = TOK_GPT2, .eot = -1, .bos = -1, .bytes = w.bytes, .start = w.start,
+                     .flag = w.flag, .merge = w.merge, .unicode = w.unicode};
+    for (int i = 0; i < 256; i++) *add_token(&w, 1, TOKEN_NORMAL) = (uint8_t)i;
     add_text(&w, text, n);
     for (uint32_t p = 0; p < w.pieces; p++) {     // a pre-token was counted at its first piece
         Piece *piece = &w.piece[p];
@@ -1274,8 +1221,8 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
         if (piece->next != NONE) file_pair(&w, p, (size_t)(256 * piece->id + w.piece[piece->next].id));
     }
     for (uint32_t q; t->vocab < vocab - 1 && (q = best_pair(&w)) != NONE;) learn(&w, q, vocab);
-    const uint8_t *end = (const uint8_t *)END_OF_TEXT;
-    t->eot = add_token(&w, end, sizeof END_OF_TEXT - 1, end, 0, TOKEN_SPECIAL);
+    t->eot = (int32_t)t->vocab;
+    memcpy(add_token(&w, sizeof END_OF_TEXT - 1, TOKEN_SPECIAL), END_OF_TEXT, sizeof END_OF_TEXT - 1);
     return 0;
 }
 

@@ -172,12 +172,12 @@ static double peak(int threads) {
 
 // ---- matmul -----------------------------------------------------------------------------------------------
 
-static double time_product(const Model *m, float *out, size_t ldo, Mat a, Mat b, From from, size_t M,
+static double time_product(const Model *m, float *out, size_t ldo, Mat a, Mat b, const float *from, size_t M,
                            size_t K, size_t N) {
     double t[1000];
     for (int64_t i = 0; i < opt.repeat; i++) {
         double start = seconds();
-        matmul(m, out, ldo, a, b, NULL, from, M, K, N);
+        matmul(m, out, ldo, a, b, from, M, K, N);
         t[i] = seconds() - start;
     }
     return 2.0 * (double)M * (double)K * (double)N / median(t, (size_t)opt.repeat) * 1e-9;
@@ -209,10 +209,10 @@ static int bench_products(const Config *c, double top, int threads, Err *e) {
             size_t n = layer[i].n, C = layer[i].c, OC = layer[i].oc;
             bool head = layer[i].head;
             Mat W = head ? transposed(w, C) : mat(w, OC), WT = head ? mat(w, C) : transposed(w, OC);
-            double rate = kind == 0   ? time_product(&m, y, OC, mat(x, C), W, FROM_ZERO, n, C, OC)
-                          : kind == 1 ? time_product(&m, x, C, mat(y, OC), WT, FROM_ZERO, n, OC, C)
-                          : head ? time_product(&m, w, C, transposed(y, OC), mat(x, C), FROM_OUT, OC, n, C)
-                                 : time_product(&m, w, OC, transposed(x, C), mat(y, OC), FROM_OUT, C, n, OC);
+            double rate = kind == 0   ? time_product(&m, y, OC, mat(x, C), W, NULL, n, C, OC)
+                          : kind == 1 ? time_product(&m, x, C, mat(y, OC), WT, NULL, n, OC, C)
+                          : head ? time_product(&m, w, C, transposed(y, OC), mat(x, C), w, OC, n, C)
+                                 : time_product(&m, w, OC, transposed(x, C), mat(y, OC), w, C, n, OC);
             char name[64];
             snprintf(name, sizeof name, "%s %s %zu x %zu x %zu", layer[i].name,
                      kind == 0   ? "forward"

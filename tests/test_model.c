@@ -567,7 +567,7 @@ static void check_product(Model *m, size_t M, size_t K, size_t N, bool at, bool 
                 sum = fmaf(at ? a[k * M + i] : a[i * K + k], bt ? b[j * K + k] : b[k * N + j], sum);
             want[i * ldo + j] = sum;
         }
-    matmul(m, out, ldo, A, B, start == 1 ? bias : NULL, start == 2 ? FROM_OUT : FROM_ZERO, M, K, N);
+    matmul(m, out, ldo, A, B, start == 1 ? bias : start == 2 ? out : NULL, M, K, N);
     for (size_t i = 0; i < M * ldo; i++)
         REQUIRE(same_bits(out + i, want + i, 1), "(%zu,%zu) x (%zu,%zu), transposed %d %d, start %d: row %zu, "
                 "column %zu", M, K, K, N, at, bt, start, i / ldo, i % ldo);
