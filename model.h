@@ -1,11 +1,10 @@
-// model.h -- tune.c: fine-tune a GPT in plain C. The one header: letters, types and prototypes of the four
+// model.h -- tune.c: fine-tune a GPT in plain C. The one header: letters, types and prototypes of the three
 // rooms below the programs, in reading order. train.c, eval.c and dev/*.c sit on top; nothing points back.
 //
 //     errors            how every room reports what is wrong
 //     model.c           the transformer: tensor table, memory plan, forward, backward, AdamW, sampling
 //     tokenizer.c       byte-pair encoding: train, encode, decode; templates; hashes
-//     data.c            every byte in and out: files, JSON, CSV, checkpoint
-//     rows.c            rows, examples, batches; answers
+//     data.c            every byte in and out: files, JSON, CSV, checkpoint, rows, examples, batches
 //
 // The letters. A shape is written in parentheses, last index fastest; (N,C) is N rows of C floats.
 //     B  rows (sequences) of a batch           L   layers (blocks)
@@ -314,14 +313,37 @@ typedef struct {
     TemplatePiece piece[PIECES_MAX];
     int pieces, begin[PARTS], end[PARTS];    // pieces of each part; begin -1: there is none
     int target, turn_end;             // the pieces after {target} and after the end of turn
-    bool input;                       // {input} has a place of its own, so it is no part of {text}
+    bool instruction, input;          // have a place of their own; without {input} it is part of {text}
 } Template;
 // A fault's value is the byte of the template, its range empty.
 int template_parse(Template *tp, const char *template, const Tokenizer *t, Fault *f);
 
+typedef struct { Role role; const char *text, *input; } Turn;    // 0-terminated; input: a user's, or ""
+// Why a row of these turns does not fit the template, with a hint; NULL: it does.
+const char *template_misfit(const Template *tp, const Turn *turn, size_t turns);
+// What is taught: every answer of a row; the last; all but the first token (--mask none); nothing: then an
+// example is a prompt, and ends where the last answer shall begin.
+typedef enum { TEACH_ANSWERS, TEACH_LAST, TEACH_ALL, TEACH_NONE } Teach;
+typedef struct {
+    int32_t *tok;                     // (ids)   NULL, and the next three: only ids and bytes are counted
+    uint8_t *taught;                  // (ids)   1: the model is asked to predict it
+    uint8_t *text;                    // (bytes) scratch
+    void *scratch;                    //         of tokenizer_encode_size(bytes), 8-byte aligned
+    size_t ids, bytes, prompt;        // counted: at most; ids before the last {target}
+} Rendering;
+// Turns, at most one of the system, then user and assistant alternating, to ids; without the first `skip`
+// exchanges. The last answer ends with the end of turn; with TEACH_NONE the row ends where it shall begin.
+// Text between two special tokens, or one and {target}, is encoded as one, and never becomes a special token.
+void template_render(Rendering *r, const Template *tp, const Tokenizer *t, const Turn *turn, size_t turns,
+                     size_t skip, Teach teach);
+
 // ---- tokenizer.c: hashes ----------------------------------------------------------------------------------
 uint64_t hash64(const void *data, size_t n, uint64_t seed);
 uint64_t hash_number(uint64_t v, uint64_t seed);
+enum { SUM_LANES = 4 };
+typedef struct { uint64_t lane[SUM_LANES]; } Sum;          // a checkpoint's; it begins as {1, 2, 3, 4}
+void   sum_add(Sum *s, const uint8_t *p, size_t n);        // n: a multiple of 64
+uint64_t sum_end(const Sum *s);
 typedef struct { uint32_t h[8]; uint64_t n; uint8_t block[64]; } Sha256;
 void   sha256_init(Sha256 *s);
 void   sha256_add(Sha256 *s, const void *data, size_t n);
@@ -391,13 +413,10 @@ int    json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t
 uint32_t json_get(const Json *j, uint32_t object, const char *key);    // index of a member's value, 0: none
 // A file's rows: of .csv (RFC 4180) and .tsv (tabs, no quotes) arrays of strings; else, what begins with [ is
 // one JSON array, and anything else JSON Lines. A 0 byte follows data. The first row is node *first, the next
-// one its .next, up to j->nodes.
-int    rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Err *e);
-// The same, but unless skip is NULL, lines of JSON Lines that are wrong are left out, by row_skip.
+// one its .next, up to j->nodes. Unless skip is NULL, lines of JSON Lines that are wrong are only counted in it.
 typedef struct Rows Rows;
-int    rows_read(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip,
-                 Err *e);
-void   row_skip(Rows *r, const Err *e);                         // one more bad row: counted, its reason kept
+int    rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip,
+                  Err *e);
 void   json_free(Json *j);
 char  *json_quote(const char *text, size_t n);                  // a JSON string; free(); NULL: no memory
 
@@ -438,9 +457,8 @@ int    state_save(const char *path, const State *s, const Model *m, Err *e);
 // Refuses a state whose key is not s->key. If it fails, weights and moments may be half read.
 int    state_load(const char *path, State *s, Model *m, Err *e);
 
-// ---- rows.c: from rows to batches -------------------------------------------------------------------------
+// ---- data.c: from rows to batches -------------------------------------------------------------------------
 // Texts are UTF-8, 0-terminated; input is "" but in rows of instruction and input.
-typedef struct { Role role; const char *text, *input; } Turn;
 typedef struct {
     Turn *turn;                       // at most one of the system, then user and assistant alternate
     size_t turns;
@@ -493,9 +511,6 @@ typedef struct {
 // CUT leaves out the oldest exchanges (but no system turn), then shortens the prompt, never the last answer.
 // REFUSE is ERROR with a message that names no option of train.
 typedef enum { TOO_LONG_ERROR, TOO_LONG_DROP, TOO_LONG_CUT, TOO_LONG_REFUSE } TooLong;
-// What is taught: every answer of a row; the last; all but the first token (--mask none); nothing: then an
-// example is a prompt, and ends where the last answer shall begin.
-typedef enum { TEACH_ANSWERS, TEACH_LAST, TEACH_ALL, TEACH_NONE } Teach;
 // Rows to tokens. Text between two special tokens, or one and {target}, is encoded as one; no text of a row
 // becomes a special token. A row longer than seq tokens is an error, or as too_long says.
 int    examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
@@ -513,7 +528,7 @@ int    batch_alloc(BatchMemory *b, size_t rows, size_t seq, Err *e);
 size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows);
 void   batch_free(BatchMemory *b);
 
-// ---- rows.c: answers --------------------------------------------------------------------------------------
+// ---- data.c: answers --------------------------------------------------------------------------------------
 typedef struct { int32_t *tok; size_t n; } Prompt;              // n: 1 .. m->shape.cached
 // Why an answer ended: a special token, its first line, max_tokens, or the cache is full.
 typedef enum { STOP_END, STOP_LINE, STOP_LENGTH, STOP_FULL } Stop;

@@ -897,6 +897,7 @@ static int piece_named(Template *tp, TemplatePiece *p, const char *name, int par
     for (p->field = from; p->field < (whole ? TURN : FIELDS); p->field++) {
         if (strcmp(name + (p->kind == PIECE_IF), FIELD[p->field])) continue;
         if (p->field == INPUT && p->kind == PIECE_FIELD) tp->input = true;
+        if (p->field == INSTRUCTION && p->kind == PIECE_FIELD) tp->instruction = true;
         return 0;
     }
     return wrong(f, whole ? "unknown: want {instruction} {input} {output} {target} {eot} {<|name|>} "
@@ -942,8 +943,10 @@ static int part_check(Template *tp, int part, Fault *f) {
         return wrong(f, "no {target} and answer before this: want it to end with {target}{output}{eot}",
                      last);
     if (part == PART_WHOLE) tp->turn_end = tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL ? tp->pieces : 0;
-    if (tp->turn_end) return 0;
-    return wrong(f, "the answer does not end with a special token: want {eot} behind it", last);
+    if (!tp->turn_end)
+        return wrong(f, "the answer does not end with a special token: want {eot} behind it", last);
+    if (part != PART_WHOLE || tp->instruction || tp->input) return 0;
+    return wrong(f, "no place for what is asked before this: want {instruction}, {input} or both", last);
 }
 
 // A part's text, from s up to end, to pieces.
@@ -1005,6 +1008,107 @@ int template_parse(Template *tp, const char *template, const Tokenizer *t, Fault
     }
     if (tp->begin[ROLE_USER] >= 0 && tp->begin[ROLE_ASSISTANT] >= 0) return 0;
     return wrong(f, "want sections [user] and [assistant]", strlen(template));
+}
+
+const char *template_misfit(const Template *tp, const Turn *turn, size_t turns) {
+    bool whole = tp->begin[PART_WHOLE] >= 0;
+    if (turn->role == ROLE_SYSTEM && (whole || tp->begin[ROLE_SYSTEM] < 0))
+        return "has a system turn, the template no [system]\nhint: --template chatml; or, if it is from a "
+               "member of that name, --columns system=";
+    if (!whole) return NULL;
+    if (turns > 2) return "is a conversation, which the template is not for\nhint: --template chatml";
+    if (*turn->input && !tp->input) return "has an input, the template no {input}";
+    return *turn->text && !tp->instruction ? "has an instruction, the template no {instruction}" : NULL;
+}
+
+// ---- rendering --------------------------------------------------------------------------------------------
+// Text is collected, across parts too, until a special token or {target} ends its segment, which is then
+// encoded as one: tokens never depend on where a template's pieces meet.
+typedef struct {                      // a row on its way to ids
+    Rendering *out;
+    const Template *tp;
+    Tokenizer tok;                    // a copy: add_space is for the first text of a row only
+    Teach teach;
+    bool teaching;                    // are the ids that come now taught?
+    size_t n;                         // bytes of the segment at hand
+} Renderer;
+
+static void segment_add(Renderer *r, const char *text, size_t n) {
+    Rendering *out = r->out;
+    if (out->text) memcpy(out->text + r->n, text, n);
+    r->n = n < SIZE_MAX - r->n ? r->n + n : SIZE_MAX;
+    if (r->n > out->bytes) out->bytes = r->n;
+}
+
+static void ids_add(Renderer *r, size_t n) {
+    Rendering *out = r->out;
+    if (out->taught) memset(out->taught + out->ids, r->teaching, n);
+    out->ids = n < SIZE_MAX - out->ids ? out->ids + n : SIZE_MAX;
+}
+
+static void id_add(Renderer *r, int32_t id) {
+    if (r->out->tok) r->out->tok[r->out->ids] = id;
+    ids_add(r, 1);
+}
+
+static void segment_end(Renderer *r) {
+    Rendering *out = r->out;
+    size_t n = r->n;
+    if (n == 0) return;
+    ids_add(r, !out->tok ? tokenizer_most(&r->tok, n)
+                         : tokenizer_encode(&r->tok, out->text, n, false, out->tok + out->ids, out->scratch));
+    r->tok.add_space = false;
+    r->n = 0;
+}
+
+// {target}: from here on it is taught, and with TEACH_LAST what came before no longer is.
+static void target_begin(Renderer *r) {
+    Rendering *out = r->out;
+    out->prompt = out->ids;
+    if (r->teach == TEACH_LAST && out->taught) memset(out->taught, 0, out->prompt);
+    r->teaching = r->teach != TEACH_NONE;
+}
+
+// Pieces of a part, up to `end`.
+static void part_render(Renderer *r, int part, int end, const Turn *turn, const char *output) {
+    const Template *tp = r->tp;
+    const char *field[FIELDS] = {turn->text, output, turn->input, turn->text};
+    int hidden = 0;                   // the depth of the {?...} whose half is left out, 0: none
+    for (int i = tp->begin[part]; i < end; i++) {
+        const TemplatePiece *p = &tp->piece[i];
+        if (p->kind == PIECE_IF && !hidden && !*field[p->field]) hidden = p->depth;
+        else if (p->kind == PIECE_ELSE && (!hidden || hidden == p->depth)) hidden = hidden ? 0 : p->depth;
+        else if (p->kind == PIECE_ENDIF && hidden == p->depth) hidden = 0;
+        else if (hidden || p->kind >= PIECE_IF) continue;
+        else if (p->kind == PIECE_TEXT) segment_add(r, tp->text + p->at, p->n);
+        else if (p->kind == PIECE_FIELD) segment_add(r, field[p->field], strlen(field[p->field]));
+        else segment_end(r);
+        if (p->kind == PIECE_TARGET) target_begin(r);
+        if (p->kind == PIECE_SPECIAL && !hidden) id_add(r, p->token);
+        if (p->kind == PIECE_FIELD && p->field == TURN && !tp->input && *turn->input) {
+            segment_add(r, "\n", *turn->text ? 1 : 0);
+            segment_add(r, turn->input, strlen(turn->input));
+        }
+        if (i + 1 == tp->turn_end) r->teaching = r->teach == TEACH_ALL;
+    }
+}
+
+void template_render(Rendering *out, const Template *tp, const Tokenizer *t, const Turn *turn, size_t turns,
+                     size_t skip, Teach teach) {
+    static const Turn none = {ROLE_ASSISTANT, "", ""};
+    Renderer r = {out, tp, *t, teach, teach == TEACH_ALL, 0};
+    size_t first = turn->role == ROLE_SYSTEM;
+    int part = tp->begin[PART_WHOLE] < 0 ? ROLE_ASSISTANT : PART_WHOLE;
+    int opening = first ? ROLE_SYSTEM : PART_DEFAULT;
+    out->ids = out->bytes = out->prompt = 0;
+    if (t->bos >= 0) id_add(&r, t->bos);
+    part_render(&r, opening, tp->end[opening], turn, "");
+    for (size_t i = first + 2 * skip; i < turns; i += 2) {
+        const Turn *user = &turn[i], *answer = i + 1 < turns ? user + 1 : &none;
+        int end = i + 2 < turns ? tp->end[part] : teach == TEACH_NONE ? tp->target : tp->turn_end;
+        part_render(&r, ROLE_USER, tp->end[ROLE_USER], user, "");
+        part_render(&r, part, end, part == PART_WHOLE ? user : answer, answer->text);
+    }
 }
 
 // ---- train ------------------------------------------------------------------------------------------------
@@ -1241,6 +1345,32 @@ uint64_t hash_number(uint64_t v, uint64_t seed) {
     uint8_t b[8];
     for (int i = 0; i < 8; i++) b[i] = (uint8_t)(v >> 8 * i);
     return hash64(b, sizeof b, seed);
+}
+
+// A checksum against accidents. Lane i takes the words i, i+4, i+8, ... of 8 bytes. A step is a bijection of
+// the lane for a given word and of the word for a given lane: no change within one word goes unseen.
+static uint64_t sum_step(uint64_t h, uint64_t word) {
+    h = (h ^ word) * 0x9e3779b97f4a7c15u;
+    return h << 31 | h >> 33;         // high bits come down, or two flips of the top bit would cancel
+}
+
+static uint64_t word_at(const uint8_t *p) {
+    uint64_t v = 0;
+    for (int i = 7; i >= 0; i--) v = v << 8 | p[i];
+    return v;
+}
+
+void sum_add(Sum *s, const uint8_t *p, size_t n) {
+    Sum t = *s;                       // a copy that p cannot alias stays in registers
+    for (size_t i = 0; i < n; i += 8 * SUM_LANES)
+        for (size_t j = 0; j < SUM_LANES; j++) t.lane[j] = sum_step(t.lane[j], word_at(p + i + 8 * j));
+    *s = t;
+}
+
+uint64_t sum_end(const Sum *s) {
+    uint64_t h = SUM_LANES;
+    for (int j = 0; j < SUM_LANES; j++) h = sum_step(h, s->lane[j]);
+    return h ^ h >> 32;
 }
 
 // SHA-256, from FIPS 180-4: 4.1.2 functions, 4.2.2 constants, 5.1.1 padding, 6.2.2 the hash.

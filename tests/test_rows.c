@@ -618,7 +618,7 @@ START_TEST(templates_are_refused) {
         {"{target}{output}{?input}{eot}{/}", "does not end with a special"},
         {"{::}{target}{output}{eot}", "unknown: want"}, {"{}", "unknown: want"},
         {"{?input}{?input}{?input}{?input}{?input}{?input}{?input}{?input}{?input}", "more than 8 deep"},
-        {"{?input}In{/}{target}{output}{eot}", "has no place for what is asked, want {instruction}, {input}"}};
+        {"{?input}In{/}{target}{output}{eot}", "no place for what is asked before this: want {instruction}"}};
     static const char *const bad_sections[][2] = {
         {"[user]\n{text}\n[assistant]\n{text}{target}{eot}", "the answer before {target}"},
         {"[user]\n{text}\n[assistant]\n{target}{text}\n", "does not end with a special token: want {eot}"},
