@@ -202,8 +202,9 @@ static int save_model(const Run *r, const char *path, int64_t step, const char *
     if (!lineage) return err_set(e, "no memory for the lineage");
     snprintf(lineage, room, "%s", r->lineage);
     if (why) snprintf(lineage, room, "%skept step %" PRId64 ": %s\n", r->lineage, step, why);
-    int rc = opt.lora ? adapter_save(path, &r->base, &r->m.cfg, r->template, lineage, &r->m.w, e)
-                      : checkpoint_save(path, &r->m.cfg, &r->base.tok, r->template, lineage, r->dtype, &r->m.w, e);
+    const Config *c = &r->m.cfg;
+    int rc = opt.lora ? adapter_save(path, &r->base, c, r->template, lineage, &r->m.w, e)
+             : checkpoint_save(path, c, &r->base.tok, r->template, lineage, r->dtype, &r->m.w, e);
     free(lineage);
     return rc;
 }
@@ -270,24 +271,29 @@ static const char *not_finite(const Config *c, const Params *p, size_t *at, doub
     return NULL;
 }
 
-// What went wrong in a step or a measurement after it, instead of a ruined model. The weights are those after
-// step `good`. The state goes: the same bits again would lead to the same end.
+// What went wrong in a step, or in a measurement after it, before it ruins the model. The weights are those
+// after step `good`. The state goes: the same bits once more would lead to the same end.
 static int ruined(Run *r, int64_t step, int64_t good, const char *what, Err *e) {
-    char place[96] = "", kept[96] = "";
-    size_t at;
+    char place[96] = "", hint[300] = "a lower --lr, or --clip 1";
+    size_t at, used = strlen(hint);
     double v;
     const char *weight = not_finite(&r->m.cfg, &r->m.w, &at, &v);
-    const char *name = weight ? weight : good < step ? not_finite(&r->m.cfg, &r->m.g, &at, &v) : NULL;
-    if (name) snprintf(place, sizeof place, "%s%s[%zu] is %g, ", weight ? "" : "the gradient of ", name, at, v);
+    const char *name = weight || good == step ? weight : not_finite(&r->m.cfg, &r->m.g, &at, &v);
+    if (name)
+        snprintf(place, sizeof place, "%s%s[%zu] is %g, ", weight ? "" : "the gradient of ", name, at,
+                 isnan(v) ? fabs(v) : v);
     if (step) remove_state(r);
     if (!weight && 0 < good && good < step) {
         if (save_model(r, r->last_path, good, "the last with finite numbers", e)) return -1;
-        snprintf(kept, sizeof kept, ".last is the model after step %" PRId64, good);
-    } else if (r->best_step) snprintf(kept, sizeof kept, ".best is the model after step %" PRId64, r->best_step);
-    return err_set(e, "step %" PRId64 ": %s%s, want finite numbers%s\nhint: %s%s%.99s%s", step, place, what,
+        snprintf(hint + used, sizeof hint - used,
+                 ", anew or with --model %.150s, the model after step %" PRId64 "%s", r->last_path, good,
+                 opt.lora ? " (convert --merge it first)" : "");
+    } else if (r->best_step)
+        snprintf(hint + used, sizeof hint - used, "; %.150s is the model after step %" PRId64, r->best_path,
+                 r->best_step);
+    return err_set(e, "step %" PRId64 ": %s%s, want finite numbers%s\nhint: %s", step, place, what,
                    good < step ? "; the step was not taken" : "",
-                   step ? "a lower --lr, or --clip 1" : "the model was so before training", *kept ? "; " : "",
-                   *kept ? opt.out : "", kept);
+                   step ? hint : "the model is so before training");
 }
 
 typedef struct { double loss, norm, lr; size_t tokens; } StepResult;
@@ -329,10 +335,6 @@ static int one_step(Run *r, int64_t step, StepResult *s, Err *e) {
 // ---- what it did ------------------------------------------------------------------------------------------
 
 typedef struct { double change, base; } Norms;    // squares of ||dW|| and ||W||
-static const struct { size_t weight, down; } ADAPTED[] = {
-    {offsetof(Params, qkvw), offsetof(Params, qkv_down)}, {offsetof(Params, projw), offsetof(Params, proj_down)},
-    {offsetof(Params, fc1w), offsetof(Params, fc1_down)}, {offsetof(Params, fc2w), offsetof(Params, fc2_down)}};
-enum { ADAPTERS = sizeof ADAPTED / sizeof ADAPTED[0] };
 
 // ||scale down up||^2 of layer l without the product: sum over r, s of (down^T down)_rs (up up^T)_rs
 static double norm_lora(const Run *r, const Tensor *down, const Tensor *up, size_t l) {
@@ -358,16 +360,17 @@ static Norms layer_norms(const Run *r, const Tensor *t, size_t l) {
     Norms s = {0.0, 0.0};
     for (size_t i = from; i < from + n; i++) {
         uint32_t bits = half ? (uint32_t)half[i] << 16 : 0;
-        float old;
-        memcpy(&old, half ? (const void *)&bits : &before[i], sizeof old);
-        double d = half ? 0.0 : (double)now[i] - (double)old;
+        float w;
+        memcpy(&w, half ? (const void *)&bits : &before[i], sizeof w);
+        double d = half ? 0.0 : (double)now[i] - (double)w;
         s.change += d * d;
-        s.base += (double)old * (double)old;
+        s.base += (double)w * (double)w;
     }
-    for (int i = 0, k; opt.lora && i + 1 < TENSORS; i++) {
+    size_t stem = strlen(t->name) - 1;            // qkvw: qkv_down, qkv_up
+    for (int i = 0; opt.lora && i + 1 < TENSORS; i++) {
         Tensor down = model_tensor(&r->cfg, i), up = model_tensor(&r->cfg, i + 1);
-        for (k = 0; k < ADAPTERS && (ADAPTED[k].weight != t->where || ADAPTED[k].down != down.where);) k++;
-        if (k < ADAPTERS && down.size) s.change = norm_lora(r, &down, &up, l);
+        if (down.size && !strncmp(down.name, t->name, stem) && !strcmp(down.name + stem, "_down"))
+            s.change = norm_lora(r, &down, &up, l);
     }
     return s;
 }
@@ -415,16 +418,12 @@ static double print_change(const Run *r, Norms *layer, char *json) {
     return most;
 }
 
-static void put_number(char *json, size_t room, const char *name, double x, bool known) {
-    size_t used = strlen(json);
-    if (known) snprintf(json + used, room - used, ", \"%s\": %.9g", name, x);
-}
-
 // After the run: how far the weights went from the base, which is read once more to where the gradients were;
 // what was forgotten; warnings; and the log's last line.
 static int report_change(Run *r, int64_t step, Err *e) {
     size_t L = (size_t)r->cfg.layers;
     char head[400] = "", *change = calloc(TENSORS, 32 + 16 * L);
+    size_t used = 0;
     Norms *layer = malloc(L * sizeof *layer);
     double general = 0.0, most = 1.0;
     int rc = change && layer ? 0 : err_set(e, "no memory for the report");
@@ -439,16 +438,15 @@ static int report_change(Run *r, int64_t step, Err *e) {
                     general > r->general_before ? "forgotten" : "gained", fabs(general - r->general_before));
         if (most < 1e-4) fprintf(stderr, "train: warning: nothing changed\n");
         if (r->val.n && r->now > r->before)
-            fprintf(stderr, "train: warning: the validation loss rose from %.4f to %.4f\nhint: fewer --epochs, a "
-                    "lower --lr, or --early-stop 1\n", r->before, r->now);
-        put_number(head, sizeof head, "val_before", r->before, r->val.n);
-        put_number(head, sizeof head, "val_loss", r->now, r->val.n);
-        put_number(head, sizeof head, "best", r->best, r->best_step);
-        put_number(head, sizeof head, "best_step", (double)r->best_step, r->best_step);
-        put_number(head, sizeof head, "general_before", r->general_before, r->general.n);
-        put_number(head, sizeof head, "general", general, r->general.n);
-        log_line(r->log, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f%s, \"change_percent\": {%s}}}",
-                 step, seconds() - r->started, head, change);
+            fprintf(stderr, "train: warning: the validation loss rose from %.4f to %.4f\n"
+                    "hint: fewer --epochs, a lower --lr, or --early-stop 1\n", r->before, r->now);
+        if (r->val.n)
+            used = (size_t)sprintf(head, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, "
+                                   "\"best_step\": %" PRId64, r->before, r->now, r->best, r->best_step);
+        if (r->general.n)
+            sprintf(head + used, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
+        log_line(r->log, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f%s, "
+                 "\"change_percent\": {%s}}}", step, seconds() - r->started, head, change);
     }
     free(change);
     free(layer);
@@ -463,27 +461,27 @@ static void print_duration(char *to, size_t size, double s) {
     else snprintf(to, size, "%.1f h", s / 3600);
 }
 
-// Multiply-adds of a forward pass over examples i..j-1: matrices, attention over what came before, head
-static double work(const Run *r, const Examples *x, size_t i, size_t j) {
+// Multiply-adds of a forward pass over the first n examples: matrices, attention to what came before, head
+static double work(const Run *r, const Examples *x, size_t n) {
     double matrices = 0.0, sum = 0.0;
     for (int k = 0; k < TENSORS; k++) {
         Tensor t = model_tensor(&r->cfg, k);
         if (t.stacked && t.decay) matrices += (double)t.size;
     }
     double each = (double)r->cfg.layers * r->cfg.heads * r->cfg.head_size;
-    for (; i < j; i++) {
-        double n = x->ex[i].len - 1, targets = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        double T = x->ex[i].len - 1, targets = 0.0;
         for (uint32_t t = 1; t < x->ex[i].len; t++) targets += x->ex[i].taught[t];
-        sum += n * matrices + n * n * each + targets * (double)r->cfg.vocab * r->cfg.width;
+        sum += T * matrices + T * T * each + targets * (double)r->cfg.vocab * r->cfg.width;
     }
     return sum;
 }
 
-// Seconds of `rows` rows, forward or forward and backward
-static int time_rows(Run *r, const Examples *x, size_t rows, bool train, double *took, Err *e) {
+// Seconds of the first `rows` rows, forward or forward and backward
+static int time_rows(Run *r, size_t rows, bool train, double *took, Err *e) {
     Fault f;
     double sum = 0.0, began = seconds();
-    for (size_t i = 0; i < rows; i++) r->pick[i] = &x->ex[i];
+    for (size_t i = 0; i < rows; i++) r->pick[i] = &r->train.ex[i];
     size_t targets = batch_fill(&r->batch, r->pick, rows);
     if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "training", &f);
     model_loss(&r->m, &r->batch.view, train ? 1.0f / (float)targets : 0.0f, &sum, NULL);
@@ -492,41 +490,44 @@ static int time_rows(Run *r, const Examples *x, size_t rows, bool train, double 
     return 0;
 }
 
-// Bytes resident at the peak: the block; rows with their texts, about 4 bytes a token; the tokenizer; all else
+// Bytes of memory at the peak: the block; rows, with about 4 bytes of text to a token; tokenizer; program
 static double resident(const Run *r) {
     enum { PROGRAM = 4 << 20 };
+    const Tokenizer *t = &r->base.tok;
     size_t tokens = r->all.tokens + r->val_all.tokens + r->general.tokens, rows = r->all.n + r->val_all.n;
-    return (double)r->plan.bytes + 9.0 * (double)tokens + (double)(rows * (sizeof(Example) + sizeof(Row) + 64)) +
-           (double)r->base.tensors_at +
-           (double)tokenizer_index_size(r->base.tok.vocab, r->base.tok.merges) + PROGRAM;
+    return (double)(r->plan.bytes + 9 * tokens + rows * (sizeof(Example) + sizeof(Row) + 64) + PROGRAM +
+                    (size_t)r->base.tensors_at + tokenizer_index_size(t->vocab, t->merges));
 }
 
-// --plan: one more row, then twice as many, until it takes long enough to tell, or is a micro-batch; then an
-// update. Nothing of that is kept. The rest is a rule of three on the work of rows.
+// --plan: times one row, then more, and some micro-batches; then an update. Nothing of that is kept. The rest
+// is a rule of three on the work of all rows.
 static int expect(Run *r, Err *e) {
-    enum { DISK = 200 << 20 };                    // bytes a second that a disk takes: no run hangs on it
-    double start = seconds() - r->started, train = 0.0, forward = 0.0, steps = (double)r->steps, began;
-    size_t rows = 1, trained = model_params(&r->cfg) - (opt.lora ? model_params(&r->base.cfg) : 0);
+    enum { DISK = 200 << 20 };                    // bytes a second that a disk takes: few runs hang on it
+    double all = seconds() - r->started, began = seconds(), steps = (double)r->steps;
+    double train = 0.0, forward = 0.0, t = 0.0;
+    size_t rows = 1, times = 0, trained = model_params(&r->cfg) - (opt.lora ? model_params(&r->base.cfg) : 0);
     model_zero_grad(&r->m);
-    if (time_rows(r, &r->train, 1, true, &train, e)) return -1;            // the first is always slow
-    for (;; rows = 2 * rows < r->micro ? 2 * rows : r->micro) {
-        if (time_rows(r, &r->train, rows, true, &train, e)) return -1;
-        if (rows >= r->micro || train > 2.0) break;
+    for (; times == 0 || seconds() - began < 3.0; rows = 2 * rows < r->micro ? 2 * rows : r->micro) {
+        if (time_rows(r, rows, true, &t, e)) return -1;
+        if (rows < r->micro && t < 1.5) continue;                          // warming up
+        train = (train * (double)times + t) / (double)(times + 1);
+        times++;
+        if (rows < r->micro) break;
     }
-    if (time_rows(r, &r->train, rows, false, &forward, e)) return -1;
+    if (time_rows(r, rows, false, &forward, e)) return -1;
+    double sample = work(r, &r->train, rows);
     began = seconds();
-    double norm = model_grad_norm(&r->m);
-    model_update(&r->m, &(AdamW){0.0f, 0.9f, (float)opt.beta2, 1e-8f, 0.0f, 0.0f}, norm, 1);
-    double update = seconds() - began, sample = work(r, &r->train, 0, rows);
-    double measured = r->val.n ? (double)(1 + (r->steps + r->every - 1) / r->every) : 0.0;
-    double saved = (double)trained * (4.0 * (1.0 + measured / 2) + 12.0 * (opt.save_every ? steps / (double)opt.save_every : 0.0));
-    double all = start + saved / DISK + steps * update +
-                 train / sample * work(r, &r->train, 0, r->train.n) * steps / (double)r->per_epoch +
-                 forward / sample * (measured * work(r, &r->val, 0, r->val.n) + 2 * work(r, &r->general, 0, r->general.n));
+    model_update(&r->m, &(AdamW){.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f}, model_grad_norm(&r->m), 1);
+    double update = seconds() - began, measured = r->val.n ? 1.0 + ceil(steps / (double)r->every) : 0.0;
+    double states = opt.save_every ? floor(steps / (double)opt.save_every) : 0.0;
+    all += steps * (update + train / sample * work(r, &r->train, r->train.n) / (double)r->per_epoch);
+    all += forward / sample * (measured * work(r, &r->val, r->val.n) +
+                               2.0 * work(r, &r->general, r->general.n));
+    all += (double)trained * (4.0 + 2.0 * measured + 12.0 * states) / DISK;
     char took[32];
     print_duration(took, sizeof took, all);
-    printf("expected: %s on %d threads (measured on %zu rows), %.0f MiB resident\n", took, r->plan.shape.threads,
-           rows, resident(r) / 1048576.0);
+    printf("expected: %s on %d threads (measured on %zu rows), %.0f MiB resident\n", took,
+           r->plan.shape.threads, rows, resident(r) / 1048576.0);
     return fflush(stdout) ? err_set(e, "cannot write the plan to stdout") : 0;
 }
 
@@ -540,14 +541,16 @@ static void show(const char *line, bool stays) {
 }
 
 // One line that rewrites itself on a terminal, about twenty lines elsewhere. done: steps of this session
-static void progress(const Run *r, int64_t step, const StepResult *s, double tokens, double busy, int64_t done) {
+static void progress(const Run *r, int64_t step, const StepResult *s, double tokens, double busy,
+                     int64_t done) {
     bool last = step == r->steps;
     int64_t every = r->steps / 20 > 0 ? r->steps / 20 : 1;
     if (!is_terminal(2) && !last && step % every && step != 1) return;
     char left[32], line[160];
     print_duration(left, sizeof left, (double)(r->steps - step) * busy / (double)done);
-    snprintf(line, sizeof line, "step %" PRId64 "/%" PRId64 "  loss %.4f  norm %.2f  lr %.1e  %.0f tok/s  %s left",
-             step, r->steps, s->loss, s->norm, s->lr, tokens / busy, left);
+    snprintf(line, sizeof line,
+             "step %" PRId64 "/%" PRId64 "  loss %.4f  norm %.2f  lr %.1e  %.0f tok/s  %s left", step,
+             r->steps, s->loss, s->norm, s->lr, tokens / busy, left);
     show(line, last);
 }
 
@@ -602,11 +605,11 @@ static int log_begin(Run *r, int64_t step, Err *e) {
     r->started = seconds() - earlier;
     if (log_open(&r->log, opt.log, step > 0, e) || !r->log || kept) return r->log || !opt.log ? 0 : -1;
     char *lineage = json_quote(r->lineage, strlen(r->lineage));
-    log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"rows\": %zu, \"held_out\": %zu, "
-             "\"tokens\": %zu, \"targets\": %zu, \"parameters\": %zu, \"trained\": %zu, \"bytes\": %zu, "
-             "\"micro\": %zu, \"threads\": %d, \"lineage\": %s}}", TUNE_VERSION, r->steps, r->train.n, r->val.n,
-             r->train.tokens, r->train.targets, all, all - frozen, r->plan.bytes, r->micro,
-             r->plan.shape.threads, lineage ? lineage : "null");
+    log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"rows\": %zu, "
+             "\"held_out\": %zu, \"tokens\": %zu, \"targets\": %zu, \"parameters\": %zu, \"trained\": %zu, "
+             "\"bytes\": %zu, \"micro\": %zu, \"threads\": %d, \"lineage\": %s}}", TUNE_VERSION, r->steps,
+             r->train.n, r->val.n, r->train.tokens, r->train.targets, all, all - frozen, r->plan.bytes,
+             r->micro, r->plan.shape.threads, lineage ? lineage : "null");
     free(lineage);
     return 0;
 }
@@ -622,8 +625,8 @@ static int begin(Run *r, int64_t *step, Err *e) {
     return log_begin(r, *step, e);
 }
 
-// Writes --out and its neighbours. The state goes only when all of them are there, so that a run that is killed
-// at any moment can be resumed; then what is beside --out and not of this run.
+// Writes --out and its neighbours. The state goes only when all of them are there, so that a run killed at
+// any moment can be resumed; then what is beside --out and not of this run.
 static int finish(Run *r, int64_t step, Err *e) {
     bool best = opt.early_stop && r->best_step < step;
     char why[64];
@@ -637,12 +640,13 @@ static int finish(Run *r, int64_t step, Err *e) {
     if (!best) remove(r->last_path);
     char took[32];
     print_duration(took, sizeof took, seconds() - r->started);
-    fprintf(stderr, "%s written: step %" PRId64 " of %" PRId64 ", %s", opt.out, best ? r->best_step : step, step,
-            took);
-    if (best) fprintf(stderr, ", the lowest validation loss: %.4f; %s is the last", r->best, r->last_path);
+    fprintf(stderr, "%s written: %" PRId64 " steps in %s", opt.out, step, took);
+    if (best)
+        fprintf(stderr, "; it is the model after step %" PRId64 ", validation loss %.4f, and the last is %s",
+                r->best_step, r->best, r->last_path);
     else if (r->best_step && r->best_step < step)
-        fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ", %.4f: %s", r->best_step, r->best,
-                r->best_path);
+        fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ", %.4f: %s", r->best_step,
+                r->best, r->best_path);
     fprintf(stderr, "\n");
     if (best) r->now = r->best;
     return report_change(r, step, e);
@@ -668,7 +672,8 @@ static int train(Run *r, Err *e) {
                  "\"seconds\": %.3f}",
                  step, s.loss, s.norm, s.lr, s.tokens, now - r->started);
         if ((step % r->every == 0 || step == r->steps) && validate(r, step, e)) return -1;
-        if (opt.save_every && step % opt.save_every == 0 && step < r->steps && save_state(r, step, e)) return -1;
+        bool saves = opt.save_every && step % opt.save_every == 0 && step < r->steps;
+        if (saves && save_state(r, step, e)) return -1;
     }
     if (step == r->steps || stopped_early(r, step)) return finish(r, step, e);
     if (save_state(r, step, e)) return -1;
