@@ -271,9 +271,9 @@ static const char *not_finite(const Config *c, const Params *p, size_t *at, doub
     return NULL;
 }
 
-// What went wrong in a step, or in a measurement after it, before it ruins the model. The weights are those
-// after step `good`. The state goes: the same bits once more would lead to the same end.
-static int ruined(Run *r, int64_t step, int64_t good, const char *what, Err *e) {
+// What went wrong in a step, or in a measurement after it. The weights are those after step `good`; if their
+// loss is finite they are kept. The state goes: the same bits once more would lead to the same end.
+static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *what, Err *e) {
     char place[96] = "", hint[300] = "a lower --lr, or --clip 1";
     size_t at, used = strlen(hint);
     double v;
@@ -283,7 +283,7 @@ static int ruined(Run *r, int64_t step, int64_t good, const char *what, Err *e) 
         snprintf(place, sizeof place, "%s%s[%zu] is %g, ", weight ? "" : "the gradient of ", name, at,
                  isnan(v) ? fabs(v) : v);
     if (step) remove_state(r);
-    if (!weight && 0 < good && good < step) {
+    if (!weight && isfinite(loss) && good > 0) {
         if (save_model(r, r->last_path, good, "the last with finite numbers", e)) return -1;
         snprintf(hint + used, sizeof hint - used,
                  ", anew or with --model %.150s, the model after step %" PRId64 "%s", r->last_path, good,
@@ -322,8 +322,8 @@ static int one_step(Run *r, int64_t step, StepResult *s, Err *e) {
     s->norm = model_grad_norm(&r->m);
     if (!isfinite(s->norm) || !isfinite(s->loss)) {
         char what[80];
-        snprintf(what, sizeof what, "the loss %g, the gradient's norm %g", s->loss, s->norm);
-        return ruined(r, step, step - 1, what, e);
+        snprintf(what, sizeof what, "the loss %g, the gradient's norm %g", fabs(s->loss), fabs(s->norm));
+        return ruined(r, step, step - 1, s->loss, what, e);
     }
     float lr = model_schedule(r->schedule, (float)opt.lr, r->warmup, r->steps, step);
     AdamW o = {lr, 0.9f, (float)opt.beta2, 1e-8f, (float)opt.decay, (float)opt.clip};
@@ -558,7 +558,7 @@ static int validate(Run *r, int64_t step, Err *e) {
     char line[80], why[64];
     if (!r->val.n) return 0;
     if (measure(r, &r->val, &r->now, e)) return -1;
-    if (!isfinite(r->now)) return ruined(r, step, step, "the validation loss is not a number", e);
+    if (!isfinite(r->now)) return ruined(r, step, step, r->now, "the validation loss is not a number", e);
     snprintf(line, sizeof line, "step %" PRId64 ": validation loss %.4f on %zu rows", step, r->now, r->val.n);
     show(line, true);
     log_line(r->log, "{\"step\": %" PRId64 ", \"val_loss\": %.9g}", step, r->now);
