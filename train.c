@@ -627,7 +627,7 @@ static int begin(Run *r, int64_t *step, Err *e) {
 
 // Writes --out and its neighbours. The state goes only when all of them are there, so that a run killed at
 // any moment can be resumed; then what is beside --out and not of this run.
-static int finish(Run *r, int64_t step, Err *e) {
+static int finish(Run *r, int64_t step, double rate, Err *e) {
     bool best = opt.early_stop && r->best_step < step;
     char why[64];
     snprintf(why, sizeof why, "validation loss %.9g, the lowest", r->best);
@@ -640,7 +640,7 @@ static int finish(Run *r, int64_t step, Err *e) {
     if (!best) remove(r->last_path);
     char took[32];
     print_duration(took, sizeof took, seconds() - r->started);
-    fprintf(stderr, "%s written: %" PRId64 " steps in %s", opt.out, step, took);
+    fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, step, took, rate);
     if (best)
         fprintf(stderr, "; it is the model after step %" PRId64 ", validation loss %.4f, and the last is %s",
                 r->best_step, r->best, r->last_path);
@@ -675,7 +675,8 @@ static int train(Run *r, Err *e) {
         bool saves = opt.save_every && step % opt.save_every == 0 && step < r->steps;
         if (saves && save_state(r, step, e)) return -1;
     }
-    if (step == r->steps || stopped_early(r, step)) return finish(r, step, e);
+    bool ended = step == r->steps || stopped_early(r, step);
+    if (ended) return finish(r, step, busy > 0.0 ? tokens / busy : 0.0, e);
     if (save_state(r, step, e)) return -1;
     return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\n"
                    "hint: the same command with --resume goes on", step, r->steps, r->state_path);
