@@ -283,6 +283,7 @@ static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *w
         snprintf(place, sizeof place, "%s%s[%zu] is %g, ", weight ? "" : "the gradient of ", name, at,
                  isnan(v) ? fabs(v) : v);
     if (step) remove_state(r);
+    if (step && is_terminal(2)) fprintf(stderr, "\n");     // below the progress line
     if (!weight && isfinite(loss) && good > 0) {
         if (save_model(r, r->last_path, good, "the last with finite numbers", e)) return -1;
         snprintf(hint + used, sizeof hint - used,
@@ -551,7 +552,7 @@ static void progress(const Run *r, int64_t step, const StepResult *s, double tok
     snprintf(line, sizeof line,
              "step %" PRId64 "/%" PRId64 "  loss %.4f  norm %.2f  lr %.1e  %.0f tok/s  %s left", step,
              r->steps, s->loss, s->norm, s->lr, tokens / busy, left);
-    show(line, last);
+    show(line, last || interrupted);
 }
 
 static int validate(Run *r, int64_t step, Err *e) {

@@ -1,5 +1,5 @@
-// kill.c -- linked into train for resume.sh: the program ends as by SIGKILL just before the KILL_AT-th of the calls that
-// change what lies on the disk. So it dies at every place where two files could disagree, and at the same ones each time.
+// kill.c -- linked into train for resume.sh: the program ends as by SIGKILL just before the KILL_AT-th of the calls
+// that change what lies on the disk. So it dies wherever two files could disagree, and at the same places each time.
 #define _POSIX_C_SOURCE 200809L
 #include <signal.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 # every file, and a log that tells each step once. And what else keeps a run's work: the best model, the last good one.
 #
 #   tests/resume.sh build/native         kills at about each step
-#   tests/resume.sh build/native all     just before each write, flush, rename and removal of a file, in more kinds of runs
+#   tests/resume.sh build/native all     before each flush, renaming and removal of a file, in more kinds of runs
 #
 # BUILD holds train, and train_kill, which is train with kill.c, where the linker can make it.
 here=$(dirname "$0")
@@ -93,7 +93,6 @@ fi
 
 # ---- the best and the last -------------------------------------------------------------------------------------
 
-"$bin/convert" --help > /dev/null 2>&1 && has_convert=1
 vals() { sed -n 's/.*"step": \([0-9]*\), "val_loss": \([-+.e0-9]*\).*/\1 \2/p' "$1"; }
 lowest() { vals "$1" | awk '$1 > 0 && (!n++ || $2 < best) { best = $2; at = $1 } END { print at, best }'; }
 loss_of() { "$bin/eval" loss --model "$1" --data val.jsonl --json | sed -n 's/.*"loss": \([-+.e0-9]*\).*/\1/p'; }
@@ -105,7 +104,8 @@ best_beside() {                                    # without --early-stop: --out
     rm -f b.*
     "$bin/train" $short $too_far --out b.bin --log b.log > said 2>&1 || { cat said; return 1; }
     set -- $(lowest b.log)
-    [ "$1" -lt 76 ] && near "$(loss_of b.bin.best)" "$2" && near "$(loss_of b.bin)" "$(vals b.log | sed -n '$s/.* //p')" &&
+    [ "$1" -lt 76 ] && near "$(loss_of b.bin.best)" "$2" &&
+        near "$(loss_of b.bin)" "$(vals b.log | sed -n '$s/.* //p')" &&
         contains said "lowest after step $1, .*: b.bin.best" && [ ! -e b.bin.last ] &&
         "$bin/convert" --info b.bin.best > said && contains said "kept step $1: validation loss $2, the lowest"
 }
@@ -170,7 +170,8 @@ check "a loss that is not finite: the best model is kept" lost
 # ---- the plan, and what a run did ------------------------------------------------------------------------------
 
 planned() {
-    "$bin/train" $run --plan > said 2> /dev/null && contains said "^expected: .* on 1 threads (measured on 3 rows), [0-9]* MiB resident"
+    "$bin/train" $run --plan > said 2> /dev/null &&
+        contains said "^expected: .* on 1 threads (measured on 3 rows), [0-9]* MiB resident"
 }
 told() {                                           # the table of changes, and the log's first and last line
     "$bin/train" $run --lr 1e-3 --general text.txt --out t.bin --log t.log > said 2>&1 || { cat said; return 1; }
@@ -185,8 +186,10 @@ nothing() {
     "$bin/train" $run --lr 1e-7 --out z.bin > said 2>&1 && ! grep "nothing changed" said
 }
 rounded_away() {                                   # in bf16 so small a step is none
-    "$bin/train" $run --lr 1e-9 --dtype bf16 --out z.bin > said 2>&1 && "$bin/convert" base.bin --dtype bf16 y.bin > said2 2>&1 &&
-        "$bin/train" ${run#--model base.bin} --model y.bin --lr 1e-9 --out z.bin > said 2>&1 && contains said "warning: nothing changed"
+    "$bin/train" $run --lr 1e-9 --dtype bf16 --out z.bin > said 2>&1 &&
+        "$bin/convert" base.bin --dtype bf16 y.bin > said2 2>&1 &&
+        "$bin/train" ${run#--model base.bin} --model y.bin --lr 1e-9 --out z.bin > said 2>&1 &&
+        contains said "warning: nothing changed"
 }
 rose() {
     "$bin/train" $run --lr 5 --clip 0 --out z.bin > said 2>&1 && contains said "warning: the validation loss rose from"
