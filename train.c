@@ -411,7 +411,7 @@ static double print_change(const Run *r, Norms *layer, char *json) {
         double all = percent(layer, 0, n);
         if (all > most) most = all;
         if (!t.decay || (opt.lora && all == 0.0)) continue;
-        fprintf(stderr, "\n%-10s %7.3f ", t.name, all);
+        fprintf(stderr, "\n%-10s %7.3f%s", t.name, all, t.stacked ? " " : "");
         for (size_t g = 0; g < groups && t.stacked; g++)
             fprintf(stderr, " %6.3f", percent(layer, g * L / groups, (g + 1) * L / groups));
     }
@@ -552,7 +552,7 @@ static void progress(const Run *r, int64_t step, const StepResult *s, double tok
     snprintf(line, sizeof line,
              "step %" PRId64 "/%" PRId64 "  loss %.4f  norm %.2f  lr %.1e  %.0f tok/s  %s left", step,
              r->steps, s->loss, s->norm, s->lr, tokens / busy, left);
-    show(line, last || interrupted);
+    show(line, last);
 }
 
 static int validate(Run *r, int64_t step, Err *e) {
@@ -678,6 +678,7 @@ static int train(Run *r, Err *e) {
     }
     bool ended = step == r->steps || stopped_early(r, step);
     if (ended) return finish(r, step, busy > 0.0 ? tokens / busy : 0.0, e);
+    if (is_terminal(2)) fprintf(stderr, "\n");
     if (save_state(r, step, e)) return -1;
     return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\n"
                    "hint: the same command with --resume goes on", step, r->steps, r->state_path);
