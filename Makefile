@@ -65,10 +65,17 @@ $(BUILD)/test_gguf: tests/test_gguf.c dev/gguf.c $(filter-out %/gguf.o,$(FORMATS
 $(BUILD)/pty: tests/pty.c
 	@mkdir -p $(BUILD)
 	$(CC) $(OPT) -Wall -Wextra $< -o $@
-test: all $(TESTS) $(BUILD)/pty ## all tests (needs Check: make deps)
+test: all $(TESTS) $(BUILD)/pty $(BUILD)/train_kill ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
 	sh tests/chat.sh $(BUILD)
+	sh tests/resume.sh $(BUILD)
+test-resume: all $(BUILD)/train_kill ## a run killed before every write of a file, and resumed: some minutes
+	sh tests/resume.sh $(BUILD) all
+# train with calls that kill it; a linker without --wrap makes none, and resume.sh leaves those tests out
+WRAP    = -Wl,--wrap=rename,--wrap=remove,--wrap=unlink,--wrap=fsync,--wrap=fflush
+$(BUILD)/train_kill: train.c tests/kill.c $(ROOMS)
+	-$(CC) $(FLAGS) -I. $(WRAP) $^ -o $@ -lm
 test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
 	sh tests/bits.sh
 # dev/parity_double.c has double where model.c says float, so it is left out
@@ -111,4 +118,4 @@ clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
-.PHONY: all programs portable reference asan demo demo-from-scratch test test-bits test-warnings test-asan test-valgrind check-real parity deps install clean help
+.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume test-bits test-warnings test-asan test-valgrind check-real parity deps install clean help

@@ -17,8 +17,8 @@
 
 static struct {
     const char *model, *init, *data, *text, *val, *out, *template, *mask, *turns, *too_long, *schedule;
-    const char *dtype, *log, *lora_on, *columns, *bad_rows;
-    int64_t lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, threads;
+    const char *dtype, *log, *lora_on, *columns, *bad_rows, *general;
+    int64_t lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, early_stop, threads;
     double split, lr, warmup, decay, clip, beta2, lora_alpha;
     bool recompute, resume, plan, help, version;
 } opt = {
@@ -43,7 +43,12 @@ static Option OPTION[] = {
     TEXT("--val", &opt.val, "FILE", "held-out file of the same kind; else --split"),
     REAL("--split", &opt.split, 0, 0.9, "X",
          "share of the rows held out to measure the loss; by content, so rows never move"),
-    TEXT("--out", &opt.out, "FILE", "checkpoint to write"),
+    TEXT("--general", &opt.general, "FILE",
+         "raw text that is not trained on: its loss before and after shows what was forgotten (at most 8,192 "
+         "tokens of it)"),
+    TEXT("--out", &opt.out, "FILE",
+         "checkpoint to write: the model after the last step; if the held-out loss was lower earlier, that "
+         "model is kept as FILE.best"),
     TEXT("--dtype", &opt.dtype, "TYPE", "of --out: f32 or bf16; otherwise that of --model, f32 with --init"),
     GROUP("How rows become tokens"),
     TEXT("--template", &opt.template, "NAME|FILE",
@@ -64,6 +69,9 @@ static Option OPTION[] = {
     REAL("--beta2", &opt.beta2, 0.5, 0.9999, "X", "AdamW's memory for squared gradients"),
     REAL("--clip", &opt.clip, 0, 1e6, "X", "largest gradient norm; 0: any"),
     INT("--seed", &opt.seed, 0, 1e15, "N", "of order, split and --init"),
+    INT("--early-stop", &opt.early_stop, 1, 1e6, "N",
+        "stop after N measurements without a lower held-out loss; then --out is the model with the lowest, "
+        "and FILE.last the last"),
     GROUP("LoRA"),
     INT("--lora", &opt.lora, 1, 1 << 10, "RANK",
         "train two small matrices beside each frozen one; --out is then an adapter, a small file for use "
@@ -79,8 +87,8 @@ static Option OPTION[] = {
     INT("--val-every", &opt.val_every, 1, 1e9, "N", "steps between measurements; otherwise once an epoch"),
     INT("--save-every", &opt.save_every, 1, 1e9, "N", "steps between saves of the state that --resume needs"),
     FLAG("--resume", &opt.resume, "go on from FILE.state of --out FILE"),
-    TEXT("--log", &opt.log, "FILE", "every step as a line of JSON"),
-    FLAG("--plan", &opt.plan, "print the table of memory and stop"),
+    TEXT("--log", &opt.log, "FILE", "the run as lines of JSON: its conditions, every step, what it did"),
+    FLAG("--plan", &opt.plan, "print the table of memory, measure how long the run will take, and stop"),
     FLAG("--help", &opt.help, "print this"),
     FLAG("--version", &opt.version, "print the version"),
 };
@@ -122,14 +130,15 @@ typedef struct {
     char *chosen;                     // the template's memory, if it has its own
     Rows rows, val_rows;
     Examples all, val_all, train, val;     // train and val are views of all, or of all and val_all
+    Examples general;                 // windows of --general
     const char *text[MAX_TEXTS + 1];
     int texts;
     Schedule schedule;
     TooLong too_long;
     Teach teach;
     Dtype dtype;
-    char *lineage, state_path[4096], key[65];
     bool skip_bad;                    // --bad-rows skip
+    char *lineage, state_path[4096], best_path[4096], last_path[4096], key[65];
     bool state_written;               // at state_path, by this run
     void *block;
     Plan plan;
@@ -138,7 +147,10 @@ typedef struct {
     BatchMemory batch;
     const Example **pick;             // (batch) rows of the step at hand
     uint32_t *order;
-    int64_t steps, per_epoch, warmup;
+    int64_t steps, per_epoch, every, warmup;    // every: steps from one measurement to the next
+    double before, now, best;         // held-out loss before step 1, at the last measurement, the lowest
+    int64_t best_step;                // after which step the lowest; 0: none yet
+    double general_before, started;   // loss on --general before step 1; seconds() when the steps began
     Log *log;
 } Run;
 
@@ -185,6 +197,55 @@ static void order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
     }
 }
 
+// ---- keeping models ---------------------------------------------------------------------------------------
+
+// The model after this step, atomically; its lineage says which one it is. why NULL: the one that was wanted
+static int save_model(const Run *r, const char *path, int64_t step, const char *why, Err *e) {
+    size_t room = strlen(r->lineage) + 128;
+    char *lineage = malloc(room);
+    if (!lineage) return err_set(e, "no memory for the lineage");
+    snprintf(lineage, room, "%s", r->lineage);
+    if (why) snprintf(lineage, room, "%skept step %" PRId64 ": %s\n", r->lineage, step, why);
+    const Config *c = &r->m.cfg;
+    int rc = opt.lora ? adapter_save(path, &r->base, c, r->template, lineage, &r->m.w, e)
+             : checkpoint_save(path, c, &r->base.tok, r->template, lineage, r->dtype, &r->m.w, e);
+    free(lineage);
+    return rc;
+}
+
+// A file of save_model's that must be of this very run. read: its weights become the model's
+static int open_model(Run *r, const char *path, bool read, Err *e) {
+    Checkpoint k;
+    if (checkpoint_open(&k, path, opt.model, e)) return -1;
+    int rc = strncmp(k.lineage, r->lineage, strlen(r->lineage))
+             ? err_set(e, "%s: was not written by this run\nhint: train without --resume", path)
+             : read ? checkpoint_read(&k, &r->m.w, &r->m.h, e) : 0;
+    checkpoint_close(&k);
+    return rc;
+}
+
+static int save_state(Run *r, int64_t step, Err *e) {
+    State s = {step, r->best, r->best_step, ""};
+    memcpy(s.key, r->key, sizeof s.key);
+    if (state_save(r->state_path, &s, &r->m, e)) return -1;
+    r->state_written = true;
+    return 0;
+}
+
+static int load_state(Run *r, int64_t *step, Err *e) {
+    State s = {0};
+    memcpy(s.key, r->key, sizeof s.key);
+    if (state_load(r->state_path, &s, &r->m, e)) return -1;
+    *step = s.step;
+    r->best = s.best;
+    r->best_step = s.best_step;
+    return 0;
+}
+
+static void remove_state(Run *r) {
+    if (opt.resume || r->state_written) remove(r->state_path);
+}
+
 // ---- measuring and stepping -------------------------------------------------------------------------------
 
 // Mean loss per target over examples, without touching weights or gradients
@@ -203,19 +264,41 @@ static int measure(Run *r, const Examples *x, double *loss, Err *e) {
     return 0;
 }
 
-// Which gradient went wrong first: one clear line instead of a ruined model
-static int report_not_finite(Run *r, int64_t step, Err *e) {
+// The first tensor of p with a number that is not finite, which is *value at *at; NULL: there is none
+static const char *not_finite(const Config *c, const Params *p, size_t *at, double *value) {
     for (int i = 0; i < TENSORS; i++) {
-        Tensor t = model_tensor(&r->m.cfg, i);
-        const float *g = tensor_data(&r->m.g, &t);         // NULL: frozen
-        for (size_t j = 0; g && j < t.size; j++)
-            if (!isfinite(g[j]))
-                return err_set(e, "step %" PRId64 ": the gradient of %s[%zu] is %g, want a finite number; "
-                               "the step was not taken\nhint: a lower --lr, or --clip 1",
-                               step, t.name, j, (double)g[j]);
+        Tensor t = model_tensor(c, i);
+        const float *x = tensor_data(p, &t);      // NULL: frozen, or held as bf16
+        for (*at = 0; x && *at < t.size; ++*at)
+            if (!isfinite(*value = (double)x[*at])) return t.name;
     }
-    return err_set(e, "step %" PRId64 ": the gradient's norm overflows; the step was not taken\n"
-                   "hint: a lower --lr", step);
+    return NULL;
+}
+
+// What went wrong in a step, or in a measurement after it. The weights are those after step `good`; if their
+// loss is finite they are kept. The state goes: the same bits once more would lead to the same end.
+static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *what, Err *e) {
+    char place[96] = "", hint[300] = "a lower --lr, or --clip 1";
+    size_t at, used = strlen(hint);
+    double v;
+    const char *weight = not_finite(&r->m.cfg, &r->m.w, &at, &v);
+    const char *name = weight || good == step ? weight : not_finite(&r->m.cfg, &r->m.g, &at, &v);
+    if (name)
+        snprintf(place, sizeof place, "%s%s[%zu] is %g, ", weight ? "" : "the gradient of ", name, at,
+                 isnan(v) ? fabs(v) : v);
+    if (step) remove_state(r);
+    if (step && is_terminal(2)) fprintf(stderr, "\n");     // below the progress line
+    if (!weight && isfinite(loss) && good > 0) {
+        if (save_model(r, r->last_path, good, "the last with finite numbers", e)) return -1;
+        snprintf(hint + used, sizeof hint - used,
+                 ", anew or with --model %.150s, the model after step %" PRId64 "%s", r->last_path, good,
+                 opt.lora ? " (convert --merge it first)" : "");
+    } else if (r->best_step)
+        snprintf(hint + used, sizeof hint - used, "; %.150s is the model after step %" PRId64, r->best_path,
+                 r->best_step);
+    return err_set(e, "step %" PRId64 ": %s%s, want finite numbers%s\nhint: %s", step, place, what,
+                   good < step ? "; the step was not taken" : "",
+                   step ? hint : "the model is so before training");
 }
 
 typedef struct { double loss, norm, lr; size_t tokens; } StepResult;
@@ -242,7 +325,11 @@ static int one_step(Run *r, int64_t step, StepResult *s, Err *e) {
     }
     s->loss /= (double)targets;
     s->norm = model_grad_norm(&r->m);
-    if (!isfinite(s->norm) || !isfinite(s->loss)) return report_not_finite(r, step, e);
+    if (!isfinite(s->norm) || !isfinite(s->loss)) {
+        char what[80];
+        snprintf(what, sizeof what, "the loss %g, the gradient's norm %g", fabs(s->loss), fabs(s->norm));
+        return ruined(r, step, step - 1, s->loss, what, e);
+    }
     float lr = model_schedule(r->schedule, (float)opt.lr, r->warmup, r->steps, step);
     AdamW o = {lr, 0.9f, (float)opt.beta2, 1e-8f, (float)opt.decay, (float)opt.clip};
     model_update(&r->m, &o, s->norm, step);
@@ -250,7 +337,128 @@ static int one_step(Run *r, int64_t step, StepResult *s, Err *e) {
     return 0;
 }
 
-// ---- the loop ---------------------------------------------------------------------------------------------
+// ---- what it did ------------------------------------------------------------------------------------------
+
+typedef struct { double change, base; } Norms;    // squares of ||dW|| and ||W||
+
+// ||scale down up||^2 of layer l without the product: sum over r, s of (down^T down)_rs (up up^T)_rs
+static double norm_lora(const Run *r, const Tensor *down, const Tensor *up, size_t l) {
+    size_t in = down->dim[1], R = down->dim[2], out = up->dim[2];
+    const float *a = tensor_data(&r->m.w, down) + l * in * R, *b = tensor_data(&r->m.w, up) + l * R * out;
+    double sum = 0.0, scale = opt.lora_alpha / (double)R;
+    for (size_t i = 0; i < R; i++)
+        for (size_t j = 0; j <= i; j++) {
+            double x = 0.0, y = 0.0;
+            for (size_t k = 0; k < in; k++) x += (double)a[k * R + i] * (double)a[k * R + j];
+            for (size_t k = 0; k < out; k++) y += (double)b[i * out + k] * (double)b[j * out + k];
+            sum += (i == j ? 1.0 : 2.0) * x * y;
+        }
+    return scale * scale * sum;
+}
+
+// Of layer l of tensor t: its own change, the base being where the gradients were; or what LoRA adds to it
+static Norms layer_norms(const Run *r, const Tensor *t, size_t l) {
+    size_t n = t->stacked ? t->size / t->dim[0] : t->size, from = l * n;
+    const float *now = tensor_data(&r->m.w, t), *before = opt.lora ? now : tensor_data(&r->m.g, t);
+    const uint16_t *half = NULL;                  // a frozen matrix may be held as bf16
+    if (!now) memcpy(&half, (const char *)&r->m.h + t->half, sizeof half);
+    Norms s = {0.0, 0.0};
+    for (size_t i = from; i < from + n; i++) {
+        uint32_t bits = half ? (uint32_t)half[i] << 16 : 0;
+        float w;
+        memcpy(&w, half ? (const void *)&bits : &before[i], sizeof w);
+        double d = half ? 0.0 : (double)now[i] - (double)w;
+        s.change += d * d;
+        s.base += (double)w * (double)w;
+    }
+    size_t stem = strlen(t->name) - 1;            // qkvw: qkv_down, qkv_up
+    for (int i = 0; opt.lora && i + 1 < TENSORS; i++) {
+        Tensor down = model_tensor(&r->cfg, i), up = model_tensor(&r->cfg, i + 1);
+        if (down.size && !strncmp(down.name, t->name, stem) && !strcmp(down.name + stem, "_down"))
+            s.change = norm_lora(r, &down, &up, l);
+    }
+    return s;
+}
+
+// Of layers a..b-1 together, in percent
+static double percent(const Norms *layer, size_t a, size_t b) {
+    double change = 0.0, base = 0.0;
+    for (; a < b; a++) change += layer[a].change, base += layer[a].base;
+    return base > 0.0 ? 100.0 * sqrt(change / base) : 0.0;
+}
+
+// The table of ||dW|| / ||W||: a line for each kind of matrix, the layers in groups that fit 80 columns; and
+// for the log, json (of enough room) with every tensor and layer. Returns the largest of them.
+static double print_change(const Run *r, Norms *layer, char *json) {
+    const char *comma = "";
+    size_t L = (size_t)r->cfg.layers, groups = L < 8 ? L : 8;
+    double most = 0.0;
+    fprintf(stderr, "change of each matrix, ||dW|| / ||W|| in %%, and by layers\n%-10s %7s ", "", "all");
+    for (size_t g = 0; g < groups; g++) {
+        char name[32];
+        size_t a = g * L / groups + 1, b = (g + 1) * L / groups;
+        int used = snprintf(name, sizeof name, "%zu", a);
+        if (b > a) snprintf(name + used, sizeof name - (size_t)used, "-%zu", b);
+        fprintf(stderr, " %6s", name);
+    }
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(&r->base.cfg, i);
+        size_t n = t.stacked ? L : 1;
+        if (!t.size) continue;
+        json += sprintf(json, "%s\"%s\": [", comma, t.name);
+        comma = ", ";
+        for (size_t l = 0; l < n; l++) {
+            layer[l] = layer_norms(r, &t, l);
+            json += sprintf(json, "%s%.4g", l ? ", " : "", percent(layer, l, l + 1));
+        }
+        json += sprintf(json, "]");
+        double all = percent(layer, 0, n);
+        if (all > most) most = all;
+        if (!t.decay || (opt.lora && all == 0.0)) continue;
+        fprintf(stderr, "\n%-10s %7.3f%s", t.name, all, t.stacked ? " " : "");
+        for (size_t g = 0; g < groups && t.stacked; g++)
+            fprintf(stderr, " %6.3f", percent(layer, g * L / groups, (g + 1) * L / groups));
+    }
+    fprintf(stderr, "\n");
+    return most;
+}
+
+// After the run: how far the weights went from the base, which is read once more to where the gradients were;
+// what was forgotten; warnings; and the log's last line.
+static int report_change(Run *r, int64_t step, Err *e) {
+    size_t L = (size_t)r->cfg.layers;
+    char head[400] = "", *change = calloc(TENSORS, 32 + 16 * L);
+    size_t used = 0;
+    Norms *layer = malloc(L * sizeof *layer);
+    double general = 0.0, most = 1.0;
+    int rc = change && layer ? 0 : err_set(e, "no memory for the report");
+    // rounded as they were written: what bf16 took away again has not changed
+    if (rc == 0 && r->dtype == DTYPE_BF16) rc = open_model(r, opt.out, true, e);
+    if (rc == 0 && r->general.n) rc = measure(r, &r->general, &general, e);
+    if (rc == 0 && opt.model && !opt.lora) rc = checkpoint_read(&r->base, &r->m.g, NULL, e);
+    if (rc == 0 && opt.model) most = print_change(r, layer, change);
+    if (rc == 0) {
+        if (r->general.n)
+            fprintf(stderr, "loss on %s %.4f -> %.4f (%s %.4f)\n", opt.general, r->general_before, general,
+                    general > r->general_before ? "forgotten" : "gained", fabs(general - r->general_before));
+        if (most < 1e-4) fprintf(stderr, "train: warning: nothing changed\n");
+        if (r->val.n && r->now > r->before)
+            fprintf(stderr, "train: warning: the validation loss rose from %.4f to %.4f\n"
+                    "hint: fewer --epochs, a lower --lr, or --early-stop 1\n", r->before, r->now);
+        if (r->val.n)
+            used = (size_t)sprintf(head, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, "
+                                   "\"best_step\": %" PRId64, r->before, r->now, r->best, r->best_step);
+        if (r->general.n)
+            sprintf(head + used, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
+        log_line(r->log, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f%s, "
+                 "\"change_percent\": {%s}}}", step, seconds() - r->started, head, change);
+    }
+    free(change);
+    free(layer);
+    return rc;
+}
+
+// ---- what it will cost ------------------------------------------------------------------------------------
 
 static void print_duration(char *to, size_t size, double s) {
     if (s < 90) snprintf(to, size, "%.0f s", s);
@@ -258,55 +466,203 @@ static void print_duration(char *to, size_t size, double s) {
     else snprintf(to, size, "%.1f h", s / 3600);
 }
 
-// One line that rewrites itself on a terminal, about twenty lines elsewhere
-static void progress(const Run *r, int64_t step, const StepResult *s, double rate, bool last) {
-    bool terminal = is_terminal(2);
-    int64_t every = r->steps / 20 > 0 ? r->steps / 20 : 1;
-    if (!terminal && !last && step % every && step != 1) return;
-    char left[32];
-    print_duration(left, sizeof left, (double)(r->steps - step) * (double)s->tokens / rate);
-    fprintf(stderr, "%sstep %" PRId64 "/%" PRId64 "  loss %.4f  norm %.2f  lr %.2e  %.0f tokens/s  %s left%s",
-            terminal ? "\r" : "", step, r->steps, s->loss, s->norm, s->lr, rate, left,
-            terminal && !last ? "    " : "\n");
+// Multiply-adds of a forward pass over the first n examples: matrices, attention to what came before, head
+static double work(const Run *r, const Examples *x, size_t n) {
+    double matrices = 0.0, sum = 0.0;
+    for (int k = 0; k < TENSORS; k++) {
+        Tensor t = model_tensor(&r->cfg, k);
+        if (t.stacked && t.decay) matrices += (double)t.size;
+    }
+    double each = (double)r->cfg.layers * r->cfg.heads * r->cfg.head_size;
+    for (size_t i = 0; i < n; i++) {
+        double T = x->ex[i].len - 1, targets = 0.0;
+        for (uint32_t t = 1; t < x->ex[i].len; t++) targets += x->ex[i].taught[t];
+        sum += T * matrices + T * T * each + targets * (double)r->cfg.vocab * r->cfg.width;
+    }
+    return sum;
+}
+
+// Seconds of the first `rows` rows, forward or forward and backward
+static int time_rows(Run *r, size_t rows, bool train, double *took, Err *e) {
+    Fault f;
+    double sum = 0.0, began = seconds();
+    for (size_t i = 0; i < rows; i++) r->pick[i] = &r->train.ex[i];
+    size_t targets = batch_fill(&r->batch, r->pick, rows);
+    if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "training", &f);
+    model_loss(&r->m, &r->batch.view, train ? 1.0f / (float)targets : 0.0f, &sum, NULL);
+    if (train) model_backward(&r->m, &r->batch.view);
+    *took = seconds() - began;
+    return 0;
+}
+
+// Bytes of memory at the peak: the block; rows, with about 4 bytes of text to a token; tokenizer; program
+static double resident(const Run *r) {
+    enum { PROGRAM = 4 << 20 };
+    const Tokenizer *t = &r->base.tok;
+    size_t tokens = r->all.tokens + r->val_all.tokens + r->general.tokens, rows = r->all.n + r->val_all.n;
+    return (double)(r->plan.bytes + 9 * tokens + rows * (sizeof(Example) + sizeof(Row) + 64) + PROGRAM +
+                    (size_t)r->base.tensors_at + tokenizer_index_size(t->vocab, t->merges));
+}
+
+// --plan: times one row, then more, and some micro-batches; then an update. Nothing of that is kept. The rest
+// is a rule of three on the work of all rows.
+static int expect(Run *r, Err *e) {
+    enum { DISK = 200 << 20 };                    // bytes a second that a disk takes: few runs hang on it
+    double all = seconds() - r->started, began = seconds(), steps = (double)r->steps;
+    double train = 0.0, forward = 0.0, t = 0.0;
+    size_t rows = 1, times = 0, trained = model_params(&r->cfg) - (opt.lora ? model_params(&r->base.cfg) : 0);
+    model_zero_grad(&r->m);
+    for (; times == 0 || seconds() - began < 3.0; rows = 2 * rows < r->micro ? 2 * rows : r->micro) {
+        if (time_rows(r, rows, true, &t, e)) return -1;
+        if (rows < r->micro && t < 1.5) continue;                          // warming up
+        train = (train * (double)times + t) / (double)(times + 1);
+        times++;
+        if (rows < r->micro) break;
+    }
+    if (time_rows(r, rows, false, &forward, e)) return -1;
+    double sample = work(r, &r->train, rows);
+    began = seconds();
+    model_update(&r->m, &(AdamW){.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f}, model_grad_norm(&r->m), 1);
+    double update = seconds() - began, measured = r->val.n ? 1.0 + ceil(steps / (double)r->every) : 0.0;
+    double states = opt.save_every ? floor(steps / (double)opt.save_every) : 0.0;
+    all += steps * (update + train / sample * work(r, &r->train, r->train.n) / (double)r->per_epoch);
+    all += forward / sample * (measured * work(r, &r->val, r->val.n) +
+                               2.0 * work(r, &r->general, r->general.n));
+    all += (double)trained * (4.0 + 2.0 * measured + 12.0 * states) / DISK;
+    char took[32];
+    print_duration(took, sizeof took, all);
+    printf("expected: %s on %d threads (measured on %zu rows), %.0f MiB resident\n", took,
+           r->plan.shape.threads, rows, resident(r) / 1048576.0);
+    return fflush(stdout) ? err_set(e, "cannot write the plan to stdout") : 0;
+}
+
+// ---- the loop ---------------------------------------------------------------------------------------------
+
+// A line that stays, or that the next one replaces; only a terminal can do that
+static void show(const char *line, bool stays) {
+    if (is_terminal(2)) fprintf(stderr, "\r%-79s%s", line, stays ? "\n" : "");
+    else fprintf(stderr, "%s\n", line);
     fflush(stderr);
 }
 
-static int save_state(Run *r, int64_t step, double best, int64_t best_step, Err *e) {
-    State s = {step, best, best_step, ""};
-    memcpy(s.key, r->key, sizeof s.key);
-    if (state_save(r->state_path, &s, &r->m, e)) return -1;
-    r->state_written = true;
+// One line that rewrites itself on a terminal, about twenty lines elsewhere. done: steps of this session
+static void progress(const Run *r, int64_t step, const StepResult *s, double tokens, double busy,
+                     int64_t done) {
+    bool last = step == r->steps;
+    int64_t every = r->steps / 20 > 0 ? r->steps / 20 : 1;
+    if (!is_terminal(2) && !last && step % every && step != 1) return;
+    char left[32], line[160];
+    print_duration(left, sizeof left, (double)(r->steps - step) * busy / (double)done);
+    snprintf(line, sizeof line,
+             "step %" PRId64 "/%" PRId64 "  loss %.4f  norm %.2f  lr %.1e  %.0f tok/s  %s left", step,
+             r->steps, s->loss, s->norm, s->lr, tokens / busy, left);
+    show(line, last);
+}
+
+static int validate(Run *r, int64_t step, Err *e) {
+    char line[80], why[64];
+    if (!r->val.n) return 0;
+    if (measure(r, &r->val, &r->now, e)) return -1;
+    if (!isfinite(r->now)) return ruined(r, step, step, r->now, "the validation loss is not a number", e);
+    snprintf(line, sizeof line, "step %" PRId64 ": validation loss %.4f on %zu rows", step, r->now, r->val.n);
+    show(line, true);
+    log_line(r->log, "{\"step\": %" PRId64 ", \"val_loss\": %.9g}", step, r->now);
+    if (step == 0) r->before = r->now;
+    if (step == 0 || !(r->now < r->best)) return 0;
+    r->best = r->now;
+    r->best_step = step;
+    snprintf(why, sizeof why, "validation loss %.9g, the lowest", r->best);
+    return step < r->steps ? save_model(r, r->best_path, step, why, e) : 0;
+}
+
+// Have so many measurements passed since the best one? Step and best step say it, so a resumed run knows.
+static bool stopped_early(const Run *r, int64_t step) {
+    return opt.early_stop && step / r->every - r->best_step / r->every >= opt.early_stop;
+}
+
+// Lines of steps after this one go: they will be written again. So does half a line at the end. A log that is
+// no file, or not there yet, is left to log_open. earlier: the seconds that the last line left tells.
+static int log_cut(const char *path, int64_t step, size_t *kept, double *earlier, Err *e) {
+    static const char head[] = "{\"step\": ", clock[] = "\"seconds\": ";
+    uint8_t *text = NULL;
+    size_t n = 0, keep = 0;
+    Writer *w = writer_open(path, e);
+    if (!w || file_read(path, (size_t)1 << 30, &text, &n, e)) return writer_close(w, false, e);
+    for (char *end; (end = memchr(text + keep, '\n', n - keep)); keep = (size_t)(end - (char *)text) + 1) {
+        char *line = (char *)text + keep;
+        *end = 0;
+        if (!strncmp(line, head, sizeof head - 1) && strtoll(line + sizeof head - 1, NULL, 10) > step) break;
+        char *time = strstr(line, clock);
+        if (time && *line == '{') *earlier = strtod(time + sizeof clock - 1, NULL);
+        *end = '\n';
+    }
+    *kept = keep;
+    int rc = writer_put(w, text, keep, e);
+    free(text);
+    return writer_close(w, rc == 0, e) ? -1 : rc;
+}
+
+// The log from the step after this one on. Its first line are the run's conditions.
+static int log_begin(Run *r, int64_t step, Err *e) {
+    size_t kept = 0, all = model_params(&r->cfg), frozen = opt.lora ? model_params(&r->base.cfg) : 0;
+    double earlier = 0.0;
+    if (opt.log && step && log_cut(opt.log, step, &kept, &earlier, e)) return -1;
+    r->started = seconds() - earlier;
+    if (log_open(&r->log, opt.log, step > 0, e) || !r->log || kept) return r->log || !opt.log ? 0 : -1;
+    char *lineage = json_quote(r->lineage, strlen(r->lineage));
+    log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"rows\": %zu, "
+             "\"held_out\": %zu, \"tokens\": %zu, \"targets\": %zu, \"parameters\": %zu, \"trained\": %zu, "
+             "\"bytes\": %zu, \"micro\": %zu, \"threads\": %d, \"lineage\": %s}}", TUNE_VERSION, r->steps,
+             r->train.n, r->val.n, r->train.tokens, r->train.targets, all, all - frozen, r->plan.bytes,
+             r->micro, r->plan.shape.threads, lineage ? lineage : "null");
+    free(lineage);
     return 0;
 }
 
-static int validate(Run *r, int64_t step, double *best, int64_t *best_step, Err *e) {
-    double loss = 0.0;
-    if (!r->val.n) return 0;
-    if (measure(r, &r->val, &loss, e)) return -1;
-    if (!isfinite(loss))
-        return err_set(e, "step %" PRId64 ": the validation loss is %g, want a number", step, loss);
-    fprintf(stderr, "%sstep %" PRId64 ": validation loss %.4f on %zu rows\n", is_terminal(2) ? "\r" : "",
-            step, loss, r->val.n);
-    if (r->log) log_line(r->log, "{\"step\": %" PRId64 ", \"val_loss\": %.9g}", step, loss);
-    if (loss < *best) { *best = loss; *best_step = step; }
-    return 0;
+// Measures the model as setup left it, which before a resumed run too is the one that step 1 began with
+static int begin(Run *r, int64_t *step, Err *e) {
+    r->best = DBL_MAX;
+    if (validate(r, 0, e) || (r->general.n && measure(r, &r->general, &r->general_before, e))) return -1;
+    if (!opt.resume) return 0;
+    if (load_state(r, step, e)) return -1;
+    if (opt.early_stop && r->best_step && open_model(r, r->best_path, false, e)) return -1;
+    fprintf(stderr, "going on after step %" PRId64 "\n", *step);
+    return log_begin(r, *step, e);
+}
+
+// Writes --out and its neighbours. The state goes only when all of them are there, so that a run killed at
+// any moment can be resumed; then what is beside --out and not of this run.
+static int finish(Run *r, int64_t step, double rate, Err *e) {
+    bool best = opt.early_stop && r->best_step < step;
+    char why[64];
+    snprintf(why, sizeof why, "validation loss %.9g, the lowest", r->best);
+    if (best && (save_model(r, r->last_path, step, "the last", e) || open_model(r, r->best_path, true, e) ||
+                 save_model(r, opt.out, r->best_step, why, e)))
+        return -1;
+    if (!best && save_model(r, opt.out, step, NULL, e)) return -1;
+    remove_state(r);
+    if (opt.early_stop || r->best_step == step || !r->best_step) remove(r->best_path);
+    if (!best) remove(r->last_path);
+    char took[32];
+    print_duration(took, sizeof took, seconds() - r->started);
+    fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, step, took, rate);
+    if (best)
+        fprintf(stderr, "; it is the model after step %" PRId64 ", validation loss %.4f, and the last is %s",
+                r->best_step, r->best, r->last_path);
+    else if (r->best_step && r->best_step < step)
+        fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ", %.4f: %s", r->best_step,
+                r->best, r->best_path);
+    fprintf(stderr, "\n");
+    if (best) r->now = r->best;
+    return report_change(r, step, e);
 }
 
 static int train(Run *r, Err *e) {
-    int64_t step = 0, best_step = 0;
-    double best = DBL_MAX, start = seconds(), tokens = 0.0, busy = 0.0;
-    if (opt.resume) {
-        State s;
-        memcpy(s.key, r->key, sizeof s.key);
-        if (state_load(r->state_path, &s, &r->m, e)) return -1;
-        step = s.step;
-        best = s.best;
-        best_step = s.best_step;
-        fprintf(stderr, "going on after step %" PRId64 "\n", step);
-    } else if (validate(r, 0, &best, &best_step, e)) return -1;
-
+    int64_t step = 0, done = 0;
+    double tokens = 0.0, busy = 0.0;
     StepResult s = {0};
-    for (int64_t ordered = -1; step < r->steps && !interrupted;) {
+    if (begin(r, &step, e)) return -1;
+    for (int64_t ordered = -1; step < r->steps && !stopped_early(r, step) && !interrupted;) {
         int64_t epoch = step / r->per_epoch;
         if (epoch != ordered) order_make(r->order, r->train.n, (uint64_t)opt.seed, (uint64_t)epoch);
         ordered = epoch;
@@ -315,38 +671,21 @@ static int train(Run *r, Err *e) {
         double now = seconds();
         tokens += (double)s.tokens;
         busy += now - began;
-        progress(r, step, &s, tokens / busy, step == r->steps);
-        if (r->log)
-            log_line(r->log,
-                     "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu, "
-                     "\"seconds\": %.3f}",
-                     step, s.loss, s.norm, s.lr, s.tokens, now - start);
-        bool epoch_end = step % r->per_epoch == 0 || step == r->steps;
-        if ((opt.val_every ? step % opt.val_every == 0 || step == r->steps : epoch_end) &&
-            validate(r, step, &best, &best_step, e))
-            return -1;
-        if (opt.save_every && step % opt.save_every == 0 && step < r->steps &&
-            save_state(r, step, best, best_step, e))
-            return -1;
+        progress(r, step, &s, tokens, busy, ++done);
+        log_line(r->log,
+                 "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu, "
+                 "\"seconds\": %.3f}",
+                 step, s.loss, s.norm, s.lr, s.tokens, now - r->started);
+        if ((step % r->every == 0 || step == r->steps) && validate(r, step, e)) return -1;
+        bool saves = opt.save_every && step % opt.save_every == 0 && step < r->steps;
+        if (saves && save_state(r, step, e)) return -1;
     }
-    if (step < r->steps) {
-        if (save_state(r, step, best, best_step, e)) return -1;
-        return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\n"
-                       "hint: the same command with --resume goes on", step, r->steps, r->state_path);
-    }
-    const Config *c = &r->m.cfg;
-    if (opt.lora ? adapter_save(opt.out, &r->base, c, r->template, r->lineage, &r->m.w, e)
-                 : checkpoint_save(opt.out, c, &r->base.tok, r->template, r->lineage, r->dtype, &r->m.w, e))
-        return -1;
-    if (opt.resume || r->state_written) remove(r->state_path);
-    char took[32];
-    print_duration(took, sizeof took, seconds() - start);
-    fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, r->steps, took,
-            busy > 0 ? tokens / busy : 0);
-    if (best_step < r->steps && r->val.n)
-        fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ": %.4f", best_step, best);
-    fprintf(stderr, "\n");
-    return 0;
+    bool ended = step == r->steps || stopped_early(r, step);
+    if (ended) return finish(r, step, busy > 0.0 ? tokens / busy : 0.0, e);
+    if (is_terminal(2)) fprintf(stderr, "\n");
+    if (save_state(r, step, e)) return -1;
+    return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\n"
+                   "hint: the same command with --resume goes on", step, r->steps, r->state_path);
 }
 
 // ---- setup ------------------------------------------------------------------------------------------------
@@ -448,6 +787,8 @@ static int load_examples(Run *r, Err *e) {
                (opt.val && load_rows(r, opt.val, &r->val_rows, &r->val_all, seq, e))) return -1;
     examples_split(&r->all, opt.val ? 0.0 : opt.split, (uint64_t)opt.seed, &r->train, &r->val);
     if (opt.val) r->val = r->val_all;
+    if (opt.early_stop && !r->val.n)
+        return err_set(e, "--early-stop: no row is held out, want --val FILE or a --split above 0");
     if (!r->train.n)
         return err_set(e, "%s: no row is left to train on, want at least 1", opt.data ? opt.data : opt.text);
     r->longest = r->train.longest > r->val.longest ? r->train.longest : r->val.longest;
@@ -456,6 +797,17 @@ static int load_examples(Run *r, Err *e) {
             "taught, longest row %zu\n",
             r->all.rows, r->train.n, r->val.n, r->all.cut, r->all.dropped, r->train.tokens,
             100.0 * (double)r->train.targets / (double)r->train.tokens, r->longest);
+    return 0;
+}
+
+// Windows of --general as long as the run's longest row, spread evenly over the file
+static int load_general(Run *r, Err *e) {
+    enum { TOKENS = 8192 };
+    Examples *x = &r->general;
+    if (examples_text(x, &opt.general, 1, &r->base.tok, r->longest, e)) return -1;
+    size_t most = TOKENS / r->longest + 1, n = x->n < most ? x->n : most;
+    for (size_t i = 0; i < n; i++) x->ex[i] = x->ex[i * x->n / n];
+    x->n = n;
     return 0;
 }
 
@@ -495,6 +847,7 @@ static int describe(Run *r, Err *e) {
         " lr=%.9g schedule=%s warmup=%.9g",
         opt.mask, r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq,
         opt.val ? 0.0 : opt.split, r->steps, opt.batch, opt.lr, opt.schedule, opt.warmup);
+    if (opt.early_stop) SAY(" early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
     SAY(" weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2, opt.clip,
         opt.seed, DTYPE_NAME[r->dtype]);
     if (opt.columns) SAY("columns %s\n", opt.columns);
@@ -588,23 +941,26 @@ static int check_options(Run *r, Err *e) {
     r->schedule = (Schedule)k;
     if (opt.dtype && (k = choice("--dtype", opt.dtype, DTYPE_NAME, DTYPES, e)) < 0) return -1;
     r->dtype = (Dtype)(opt.dtype ? k : 0);
-    if (opt.out &&
-        snprintf(r->state_path, sizeof r->state_path, "%s.state", opt.out) >= (int)sizeof r->state_path)
-        return err_set(e, "--out: a path of %zu bytes, want at most %zu", strlen(opt.out),
-                       sizeof r->state_path - 8);
+    char *const path[] = {r->state_path, r->best_path, r->last_path};
+    static const char *const ending[] = {"state", "best", "last"};
+    for (int i = 0; opt.out && i < 3; i++)
+        if (snprintf(path[i], sizeof r->state_path, "%s.%s", opt.out, ending[i]) >= (int)sizeof r->state_path)
+            return err_set(e, "--out: a path of %zu bytes, want at most %zu", strlen(opt.out),
+                           sizeof r->state_path - 8);
     return 0;
 }
 
 // What is written is not read, and not written twice: a slip of the keyboard would cost the user's data.
 static int check_outputs(const Run *r, Err *e) {
-    const char *path[] = {opt.data, opt.val, opt.model, opt.template, opt.out,
-                          opt.out ? r->state_path : NULL, opt.log};
-    for (int w = 4; w < 7; w++)                   // the last three are written
-        for (int i = 0; path[w] && i < w + r->texts; i++) {
+    const char *path[] = {opt.data, opt.val, opt.model, opt.template, opt.general, opt.out, r->state_path,
+                          r->best_path, r->last_path, opt.log};
+    enum { READ = 5, PATHS = 10 };                // the rest is written
+    for (int w = READ; w < PATHS; w++)
+        for (int i = 0; path[w] && *path[w] && i < w + r->texts; i++) {
             const char *other = i < w ? path[i] : r->text[i - w];
-            if (other && same_file(path[w], other))
+            if (other && *other && same_file(path[w], other))
                 return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
-                               w == 6 ? "--log" : "--out");
+                               w == PATHS - 1 ? "--log" : "--out");
         }
     FILE *state = opt.out && !opt.resume && !opt.plan ? fopen(r->state_path, "rb") : NULL;
     if (!state) return 0;
@@ -630,11 +986,14 @@ static int setup(Run *r, Err *e) {
 
     r->per_epoch = ((int64_t)r->train.n + opt.batch - 1) / opt.batch;
     r->steps = opt.steps ? opt.steps : opt.epochs * r->per_epoch;
+    r->every = opt.val_every ? opt.val_every : r->per_epoch;
     r->warmup = (int64_t)(opt.warmup * (double)r->steps);
-    if (plan_memory(r, e)) return -1;
-    if (opt.plan) return 0;
-    Writer *probe = writer_open(opt.out, e);      // if --out cannot be written, that is found before training
-    if (!probe || writer_close(probe, false, e) || describe(r, e)) return -1;
+    if (plan_memory(r, e) || (opt.general && load_general(r, e))) return -1;
+    if (opt.plan) print_plan(&r->plan);           // before the memory is taken: there may not be enough
+    else {                                        // if --out cannot be written, that is found before training
+        Writer *probe = writer_open(opt.out, e);
+        if (!probe || writer_close(probe, false, e) || describe(r, e)) return -1;
+    }
     r->block = block_alloc(r->plan.bytes, e);
     r->pick = malloc((size_t)opt.batch * sizeof *r->pick);
     r->order = malloc(r->train.n * sizeof *r->order);
@@ -642,13 +1001,15 @@ static int setup(Run *r, Err *e) {
     if (!r->pick || !r->order) return err_set(e, "no memory for the order of %zu rows", r->train.n);
     if (batch_alloc(&r->batch, r->micro, r->longest - 1, e)) return -1;
     model_bind(&r->m, &r->plan, r->block);
+    int64_t ignored;
+    if (opt.resume && load_state(r, &ignored, e)) return -1;    // refused before anything takes long
     if (opt.init || opt.lora) model_init(&r->m, (uint64_t)opt.seed);
     if (opt.model && checkpoint_read(&r->base, &r->m.w, &r->m.h, e)) return -1;
     size_t all = model_params(&r->cfg), frozen = opt.lora ? model_params(&r->base.cfg) : 0;
     fprintf(stderr, "%.2f million parameters, %.2f of them trained, %.0f MiB of memory, %zu rows at once, "
             "%d threads, %" PRId64 " steps\n", (double)all / 1e6, (double)(all - frozen) / 1e6,
             (double)r->plan.bytes / 1048576.0, r->micro, r->plan.shape.threads, r->steps);
-    return opt.log ? log_open(&r->log, opt.log, opt.resume, e) : 0;
+    return opt.plan || opt.resume ? 0 : log_begin(r, 0, e);
 }
 
 static void release(Run *r) {
@@ -662,6 +1023,7 @@ static void release(Run *r) {
     block_free(r->block);
     examples_free(&r->all);
     examples_free(&r->val_all);
+    examples_free(&r->general);
     rows_free(&r->rows);
     rows_free(&r->val_rows);
     block_free(r->tokenizer);
@@ -689,12 +1051,10 @@ int main(int argc, char **argv) {
 #ifdef SIGHUP
         signal(SIGHUP, on_interrupt);
 #endif
+        r.started = seconds();
         rc = setup(&r, &e);
     }
-    if (!rc && opt.plan) {
-        print_plan(&r.plan);
-        if (fflush(stdout)) rc = err_set(&e, "cannot write the plan to stdout");
-    } else if (!rc) rc = train(&r, &e);
+    if (!rc) rc = opt.plan ? expect(&r, &e) : train(&r, &e);
     release(&r);
     if (rc) fprintf(stderr, "train: %s\n", e.msg);
     return rc ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -99,12 +99,97 @@ START_TEST(a_kept_tokenizer_stands_alone) {
     block_free(own);
 } END_TEST
 
+// One step of 16 rows of several lengths, `micro` of them at once: the gradients into g, the weights after it into w
+static void step_of_16(int64_t micro, float *g, float *w, size_t n) {
+    enum { ROWS = 16, LEN = 12 };
+    static int32_t tok[ROWS * LEN];
+    static uint8_t taught[ROWS * LEN];
+    Example ex[ROWS];
+    Run r = {.train = {.ex = ex, .n = ROWS}, .per_epoch = 1, .steps = 10, .micro = (size_t)micro};
+    const Config c = {.vocab = 40, .context = 16, .layers = 2, .heads = 2, .kv_heads = 2, .head_size = 8, .width = 16,
+                      .hidden = 32, .bias = 1, .tied = 1, .norm_eps = 1e-5f, .rope_theta = 10000.0f};
+    const Shape shape = {.rows = (size_t)micro, .seq = LEN, .step_tokens = ROWS * LEN, .train = true, .threads = 2};
+    const Example *pick[ROWS];
+    uint32_t order[ROWS];
+    StepResult result;
+    Plan p;
+    Fault f;
+    Err e;
+    for (size_t i = 0; i < ROWS; i++) {
+        ex[i] = (Example){i * LEN, tok + i * LEN, taught + i * LEN, 4 + (uint32_t)i % 9, 2, (uint32_t)i, i};
+        for (size_t k = 0; k < LEN; k++) {
+            tok[i * LEN + k] = (int32_t)((i * 7 + k * 5) % 40);
+            taught[i * LEN + k] = k > 1;
+        }
+    }
+    r.pick = pick, r.order = order;
+    opt.batch = ROWS;
+    order_make(order, ROWS, 1, 0);
+    ck_assert_msg(model_plan(&p, &c, &shape, &f) == 0, "%s", f.what);
+    void *block = block_alloc(p.bytes, &e);
+    ck_assert_ptr_nonnull(block);
+    ck_assert_int_eq(batch_alloc(&r.batch, (size_t)micro, LEN, &e), 0);
+    model_bind(&r.m, &p, block);
+    model_init(&r.m, 1);
+    ck_assert_uint_le(model_params(&c), n);
+    ck_assert_msg(one_step(&r, 1, &result, &e) == 0, "%s", e.msg);
+    ck_assert(result.norm > 0.0 && result.loss > 0.0);
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(&c, i);
+        if (t.size == 0) continue;
+        memcpy(g, tensor_data(&r.m.g, &t), t.size * sizeof *g), g += t.size;
+        memcpy(w, tensor_data(&r.m.w, &t), t.size * sizeof *w), w += t.size;
+    }
+    batch_free(&r.batch);
+    block_free(block);
+}
+
+START_TEST(gradients_do_not_depend_on_micro) {
+    enum { N = 1 << 13 };
+    static const int64_t micro[] = {1, 2, 5, 8, 16};
+    static float g[2][N], w[2][N];
+    for (int i = 0; i < 5; i++) {
+        step_of_16(micro[i], g[i > 0], w[i > 0], N);
+        ck_assert_mem_eq(g[0], g[i > 0], sizeof *g);
+        ck_assert_mem_eq(w[0], w[i > 0], sizeof *w);
+    }
+    double sum = 0.0;
+    for (int i = 0; i < N; i++) sum += fabs((double)g[0][i]);
+    ck_assert(sum > 0.1);
+} END_TEST
+
+START_TEST(lora_norm_is_that_of_the_product) {
+    enum { IN = 5, R = 3, OUT = 4 };
+    float down[2 * IN * R], up[2 * R * OUT];
+    Run r = {.cfg.lora_rank = R};
+    Tensor d = {.where = offsetof(Params, qkv_down), .dim = {2, IN, R}};
+    Tensor u = {.where = offsetof(Params, qkv_up), .dim = {2, R, OUT}};
+    for (int i = 0; i < 2 * IN * R; i++) down[i] = (float)(i * 7 % 11) - 5.0f;
+    for (int i = 0; i < 2 * R * OUT; i++) up[i] = (float)(i * 5 % 13) - 6.0f;
+    r.m.w.qkv_down = down, r.m.w.qkv_up = up;
+    opt.lora_alpha = 6;
+    for (size_t l = 0; l < 2; l++) {
+        double sum = 0.0;
+        for (size_t i = 0; i < IN; i++)
+            for (size_t o = 0; o < OUT; o++) {
+                double x = 0.0;
+                for (size_t k = 0; k < R; k++)
+                    x += 2.0 * (double)down[(l * IN + i) * R + k] * (double)up[(l * R + k) * OUT + o];
+                sum += x * x;
+            }
+        double got = norm_lora(&r, &d, &u, l);
+        ck_assert_msg(fabs(got - sum) < 1e-9 * sum, "layer %zu: %g, want %g", l, got, sum);
+    }
+} END_TEST
+
 Suite *train_suite(void) {
     Suite *s = suite_create("train");
     TCase *t = tcase_create("train");
     tcase_add_test(t, split_moves_no_old_row);
     tcase_add_test(t, order_is_a_permutation_and_pure);
     tcase_add_test(t, a_kept_tokenizer_stands_alone);
+    tcase_add_test(t, gradients_do_not_depend_on_micro);
+    tcase_add_test(t, lora_norm_is_that_of_the_product);
     suite_add_tcase(s, t);
     return s;
 }
