@@ -30,6 +30,8 @@ $(BUILD)/%.o: %.c model.h Makefile
 	$(CC) $(FLAGS) -c $< -o $@
 $(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
+$(BUILD)/train: $(BUILD)/dev/survey.o
+$(BUILD)/dev/survey.o: dev/survey.h
 $(BUILD)/chat: dev/chat.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
 $(FORMATS): dev/convert.h dev/hf.h
@@ -55,8 +57,8 @@ TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora $(BUILD)/tes
 $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora: $(BUILD)/%: tests/%.c model.c model.h tests/cases.h tests/golden.h tests/run.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(CHECK)
-$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_train.c train.c $(ROOMS)
-	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $(filter-out train.c,$^) -o $@ $(CHECK)
+$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_train.c tests/test_report.c train.c dev/survey.c dev/survey.h $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $(filter %.o tests/%.c,$^) -o $@ $(CHECK)
 $(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $^ -o $@ $(CHECK)
 TESTS  += $(BUILD)/test_gguf

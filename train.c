@@ -5,6 +5,7 @@
 // What determines the bits of the result is listed in describe(): base, data and those options. Threads,
 // --micro, interruptions and resumes are not in that list.
 #include "model.h"
+#include "dev/survey.h"
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
@@ -117,31 +118,6 @@ static int choice(const char *option, const char *word, const char *const *list,
 
 // ---- what a run holds -------------------------------------------------------------------------------------
 
-enum { BARS = 12 };
-typedef struct {                      // a row as its hashes: the prompt's words, the prompt, the answer
-    uint64_t hash[3];
-    uint32_t row;
-    bool held;
-} Key;
-typedef struct { size_t n; uint32_t row, like; } Twins;    // rows like another one; the first of them, and it
-typedef struct { uint64_t hash; uint32_t row, n; } Tally;  // something that n rows have, row the first
-typedef struct {                      // of the prompts, or of the answers
-    double words, spread;             // in a row, on average; their standard deviation, in such averages
-    double ones, twos;                // different words among 1,000, in random rows; different pairs of these
-    double opening;                   // share of the rows that begin with the most frequent four words,
-    uint32_t opens;                   // the first of them
-    size_t shared;                    // bytes that all prompts begin with, which are left out here
-} Variety;
-typedef struct {
-    size_t n, bar[BARS], width;       // rows; how many have up to width - 1 tokens, 2 width - 1, ...
-    Twins twice, other, near, leaked, leaked_near;
-    size_t blank, echo, answers;      // answers of white space, that repeat their prompt, that are different
-    Tally *label;                     // (answers) by their number
-    Key *key;                         // (n and those of --val)
-    bool few;                         // the answers are labels
-    Variety variety[2];               // of prompts, of answers
-} Report;
-
 typedef struct {
     Checkpoint base;                  // --model; or, with --init, config and tokenizer made here
     Config cfg;                       // base's, and --lora
@@ -165,7 +141,7 @@ typedef struct {
     BatchMemory batch;
     const Example **pick;             // (batch) rows of the step at hand
     uint32_t *order;
-    Report report;
+    Survey survey;
     int64_t steps, per_epoch, warmup;
     Log *log;
 } Run;
@@ -211,388 +187,6 @@ static void order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
         order[i - 1] = order[j];
         order[j] = last;
     }
-}
-
-// ---- data report ------------------------------------------------------------------------------------------
-// What a run is about to learn from, before it does: rows that repeat, contradict or give away others, and
-// how much alike they are. Words are in small ASCII letters, and stand between white space and punctuation.
-enum { WORD_BYTES = 64, SEGMENT = 1000, SLOTS = 4096, LABELS = 20 };
-
-// Signs of rows that came out of one mould. What the limits divide, measured on prompts | answers:
-//                          different pairs   beginning        spread
-//   OASST1                 0.90 | 0.85       0.3 % | 0.7 %    1.6  | 0.9   people, 15 languages
-//   SMS spam               0.93              0.7 %            0.72         people
-//   banking77              0.73              0.9 %            0.66         people, on one subject
-//   Dolly, HH-RLHF         0.88 | 0.90       2.4 % | 0.2 %    1.8  | 1.4   people
-//   Alpaca                 0.87 | 0.88       1.3 % | 1.7 %    0.75 | 0.9   a large model, on many subjects
-//   Raschka's 1,100        0.64 | 0.79       4.9 % | 2.1 %    0.41 | 0.6   a large model, in a few forms
-//   MLX's Super Bowl       0.20 | 0.74       8.1 % | 6.6 %    0.27 | 0.7   a large model, on one subject
-//   dev/demo/train.jsonl   0.92              0.2 %            0.15         written to a length
-static const struct { size_t where; double limit; bool above; const char *what; } SIGN[] = {
-    {offsetof(Variety, twos), 0.7, false, "repeat phrases"},
-    {offsetof(Variety, opening), 0.04, true, "begin alike"},
-    {offsetof(Variety, spread), 0.2, false, "are of one length"},
-};
-enum { SIGNS = sizeof SIGN / sizeof *SIGN, FEW_ROWS = 50 };    // with fewer there is nothing to be seen
-
-// So many bytes of white space or punctuation are at p. U+2000 to U+203F are typographers' dashes and quotes.
-static size_t gap(const char *p) {
-    return !strncmp(p, "\xE2\x80", 2) ? 3 : *p && strchr(" \t\r\n.,;:!?'\"()", *p);
-}
-
-// The next word of *at, of n bytes; 0: there is none. Characters of three bytes and more are words each: most
-// of their scripts put no spaces between words.
-static size_t word_next(const char **at, char *word) {
-    const char *p = *at;
-    size_t n = 0;
-    while (gap(p)) p += gap(p);
-    if ((uint8_t)*p >= 0xE0)
-        do word[n++] = *p++;
-        while (n < 4 && ((uint8_t)*p & 0xC0) == 0x80);
-    else
-        for (; *p && (uint8_t)*p < 0xE0 && !gap(p) && n < WORD_BYTES; p++)
-            word[n++] = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
-    *at = p;
-    return n;
-}
-
-static uint64_t words_hash(const char *text, uint64_t h) {
-    char word[WORD_BYTES];
-    for (size_t n; (n = word_next(&text, word)) > 0;) h = hash64(word, n, h);
-    return h;
-}
-
-// The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
-static Key *keys_add(Key *k, const Examples *x, const Rows *r, bool held) {
-    for (const Example *ex = x->ex; ex < x->ex + x->n; ex++, k++) {
-        *k = (Key){{ex->hash, ex->hash, 0}, ex->row, held};
-        if (!r->n) continue;
-        const Row *row = &r->row[ex->row];
-        uint64_t words = 0;
-        for (const Turn *t = row->turn; t < row->turn + row->turns - 1; t++)
-            words = words_hash(t->input, words_hash(t->text, words));
-        if (words) k->hash[0] = words;
-        k->hash[2] = hash64(row->output, strlen(row->output), 0);
-    }
-    return k;
-}
-
-static int by_key(const void *a, const void *b) {
-    const Key *k = a, *l = b;
-    for (int i = 0; i < 3; i++)
-        if (k->hash[i] != l->hash[i]) return k->hash[i] < l->hash[i] ? -1 : 1;
-    return k->held != l->held ? k->held - l->held : (k->row > l->row) - (k->row < l->row);
-}
-
-static bool alike(const Key *a, const Key *b, size_t same) {
-    return !memcmp(a->hash, b->hash, same * sizeof *a->hash);
-}
-
-// Where two rows are; a window of raw text has only a number.
-static void print_pair(FILE *to, const Run *r, const Twins *t, bool held) {
-    uint32_t one = t->row + 1, two = t->like + 1;
-    const Rows *rows = held && opt.val ? &r->val_rows : &r->rows;
-    if (rows->n) one = rows->row[t->row].line, two = r->rows.row[t->like].line;
-    if (rows->n && rows != &r->rows) fprintf(to, "%s:%" PRIu32 " and %s:%" PRIu32 "\n", opt.val, one, opt.data, two);
-    else fprintf(to, "%s %" PRIu32 " and %" PRIu32 "\n", rows->n ? "lines" : "windows", one, two);
-}
-
-// Of sorted keys, those that are like the one before in exactly their first `same` hashes.
-static Twins repeats(const Key *k, size_t n, size_t same) {
-    Twins t = {0};
-    for (size_t i = 1; i < n; i++) {
-        if (!alike(&k[i], &k[i - 1], same) || (same < 3 && k[i].hash[same] == k[i - 1].hash[same])) continue;
-        if (t.n++ == 0 || k[i].row < t.row) t.row = k[i].row, t.like = k[i - 1].row;
-    }
-    return t;
-}
-
-// Of sorted keys, those held out that are like one trained on in their first `same` hashes, or more
-static Twins leaks(const Key *k, size_t n, size_t same, const Run *list) {
-    Twins t = {0};
-    for (size_t i = 0, end; i < n; i = end) {
-        const Key *trained = NULL;
-        for (end = i; end < n && alike(&k[i], &k[end], same); end++)
-            if (!k[end].held && (!trained || k[end].row < trained->row)) trained = &k[end];
-        for (const Key *held = k + i; trained && held < k + end; held++) {
-            if (!held->held) continue;
-            if (t.n++ == 0 || held->row < t.row) t.row = held->row, t.like = trained->row;
-            if (list) print_pair(stdout, list, &(Twins){1, held->row, trained->row}, true);
-        }
-    }
-    return t;
-}
-
-static int by_hash(const void *a, const void *b) {
-    const Tally *s = a, *t = b;
-    if (s->hash != t->hash) return s->hash < t->hash ? -1 : 1;
-    return (s->row > t->row) - (s->row < t->row);
-}
-
-static int by_number(const void *a, const void *b) {
-    const Tally *s = a, *t = b;
-    return s->n != t->n ? (s->n < t->n) - (s->n > t->n) : (s->row > t->row) - (s->row < t->row);
-}
-
-// n hashes to the different ones, the most frequent first; returns how many.
-static size_t tally(Tally *t, size_t n) {
-    size_t kinds = 0;
-    qsort(t, n, sizeof *t, by_hash);
-    for (size_t i = 0; i < n; i++) {
-        if (kinds == 0 || t[kinds - 1].hash != t[i].hash) t[kinds++] = (Tally){t[i].hash, t[i].row, 0};
-        t[kinds - 1].n++;
-    }
-    qsort(t, kinds, sizeof *t, by_number);
-    return kinds;
-}
-
-// The texts of a row that are compared: an answer, or the last turn before it, without the first `shared`
-// bytes, which an instruction given with every row would be.
-static void row_texts(const Row *row, bool answers, size_t shared, const char *text[2]) {
-    const Turn *asked = &row->turn[row->turns - 2];
-    text[0] = answers ? row->output : asked->text + shared;
-    text[1] = answers ? "" : asked->input;
-}
-
-// How many bytes the last turns of all rows begin with
-static size_t shared_prefix(const Examples *x, const Rows *r) {
-    const char *first[2], *text[2];
-    size_t n = SIZE_MAX, k;
-    row_texts(&r->row[x->ex->row], false, 0, first);
-    for (size_t i = 0; i < x->n; i++, n = k) {
-        row_texts(&r->row[x->ex[i].row], false, 0, text);
-        for (k = 0; k < n && text[0][k] && text[0][k] == first[0][k];) k++;
-    }
-    return n;
-}
-
-typedef struct { uint64_t slot[SLOTS]; size_t n; } Seen;       // different hashes, far fewer than SLOTS
-static void seen_add(Seen *s, uint64_t hash) {
-    size_t i = (hash |= 1) % SLOTS;
-    while (s->slot[i] && s->slot[i] != hash) i = (i + 1) % SLOTS;
-    s->n += !s->slot[i];
-    s->slot[i] = hash;
-}
-
-// Words are counted in segments of 1,000, since the share of different ones falls with their number: so files
-// of any size compare. An unfinished segment counts only if there is no other. order, t (x->n): scratch.
-static void variety(Variety *v, const Examples *x, const Rows *r, bool answers, uint32_t *order, Tally *t) {
-    static Seen ones, twos;
-    size_t in = 0, segments = 0;
-    double sum = 0, squares = 0, n = (double)x->n;
-    v->shared = answers ? 0 : shared_prefix(x, r);
-    ones.n = twos.n = 0;
-    order_make(order, x->n, 1, 0);
-    for (size_t i = 0; i < x->n; i++) {
-        const char *text[2];
-        char word[WORD_BYTES];
-        uint64_t before = 0, opening = 0;
-        double words = 0;
-        row_texts(&r->row[x->ex[order[i]].row], answers, v->shared, text);
-        for (size_t k = 0, bytes; k < 2;) {
-            if ((bytes = word_next(&text[k], word)) == 0) { k++; continue; }
-            uint64_t h = hash64(word, bytes, 0);
-            if (words++ < 4) opening = hash_number(h, opening);
-            if (in++ % SEGMENT == 0) memset(&ones, 0, sizeof ones), memset(&twos, 0, sizeof twos);
-            seen_add(&ones, h);
-            seen_add(&twos, hash_number(h, before));       // the first word's pair is with nothing
-            before = h;
-            if (in % SEGMENT) continue;
-            v->ones += (double)ones.n, v->twos += (double)twos.n;
-            segments++;
-        }
-        sum += words, squares += words * words;
-        t[i] = (Tally){opening, x->ex[order[i]].row, 0};
-    }
-    if (segments == 0) v->ones = (double)ones.n, v->twos = (double)twos.n;
-    double counted = segments ? (double)segments * SEGMENT : in ? (double)in : 1;
-    v->ones /= counted, v->twos /= counted, v->words = sum / n;
-    v->spread = sum > 0 ? sqrt(fmax(squares / n - v->words * v->words, 0)) / v->words : 0;
-    tally(t, x->n);
-    v->opening = (double)t->n / n;
-    v->opens = t->row;
-}
-
-static void report_free(Report *p) { free(p->label), free(p->key); }
-
-static int report_make(Report *p, const Run *r, Err *e) {
-    const Examples *x = &r->all;                  // of --data or --text, on both sides of the split
-    const Rows *rows = &r->rows;
-    size_t n = x->n + (opt.val ? r->val.n : 0);
-    uint32_t *order = malloc(x->n * sizeof *order);
-    *p = (Report){.n = x->n, .width = 1, .label = malloc(x->n * sizeof *p->label),
-                  .key = malloc(n * sizeof *p->key)};
-    if (!order || !p->label || !p->key) {
-        free(order);
-        return err_set(e, "no memory for the data report");
-    }
-    Key *end = keys_add(p->key, &r->train, rows, false);
-    keys_add(end, &r->val, opt.val ? &r->val_rows : rows, true);
-    qsort(p->key, x->n, sizeof *p->key, by_key);
-    p->twice = repeats(p->key, x->n, 3), p->other = repeats(p->key, x->n, 2);
-    p->near = repeats(p->key, x->n, 1);
-    qsort(p->key, n, sizeof *p->key, by_key);
-    p->leaked_near = leaks(p->key, n, 1, NULL), p->leaked = leaks(p->key, n, 2, NULL);
-    p->leaked_near.n -= p->leaked.n;
-    for (int i = 0; x->longest / p->width >= BARS; i++) p->width = p->width * (i % 3 == 1 ? 5 : 4) / 2;
-    for (const Example *ex = x->ex; ex < x->ex + x->n; ex++) p->bar[ex->len / p->width]++;
-    for (int k = 0; rows->n && k < 2; k++) variety(&p->variety[k], x, rows, k, order, p->label);
-    for (size_t i = 0; rows->n && i < x->n; i++) {
-        const Row *row = &rows->row[x->ex[i].row];
-        const char *answer = row->output, *text[2];
-        row_texts(row, false, 0, text);
-        p->label[i] = (Tally){hash64(answer, strlen(answer), 0), x->ex[i].row, 0};
-        p->blank += !answer[strspn(answer, " \t\r\n")];
-        p->echo += !strcmp(answer, text[0]) || !strcmp(answer, text[1]);
-    }
-    p->answers = rows->n ? tally(p->label, x->n) : 0;
-    p->few = p->answers && p->answers <= 200 && p->answers * 5 <= p->n;
-    free(order);
-    return 0;
-}
-
-// The character at c, of n bytes that are left, as a terminal may show it, into to; returns its columns, or
-// more. Escaped are what is no UTF-8, controls, and what is invisible or turns the direction of text.
-static int glyph(char to[8], const uint8_t *c, size_t n, size_t *len) {
-    *len = utf8_length(c, n);
-    if (*c == '\n' || *c == '\t') return sprintf(to, *c == '\n' ? "\\n" : "\\t");
-    bool hidden = *len == 3 && *c == 0xE2 && ((c[1] == 0x81 && c[2] >= 0xA0) ||
-                  (c[1] == 0x80 && ((c[2] >= 0x8B && c[2] <= 0x8F) || (c[2] >= 0xA8 && c[2] <= 0xAE))));
-    if (*len && *c >= ' ' && *c != 127 && (*c != 0xC2 || c[1] >= 0xA0) && !hidden) {
-        memcpy(to, c, *len);
-        to[*len] = 0;
-        return *len > 2 ? 2 : 1;
-    }
-    *len = 1;
-    return sprintf(to, "\\x%02X", *c);
-}
-
-// Prints n bytes so, in at most `most` columns; returns how many.
-static int show(FILE *to, const char *s, size_t n, int most) {
-    char all[8];
-    int used = 0, wide;
-    for (size_t i = 0, len; i < n; i += len, used += wide) {
-        wide = glyph(all, (const uint8_t *)s + i, n - i, &len);
-        if (used + wide > most - (i + len < n ? 2 : 0)) return used + fprintf(to, "..");
-        fputs(all, to);
-    }
-    return used;
-}
-
-static void print_twins(FILE *to, const Run *r, const Twins *t, bool held, const char *what) {
-    if (t->n == 0) return;
-    fprintf(to, "  warning: %zu %s: ", t->n, what);
-    print_pair(to, r, t, held);
-}
-
-static void print_tables(const Run *r, const Report *p) {
-    static const char bars[] = "##################################################";
-    size_t most = 1, rest = p->n, listed = p->answers < LABELS ? p->answers : LABELS;
-    double all = (double)p->n / 100;
-    for (int i = 0; i < BARS; i++) most = p->bar[i] > most ? p->bar[i] : most;
-    printf("\n%15s %9s\n", "tokens", r->rows.n ? "rows" : "windows");
-    for (size_t i = 0; i <= r->all.longest / p->width; i++)
-        printf("%6zu .. %5zu %9zu %.*s\n", i * p->width, (i + 1) * p->width - 1, p->bar[i],
-               (int)((50 * p->bar[i] + most - 1) / most), bars);
-    if (p->few) printf("\n%9s %7s  answer\n", "rows", "share");
-    for (size_t i = 0; p->few && i < listed; rest -= p->label[i++].n) {
-        const char *answer = r->rows.row[p->label[i].row].output;
-        printf("%9" PRIu32 " %5.1f %%  ", p->label[i].n, p->label[i].n / all);
-        show(stdout, answer, strlen(answer), 60);
-        putchar('\n');
-    }
-    if (p->few && rest) printf("%9zu %5.1f %%  %zu others\n", rest, (double)rest / all, p->answers - listed);
-    if (r->rows.n)
-        printf("\n%7s  words in a row:  of 1,000 words  most frequent beginning\n"
-               "%7s  mean, deviation  different, pairs\n", "", "");
-    for (int k = 0; r->rows.n && k < 2; k++) {
-        const Variety *v = &p->variety[k];
-        const char *text[2];
-        row_texts(&r->rows.row[v->opens], k, v->shared, text);
-        printf("%7s %6.1f %9.1f %9.2f %6.2f  %5.1f %% ", k ? "answers" : "prompts", v->words,
-               v->words * v->spread, v->ones, v->twos, 100 * v->opening);
-        const char *begins = *text[0] ? text[0] : text[1];
-        show(stdout, begins, strlen(begins), 26);
-        putchar('\n');
-    }
-    putchar('\n');
-}
-
-static void print_verdict(FILE *to, const Run *r, const Report *p) {
-    int signs = 0;
-    if (p->few) {
-        const char *answer = r->rows.row[p->label->row].output;
-        fprintf(to, "  %zu different answers; always '", p->answers);
-        show(to, answer, strlen(answer), 24);
-        fprintf(to, "' would be right in %.1f %%\n", 100 * p->label->n / (double)p->n);
-    }
-    fputs("  verdict: ", to);
-    if (p->n < FEW_ROWS) fprintf(to, "%zu rows are too few to judge, and soon learned by heart\n", p->n);
-    for (int k = 0, named; p->n >= FEW_ROWS && k < (p->few ? 1 : 2); k++)
-        for (int i = named = 0; i < SIGNS; i++) {
-            double x;
-            memcpy(&x, (const char *)&p->variety[k] + SIGN[i].where, sizeof x);
-            if (SIGN[i].above ? x <= SIGN[i].limit : x >= SIGN[i].limit) continue;
-            if (signs++ == 0) fputs("homogeneous, as if generated", to);
-            if (named++ == 0) fprintf(to, "\n           %s: ", k ? "answers" : "prompts");
-            fprintf(to, "%s%s", named > 1 ? ", " : "", SIGN[i].what);
-        }
-    if (signs) fputs("\n           good to teach a form; test on real rows, as those held out flatter\n", to);
-    else if (p->n >= FEW_ROWS) fputs("varied, as real rows are: what they teach should hold for more\n", to);
-}
-
-// In short to stderr before step 1; for --check in full to stdout.
-static void report_print(FILE *to, const Run *r, const Report *p) {
-    fprintf(to,
-            "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped; %zu tokens, %.1f %% of them "
-            "taught, longest row %zu\n",
-            r->all.rows, r->train.n, r->val.n, r->all.cut, r->all.dropped, r->train.tokens,
-            100.0 * (double)r->train.targets / (double)r->train.tokens, r->longest);
-    if (to == stdout) print_tables(r, p);
-    print_twins(to, r, &p->twice, false, "with prompt and answer of another");
-    print_twins(to, r, &p->other, false, "with the prompt of another, not its answer");
-    print_twins(to, r, &p->near, false, "with nearly the prompt of another");
-    print_twins(to, r, &p->leaked, true, "held out with the prompt of a row trained on");
-    print_twins(to, r, &p->leaked_near, true, "held out with nearly the prompt of a row trained on");
-    if (p->blank) fprintf(to, "  warning: %zu with an answer of white space\n", p->blank);
-    if (p->echo) fprintf(to, "  warning: %zu with an answer that repeats the prompt\n", p->echo);
-    if (p->answers == 1) fputs("  warning: all rows have the same answer\n", to);
-    if (r->rows.n) print_verdict(to, r, p);
-}
-
-// What is measured must not be trained on: a --val file that shares prompts with --data stops the run. --check
-// lists these rows, as the only way on is to take them out of one of the files.
-static int report_stop(const Run *r, const Report *p, Err *e) {
-    if (!p->leaked.n || !opt.val || !r->rows.n) return 0;
-    if (opt.check) puts("\nheld out with the prompt of a row to train on:");
-    if (opt.check) leaks(p->key, p->n + r->val.n, 2, r);
-    return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is "
-                   "measured must not be trained on\nhint: take them out of one of the files; --check lists them",
-                   opt.val, r->val_rows.row[p->leaked.row].line, opt.data,
-                   r->rows.row[p->leaked.like].line, p->leaked.n);
-}
-
-static void report_log(Log *l, const Run *r, const Report *p) {
-    char bars[24 * BARS], variety[2][200];
-    for (int i = 0, used = 0; i < BARS; i++) used += sprintf(bars + used, "%s%zu", i ? ", " : "", p->bar[i]);
-    for (int k = 0; k < 2; k++)
-        snprintf(variety[k], sizeof *variety, "{\"words\": %.2f, \"spread\": %.3f, \"different\": %.3f, "
-                 "\"pairs\": %.3f, \"beginning\": %.4f}", p->variety[k].words, p->variety[k].spread,
-                 p->variety[k].ones, p->variety[k].twos, p->variety[k].opening);
-    log_line(l, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, "
-             "\"dropped\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %zu, \"bar\": %zu, \"bars\": [%s], "
-             "\"twice\": %zu, \"other_answer\": %zu, \"near\": %zu, \"leaked\": %zu, \"leaked_near\": %zu, \"blank\": %zu, "
-             "\"echo\": %zu, \"answers\": %zu, \"majority\": %.4f, \"prompt\": %s, \"answer\": %s}}",
-             r->all.rows, r->train.n, r->val.n, r->all.cut, r->all.dropped, r->train.tokens, r->train.targets,
-             r->longest, p->width, bars, p->twice.n, p->other.n, p->near.n, p->leaked.n, p->leaked_near.n,
-             p->blank, p->echo, p->answers, p->answers ? p->label->n / (double)p->n : 0.0, variety[0],
-             variety[1]);
-}
-
-static int data_report(Run *r, Err *e) {
-    if (report_make(&r->report, r, e)) return -1;
-    report_print(opt.check ? stdout : stderr, r, &r->report);
-    return report_stop(r, &r->report, e);
 }
 
 // ---- measuring and stepping -------------------------------------------------------------------------------
@@ -767,7 +361,7 @@ static int explain_pick(Run *r, Err *e) {
     if ((size_t)opt.explain > r->all.rows)
         return err_set(e, "--explain: %" PRId64 ", want 1..%zu, a row of the file", opt.explain, r->all.rows);
     while (ex < end && ex->row + 1 != (uint64_t)opt.explain) ex++;
-    if (ex == end) return err_set(e, "--explain: row %" PRId64 " was dropped, as it is too long", opt.explain);
+    if (ex == end) return err_set(e, "--explain: row %" PRId64 " is dropped: too long", opt.explain);
     printf("row %" PRId64 " of %s", opt.explain, opt.data ? opt.data : opt.text);
     if (r->rows.n) printf(", line %" PRIu32, r->rows.row[ex->row].line);
     r->train = (Examples){.ex = ex, .n = 1};
@@ -781,35 +375,28 @@ static int explain_pick(Run *r, Err *e) {
     return 0;
 }
 
-// Text in lines of at most 80 columns, each behind a mark: > what is taught, | what is only read
-static void explain_lines(const char *s, size_t n, bool taught, bool color) {
-    char one[8];
-    for (size_t i = 0, len; i < n;) {
-        printf("%s  %c ", taught && color ? "\033[32m" : "", taught ? '>' : '|');
-        for (int used = 0; i < n && used <= 72;) {
-            char c = s[i];
-            used += glyph(one, (const uint8_t *)s + i, n - i, &len);
-            fputs(one, stdout);
-            i += len;
-            if (c == '\n' || (c == ' ' && used > 60)) break;
-        }
-        puts(taught && color ? "\033[0m" : "");
-    }
-}
-
+// The row's text in lines of at most 80 columns, each behind a mark: > what is taught, | what is only read
 static int explain_text(const Tokenizer *t, const Example *ex, bool color, Err *e) {
-    size_t bytes = 0, n;
+    size_t bytes = 0, n, len;
+    char one[8];
     for (uint32_t i = 0; i < ex->len; i++) tokenizer_decode(t, ex->tok[i], &n), bytes += n;
-    char *text = malloc(bytes + 1);
+    char *text = malloc(2 * bytes + 1), *taught = text + bytes;
     if (!text) return err_set(e, "no memory for the row's text");
-    for (uint32_t i = 0, begin = 0; i < ex->len; i++) {
-        if (i == begin) bytes = 0;
+    for (uint32_t i = 0, at = 0; i < ex->len; i++, at += (uint32_t)n) {
         const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
-        memcpy(text + bytes, s, n);
-        bytes += n;
-        if (i + 1 < ex->len && ex->taught[i + 1] == ex->taught[i]) continue;
-        explain_lines(text, bytes, ex->taught[i], color);
-        begin = i + 1;
+        memcpy(text + at, s, n);
+        memset(taught + at, ex->taught[i], n);
+    }
+    for (size_t i = 0; i < bytes;) {
+        char mark = taught[i], last = 0;
+        printf("%s  %c ", mark && color ? "\033[32m" : "", mark ? '>' : '|');
+        for (int used = 0; i < bytes && taught[i] == mark && used <= 72; i += len) {
+            if (last == '\n' || (last == ' ' && used > 60)) break;
+            last = text[i];
+            used += glyph(one, text + i, bytes - i, &len);
+            fputs(one, stdout);
+        }
+        puts(mark && color ? "\033[0m" : "");
     }
     free(text);
     return 0;
@@ -832,7 +419,7 @@ static void explain_tokens(const Tokenizer *t, const Example *ex, const double *
     printf("\n  %5s %7s  %-35s %8s %8s %8s\n", "at", "id", "token", "loss", "a step", "change");
     for (uint32_t i = 0; i < ex->len; i++) {
         int taught = ex->taught[i];
-        const char *s = (const char *)tokenizer_decode(t, ex->tok[i], &n);
+        const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
         printf("%s%c %5" PRIu32 " %7" PRId32 "  '", taught && color ? "\033[32m" : "", taught ? '>' : '|', i,
                ex->tok[i]);
         printf("'%*s", 34 - show(stdout, s, n, 32), "");
@@ -847,7 +434,7 @@ static void explain_tokens(const Tokenizer *t, const Example *ex, const double *
                    k ? "taught" : "only read", sum[k][0] / (double)count[k], sum[k][1] / (double)count[k]);
 }
 
-// What a row is to the model, and what one step on it alone changes: the run's own step, of which nothing is kept
+// What a row is to the model, and what one step of the run on it alone would change. Nothing is kept.
 static int explain(Run *r, Err *e) {
     const Example *ex = r->train.ex;
     const char *plain = getenv("NO_COLOR");
@@ -863,8 +450,8 @@ static int explain(Run *r, Err *e) {
     if (rc == 0) explain_tokens(&r->base.tok, ex, loss, loss + ex->len, color);
     if (rc == 0)
         printf("one step at rate %.2e, gradient norm %.3f; nothing was written\n"
-               "in a batch: ids 0 to %" PRIu32 " are its input; the target of each is the next id where that\n"
-               "is taught, else -1; then come %zu places of padding, up to the longest row\n",
+               "in a batch: ids 0 to %" PRIu32 " are input; the target of each is the next id if that is\n"
+               "taught, else -1; then come %zu places of padding, up to the longest row\n",
                s.lr, s.norm, ex->len - 2, (size_t)(r->all.longest - ex->len));
     free(loss), free(at);
     return rc;
@@ -972,6 +559,14 @@ static int load_examples(Run *r, Err *e) {
         return err_set(e, "%s: no row is left to train on, want at least 1", opt.data ? opt.data : opt.text);
     r->longest = r->train.longest > r->val.longest ? r->train.longest : r->val.longest;
     return 0;
+}
+
+// The data report: in short before step 1, in full for --check; some of what it finds ends the run
+static int report(Run *r, Err *e) {
+    const Rows *other = opt.val ? &r->val_rows : NULL;
+    if (survey(&r->survey, &r->all, &r->train, &r->val, &r->rows, other, e)) return -1;
+    survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);
+    return survey_stop(&r->survey, opt.check, e);
 }
 
 // The lineage: what went in. Everything that determines the bits is here, nothing else; its hash is the
@@ -1125,7 +720,7 @@ static int check_outputs(const Run *r, Err *e) {
 // The log begins with the data report.
 static int log_data(Run *r, Err *e) {
     if (opt.log && log_open(&r->log, opt.log, opt.resume, e)) return -1;
-    if (!opt.resume) report_log(r->log, r, &r->report);
+    if (!opt.resume) survey_log(&r->survey, r->log);
     return 0;
 }
 
@@ -1142,7 +737,7 @@ static int setup(Run *r, Err *e) {
     bool wanted = opt.data || opt.template;
     if (wanted && template_choose(opt.template, &r->base, &r->chosen, e)) return -1;
     r->template = wanted ? r->chosen : r->base.template ? r->base.template : "";
-    if (load_examples(r, e) || (opt.explain ? explain_pick(r, e) : data_report(r, e))) return -1;
+    if (load_examples(r, e) || (opt.explain ? explain_pick(r, e) : report(r, e))) return -1;
     if (opt.check) return log_data(r, e);
 
     r->per_epoch = ((int64_t)r->train.n + opt.batch - 1) / opt.batch;
@@ -1177,7 +772,7 @@ static void release(Run *r) {
     free(r->pick);
     free(r->order);
     free(r->lineage);
-    report_free(&r->report);
+    survey_free(&r->survey);
     free(r->chosen);
     block_free(r->block);
     examples_free(&r->all);
