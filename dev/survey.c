@@ -373,6 +373,17 @@ static void print_verdict(FILE *to, const Survey *s) {
     else fputs("varied, as real rows are: what they teach should hold for more\n", to);
 }
 
+// What was read of a file, and what was not
+static void print_left_out(FILE *to, const Rows *r) {
+    if (r->bad) fprintf(to, "  warning: %zu wrong rows of %s left out, e.g.\n", r->bad, r->path);
+    for (const char *line = r->reason; r->bad && *line; line += strspn(line, "\n")) {
+        int n = (int)strcspn(line, "\n");
+        fprintf(to, "           %.*s\n", n, line);
+        line += n;
+    }
+    if (*r->ignored) fprintf(to, "  not read: %s of %s\n", r->ignored, r->path);
+}
+
 void survey_print(const Survey *s, FILE *to, bool full) {
     uint32_t a = s->train->longest, b = s->held->longest;
     fprintf(to,
@@ -381,6 +392,8 @@ void survey_print(const Survey *s, FILE *to, bool full) {
             s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, s->train->tokens,
             100.0 * (double)s->train->targets / (double)s->train->tokens, a > b ? a : b);
     if (full) print_tables(s);
+    print_left_out(to, s->rows);
+    if (s->other) print_left_out(to, s->other);
     print_twins(to, s, &s->twice, false, "with prompt and answer of another");
     print_twins(to, s, &s->reply, false, "with the prompt of another, not its answer");
     print_twins(to, s, &s->near, false, "with nearly the prompt of another");
@@ -401,13 +414,14 @@ void survey_log(const Survey *s, Log *l) {
                  "\"pairs\": %.3f, \"beginning\": %.4f}", v->words, v->spread, v->ones, v->twos, v->opening);
     }
     log_line(l, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, "
-             "\"dropped\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %" PRIu32 ", "
+             "\"dropped\": %zu, \"bad\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %" PRIu32 ", "
              "\"bar\": %zu, \"bars\": [%s], \"twice\": %zu, "
              "\"other_answer\": %zu, \"near\": %zu, \"leaked\": %zu, \"leaked_near\": %zu, "
              "\"blank\": %zu, \"echo\": %zu, \"answers\": %zu, \"majority\": %.4f, \"prompt\": %s, "
              "\"answer\": %s}}",
-             s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, s->train->tokens,
-             s->train->targets, s->all->longest, s->width, bars, s->twice.n, s->reply.n, s->near.n,
+             s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, s->rows->bad,
+             s->train->tokens, s->train->targets, s->all->longest, s->width, bars, s->twice.n, s->reply.n,
+             s->near.n,
              s->leaked.n, s->leaked_near.n, s->blank, s->echo, s->answers,
              s->answers ? s->label->n / (double)s->all->n : 0.0, variety[0], variety[1]);
 }
