@@ -300,12 +300,15 @@ int glyph(char to[8], const void *at, size_t n, size_t *len) {
 }
 
 int show(FILE *to, const void *s, size_t n, int most) {
-    char all[8];
-    int used = 0, wide;
-    for (size_t i = 0, len; i < n; i += len, used += wide) {
-        wide = glyph(all, (const char *)s + i, n - i, &len);
-        if (used + wide > most - (i + len < n ? 2 : 0)) return used + fprintf(to, "..");
-        fputs(all, to);
+    const char *c = s;
+    char one[8];
+    int all = 0, used = 0, wide;
+    size_t i, len;
+    for (i = 0; i < n && all <= most; i += len) all += glyph(one, c + i, n - i, &len);
+    for (i = 0; i < n; i += len, used += wide) {
+        wide = glyph(one, c + i, n - i, &len);
+        if (all > most && used + wide > most - 2) return used + fprintf(to, "..");
+        fputs(one, to);
     }
     return used;
 }
