@@ -71,6 +71,7 @@ test: all $(TESTS) $(BUILD)/pty ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
 	sh tests/chat.sh $(BUILD)
+	sh tests/check.sh $(BUILD)
 test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
 	sh tests/bits.sh
 # dev/parity_double.c has double where model.c says float, so it is left out

@@ -390,10 +390,10 @@ static void print_left_out(FILE *to, const Rows *r) {
 void survey_print(const Survey *s, FILE *to, bool full) {
     uint32_t a = s->train->longest, b = s->held->longest;
     fprintf(to,
-            "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped; %zu tokens, %.1f %% of them "
+            "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped;%s%zu tokens, %.1f %% of them "
             "taught, longest row %" PRIu32 "\n",
-            s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, s->train->tokens,
-            100.0 * (double)s->train->targets / (double)s->train->tokens, a > b ? a : b);
+            s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, full ? "\n  " : " ",
+            s->train->tokens, 100.0 * (double)s->train->targets / (double)s->train->tokens, a > b ? a : b);
     if (full) print_tables(s);
     print_left_out(to, s->rows);
     if (s->other) print_left_out(to, s->other);

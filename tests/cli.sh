@@ -40,7 +40,7 @@ one_message() {
     awk -v who="$1" -v pattern="^$1$2" '
         index($0, who) == 1 && !said  { said = 1; clear = $0 ~ pattern; next }
         said == 1 && /^hint: /        { said = 2; next }
-        said || !/^(learning a tokenizer|[0-9]+ rows: |[0-9.]+ million parameters|step )/ { clear = 0; exit }
+        said || !/^(learning a tokenizer|[0-9]+ rows: |  |[0-9.]+ million parameters|step )/ { clear = 0; exit }
         END                           { exit !clear }' stderr
 }
 
