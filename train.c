@@ -571,7 +571,7 @@ static int report(Run *r, Err *e) {
     const Rows *other = opt.val ? &r->val_rows : NULL;
     if (survey(&r->survey, &r->all, &r->train, &r->val, &r->rows, other, e)) return -1;
     survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);
-    return survey_stop(&r->survey, opt.check, e);
+    return survey_stop(&r->survey, r->base.tok.bos, opt.check, e);
 }
 
 // The lineage: what went in. Everything that determines the bits is here, nothing else; its hash is the

@@ -271,8 +271,12 @@ int survey(Survey *s, const Examples *all, const Examples *train, const Examples
 
 void survey_free(Survey *s) { free(s->label), free(s->key); }
 
-int survey_stop(const Survey *s, bool list, Err *e) {
+int survey_stop(const Survey *s, int32_t bos, bool list, Err *e) {
     const Twins *t = &s->leaked;
+    for (const Example *ex = s->all->ex; s->rows->n && bos >= 0 && ex < s->all->ex + s->all->n; ex++)
+        if (ex->len > 1 && ex->tok[0] == bos && ex->tok[1] == bos)
+            return err_set(e, "%s:%" PRIu32 ": the row begins with begin-of-text twice: it is put there anyway\n"
+                           "hint: a --template without it", s->rows->path, s->rows->row[ex->row].line);
     if (!t->n || !s->other || !s->rows->n) return 0;
     if (list) puts("\nheld out with the prompt of a row trained on:");
     if (list) leaks(s->key, s->all->n + s->held->n, 2, s);

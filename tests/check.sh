@@ -2,9 +2,9 @@
 # check.sh BUILD -- the data report and --explain from outside: train --check, what is said before step 1, what stops.
 #
 #   tests/check.sh build/native
-here=$(dirname "$0")
+here=$(cd "$(dirname "$0")" && pwd) || exit 1
 bin=$(cd "${1:?usage: tests/check.sh BUILD}" && pwd) || exit 1
-base=$(cd "$here/../dev/demo" && pwd)/base.bin
+base=$here/../dev/demo/base.bin
 . "$here/lib.sh"
 cd "$tmp" || exit 1
 
@@ -183,4 +183,40 @@ if [ -x "$bin/pty" ]; then
     }
     check "--explain has colours on a terminal, but for NO_COLOR" colored
 fi
+
+# ---- threats ---------------------------------------------------------------------------------------------------
+
+# What users of other programs suffer from, by the numbers of a list of their threads; each has a test here whose
+# name, or the line above it, says "peers" and the number.
+threats='3 the model that was trained cannot be saved
+10 a training run cannot be resumed
+11 LoRA has no effect, or ruins the model
+12 the tokenizer differs from the original on Unicode
+13 a crafted model file corrupts memory
+14 padding equals end-of-text, so the end is never taught and the model never stops
+15 the end of turn is never taught
+16 begin-of-text comes twice, or a text becomes a special token
+17 masks are found by searching ids, and are all zero
+18 truncation removes the answer
+19 rows that are computed together see each other
+20 micro-batches are averaged wrongly
+21 a resumed run repeats or skips data
+22 the program needs the network, or uses it'
+
+# peers 22: what the programs ask of the system includes no connection, and no other program
+offline() {
+    for p in train eval convert chat; do
+        nm -u "$bin/$p" > symbols || return 1
+        grep -q 'fopen' symbols || { echo "$p: no symbols"; return 1; }
+        ! grep -wE '(socket|connect|bind|listen|accept|send|sendto|recv|recvfrom|getaddrinfo|gethostbyname|system|popen|fork|vfork|exec[lv]p?e?|posix_spawnp?|dlopen)(@.*)?' symbols ||
+            { echo "in $p"; return 1; }
+    done
+}
+command -v nm > /dev/null && check "peers 22: no program can open a connection or start another" offline
+named() {
+    echo "$threats" | while read -r number threat; do
+        grep -qE "peers[ _]$number([^0-9]|\$)" "$here"/test_*.c "$here"/[a-z]*.sh || { echo "no test: $number $threat"; exit 1; }
+    done
+}
+check "each threat has a test that names it" named
 finish

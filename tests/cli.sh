@@ -318,7 +318,7 @@ same_bytes() { short "$@" && cmp same.bin short.bin; }
 other_bytes() { short "$@" && [ -s same.bin ] && ! cmp -s same.bin short.bin; }
 check "--plan prints the memory and writes nothing" planned
 check "fine-tuning lowers the validation loss" learns
-check "train prints the losses that eval finds" says_so
+check "peers 3: eval finds in the model that was saved the losses that train printed" says_so
 short && mv same.bin short.bin                     # 30 steps: 16, 16 and 7 rows in turn
 for micro in 1 2 5 16; do
     check "--micro $micro: the same bytes" same_bytes --micro $micro
@@ -389,7 +389,7 @@ check "SIGINT, --resume: the bytes of the whole run" resumed
 check "SIGTERM: stops with a message and a state" interrupted TERM
 check "SIGTERM, --resume with other threads and rows at once: the same bytes" resumed --threads 3 --micro 3
 check "SIGKILL with --save-every 1: leaves a state" killed
-check "SIGKILL, --resume: the bytes of the whole run" resumed
+check "peers 10, peers 21: SIGKILL, --resume: the bytes of the whole run" resumed
 
 # ---- LoRA ------------------------------------------------------------------------------------------------------
 

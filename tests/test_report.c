@@ -128,23 +128,23 @@ START_TEST(what_is_measured_is_not_trained_on) {
     Survey s = survey_of(&f, &held);
     ck_assert(s.leaked.n == 2 && s.leaked.row == 1 && s.leaked.like == 1 && s.leaked_near.n == 0);
     ck_assert_uint_eq(s.twice.n, 0);                       // of --data alone
-    ck_assert_int_eq(survey_stop(&s, false, &err), -1);
+    ck_assert_int_eq(survey_stop(&s, -1, false, &err), -1);
     must_say("other:3: has the prompt of ");
     survey_free(&s);
     s = survey_of(&f, NULL);
     s.leaked.n = 1;
-    ck_assert_int_eq(survey_stop(&s, false, &err), 0);     // a split keeps equal prompts together by itself
+    ck_assert_int_eq(survey_stop(&s, -1, false, &err), 0);     // a split keeps equal prompts together by itself
     survey_free(&s), file_free(&held);
     file_open_text(&near, other, "{\"prompt\": \"a  cat!\", \"completion\": \"2\"}\n{\"prompt\": \"c\", \"completion\": \"1\"}\n");
     s = survey_of(&f, &near);
     ck_assert(s.leaked.n == 0 && s.leaked_near.n == 1);
-    ck_assert_int_eq(survey_stop(&s, false, &err), 0);
+    ck_assert_int_eq(survey_stop(&s, -1, false, &err), 0);
     must_print(&s, "warning: 1 held out with nearly the prompt of a row trained on: ");
     must_print(&s, "other:1 and ");
     survey_free(&s), file_free(&near);
     file_open_text(&apart, other, "{\"prompt\": \"d\", \"completion\": \"1\"}\n");
     s = survey_of(&f, &apart);
-    ck_assert(s.leaked.n == 0 && s.leaked_near.n == 0 && survey_stop(&s, false, &err) == 0);
+    ck_assert(s.leaked.n == 0 && s.leaked_near.n == 0 && survey_stop(&s, -1, false, &err) == 0);
     survey_free(&s), file_free(&apart), file_free(&f);
 } END_TEST
 
@@ -309,6 +309,24 @@ START_TEST(only_harmless_characters_are_shown) {
     ck_assert_int_eq(columns, 1 + 2 + 2 + 4 + 1 + 11 * 4 - 4 + 2 + 1 + 4 + 1);
 } END_TEST
 
+START_TEST(peers_16_begin_of_text_comes_once) {
+    File f;
+    file_open_text(&f, path, "{\"prompt\": \"hello\", \"completion\": \"all\"}\n");
+    tok.bos = BOS;
+    for (int twice = 0; twice < 2; twice++) {
+        examples_free(&f.x);
+        ck_assert_int_eq(examples_make(&f.x, &f.rows, twice ? "{<s>}{instruction}{target}{output}{eot}"
+                                       : "{instruction}{target}{output}{eot}", &tok, 99, TOO_LONG_ERROR,
+                                       TEACH_ANSWERS, &err), 0);
+        Survey s = survey_of(&f, NULL);
+        ck_assert(f.x.ex->tok[0] == BOS && (f.x.ex->tok[1] == BOS) == twice);
+        ck_assert_int_eq(survey_stop(&s, tok.bos, false, &err), twice ? -1 : 0);
+        survey_free(&s);
+    }
+    must_say("file:1: the row begins with begin-of-text twice");
+    file_free(&f);
+} END_TEST
+
 // Whatever a template says, the last token of each row is special, and taught: so a model learns to stop
 START_TEST(peers_15_the_end_of_turn_is_taught_or_the_template_refused) {
     static const char *const refused[] = {
@@ -357,6 +375,7 @@ Suite *report_suite(void) {
     tcase_add_test(t, text_has_windows);
     tcase_add_test(t, the_log_has_the_report);
     tcase_add_test(t, only_harmless_characters_are_shown);
+    tcase_add_test(t, peers_16_begin_of_text_comes_once);
     tcase_add_test(t, peers_15_the_end_of_turn_is_taught_or_the_template_refused);
     suite_add_tcase(s, t);
     return s;
