@@ -15,7 +15,7 @@ WARN    = -std=c99 -pedantic -Wall -Wextra -Wshadow -Wconversion -Wdouble-promot
 # fused only where fmaf is written; sqrtf without errno is one instruction; never -ffast-math
 NUMBERS = -ffp-contract=off -fno-math-errno
 FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(OPENMP) $(SANITIZE) $(DEFINE)
-ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
+ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o $(BUILD)/rows.o
 FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf hf_tokenizer gguf llama2c)
 PROGRAMS = train eval convert chat bench
 CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm

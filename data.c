@@ -1,15 +1,15 @@
-// data.c -- every byte in and out: options, files, JSON, checkpoint, rows, templates, examples, batches.
-// Read in this order: file_read and the Writer -> json_value -> tensor_move, the Header of the checkpoint ->
-// rows_load -> render -> examples_make -> batch_fill, which makes what the model is fed with -> generate,
-// which makes text of what it says.
+// data.c -- every byte in and out: options, files, JSON and CSV, checkpoint. What rows become is in rows.c.
+// Read in this order: file_read and the Writer -> json_value, parse -> tensor_move, the Header of the
+// checkpoint.
 //
 // Contract. Whatever a file holds, a function here returns 0, or -1 and says where what is wrong. It does not
 // crash or hang, and what it had allocated when it failed is freed.
 // Invariants. No number of a file becomes a size before it was compared with a limit or the file's own size.
-// Memory is a small multiple of the file's size, time linear in it (encoding: n log n). A file that was there
-// stays whole until its successor is complete on disk.
+// Memory is a small multiple of the file's size, time linear in it. A file that was there stays whole until
+// its successor is complete on disk.
 //
-// The only file that needs POSIX. No program calls setlocale, so strtod and printf spell numbers C's way.
+// The file that needs POSIX, of which rows.c takes strdup and access. No program calls setlocale, so strtod and
+// printf spell numbers C's way.
 // Not here on purpose: arithmetic on weights, decisions on training, printing (but for the table of --help).
 #define _XOPEN_SOURCE 700             // POSIX.1-2008
 #define _FILE_OFFSET_BITS 64          // checkpoints over 2 GiB on 32-bit hosts
@@ -29,21 +29,19 @@
 #include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
+#else
+#define omp_get_num_procs() 1         // nothing would use more
 #endif
 
 // ---- errors -----------------------------------------------------------------------------------------------
 // Bytes of hostile files end up in messages: the terminal that shows them must not be controlled by them.
-static void tame(char *p) {
-    for (; *p; p++)
-        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
-}
-
 int err_set(Err *e, const char *format, ...) {
     va_list list;
     va_start(list, format);
     vsnprintf(e->msg, sizeof e->msg, format, list);
     va_end(list);
-    tame(e->msg);
+    for (char *p = e->msg; *p; p++)
+        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
     return -1;
 }
 
@@ -61,7 +59,7 @@ static int err_errno(Err *e, const char *path, const char *doing) {
     return err_set(e, "%s: cannot %s: %s", path, doing, strerror(errno));
 }
 
-static int err_memory(Err *e, size_t bytes) {
+int err_memory(Err *e, size_t bytes) {
     return err_set(e, "cannot get %.1f MiB of memory", (double)bytes / (1 << 20));
 }
 
@@ -175,14 +173,7 @@ double seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-int cores(void) {
-#ifdef _OPENMP
-    return omp_get_num_procs();
-#else
-    return 1;                         // nothing else would use more
-#endif
-}
-
+int cores(void) { return omp_get_num_procs(); }
 bool is_terminal(int descriptor) { return isatty(descriptor) == 1; }
 
 // Zeroing touches every page now: a system that promises more memory than it has fails before the first step.
@@ -425,6 +416,7 @@ int log_close(Log *l, Err *e) {
 // Strings must be UTF-8 with surrogates in pairs. A byte order mark at the start is skipped.
 
 enum { JSON_DEPTH = 64 };             // brackets open at once: how deep json_value calls itself
+enum { CSV_FIELDS = 1 << 12 };        // in a row
 
 typedef struct {
     Json *j;
@@ -434,24 +426,6 @@ typedef struct {
     char *text;                       // where the next decoded string goes
     Err *e;
 } Parser;
-
-// Room for all nodes of data[0..n): at most `each` for one of these characters, and three. UTF-8's byte order
-// mark is skipped.
-static int parser_begin(Parser *s, Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n,
-                        const char *these, size_t each, Err *e) {
-    size_t nodes = 3;
-    *s = (Parser){j, where, data, data + n, data, line, NULL, e};
-    memset(j, 0, sizeof *j);
-    if (want(where, "bytes of text", (int64_t)n, 0, INT32_MAX, e)) return -1;
-    if (n >= 2 && (!memcmp(data, "\xFF\xFE", 2) || !memcmp(data, "\xFE\xFF", 2)))
-        return err_set(e, "%s: is UTF-16, want UTF-8\nhint: iconv -f UTF-16 -t UTF-8", where);
-    for (size_t i = 0; i < n; i++) nodes += data[i] && strchr(these, data[i]) ? each : 0;
-    j->node = calloc(nodes, sizeof *j->node);
-    j->text = s->text = malloc(n + 1);   // decoding never lengthens: a 0 byte replaces what ends a string
-    if (!j->node || !j->text) return err_memory(e, n);
-    if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s->row = s->p += 3;
-    return 0;
-}
 
 static int peek(const Parser *s) { return s->p < s->end ? *s->p : -1; }
 
@@ -614,45 +588,6 @@ static int json_value(Parser *s, int depth) {
     return json_number(s);
 }
 
-// A row that is left out, and why: the first line of the message.
-static void row_bad(Rows *r, const Err *e) {
-    enum { REASONS = 3, BYTES = 300 };
-    size_t used = strlen(r->reason), n = strcspn(e->msg, "\n");
-    if (r->bad++ < REASONS)
-        snprintf(r->reason + used, sizeof r->reason - used, "%s%.*s", used > 0 ? "\n" : "",
-                 n < BYTES ? (int)n : BYTES, e->msg);
-}
-
-// lines: any number of values, each begun on a new line; otherwise exactly one. skip, unless NULL: a line that
-// begins no value is counted there, and the next line tried. No byte is read more than 64 times so: a line
-// whose value goes on in the next ones leaves a bracket open, of which there are no more.
-static int json_read(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, bool lines,
-                     Rows *skip, Err *e) {
-    Parser s;
-    int rc = parser_begin(&s, j, where, line, data, n, "[{,:\r\n", 1, e);
-    if (lines && rc == 0) json_space(&s);        // of which none is one, too
-    while (rc == 0 && (s.p < s.end || (!lines && j->nodes == 0))) {
-        Parser begun = s;
-        uint32_t nodes = j->nodes;
-        rc = json_value(&s, 0);
-        line = s.line;
-        json_space(&s);
-        if (rc == 0 && s.p < s.end && (!lines || s.line == line))
-            rc = json_fail(&s, lines ? "a new line before the next value" : "nothing after the value");
-        if (rc == 0 || !lines || !skip) continue;
-        row_bad(skip, e);
-        s = begun, j->nodes = nodes, rc = 0;
-        while (s.p < s.end && *s.p != '\r' && *s.p != '\n') s.p++;
-        json_space(&s);
-    }
-    if (rc) json_free(j);
-    return rc;
-}
-
-int json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e) {
-    return json_read(j, where, first_line, data, n, false, NULL, e);
-}
-
 uint32_t json_get(const Json *j, uint32_t object, const char *key) {
     uint32_t found = 0, at = object + 1;
     size_t n = strlen(key);
@@ -691,8 +626,8 @@ char *json_quote(const char *text, size_t n) {
 
 // ---- rows of any kind -------------------------------------------------------------------------------------
 // CSV as RFC 4180 has it: fields in quotes may hold commas, line breaks and doubled quotes. A quote elsewhere
-// is a character like any other, as all are in TSV, whose fields hold no tab and no line break. A line without
-// a character is no row, and text is UTF-8, as in JSON.
+// is a character like any other, and so are all in TSV, whose fields hold no tab and no line break. A line
+// without a character is no row, and text is UTF-8, as in JSON.
 
 static bool field_ends(const Parser *s, int separator) {
     int c = peek(s);
@@ -717,39 +652,81 @@ static int csv_row(Parser *s, int separator) {
     JsonNode *row = json_node(s, JSON_ARRAY);
     do {
         if (csv_field(s, separator)) return -1;
-        row->count++;
+        if (++row->count > CSV_FIELDS) return json_fail(s, "no more than 4096 fields in a row");
     } while (peek(s) == separator && s->p++);
     row->next = s->j->nodes;
     s->j->node[0].count++;
     return 0;
 }
 
-static int csv_read(Json *j, const char *where, char separator, const uint8_t *data, size_t n, Err *e) {
-    const char these[] = {separator, '\r', '\n', 0};
-    Parser s;
-    int rc = parser_begin(&s, j, where, 1, data, n, these, 2, e);
-    if (rc == 0) json_node(&s, JSON_ARRAY);
-    while (rc == 0 && s.p < s.end) {
-        if (*s.p == '\r' || *s.p == '\n') step(&s);
-        else rc = csv_row(&s, separator);
+// The forms of a text: one value; any number of them, each begun on a new line; or a table's separator.
+enum { ONE, LINES };
+
+// What may stand between two values; tabs and spaces of a table are part of its fields.
+static void space(Parser *s, int form) {
+    if (form <= LINES) json_space(s);
+    while (peek(s) == '\r' || peek(s) == '\n') step(s);
+}
+
+// A row that is left out, and why: the first line of the message.
+void row_skip(Rows *r, const Err *e) {
+    enum { REASONS = 3, BYTES = 300 };
+    size_t used = strlen(r->reason), n = strcspn(e->msg, "\n");
+    if (r->bad++ < REASONS)
+        snprintf(r->reason + used, sizeof r->reason - used, "%s%.*s", used > 0 ? "\n" : "",
+                 n < BYTES ? (int)n : BYTES, e->msg);
+}
+
+// Of LINES, unless skip is NULL, a line that begins no value is counted there, and the next one tried. So no
+// byte is read more than 65 times: a line whose value goes on in the next ones leaves a bracket open, of which
+// there are at most 64.
+static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, int form,
+                 Rows *skip, Err *e) {
+    const bool table = form > LINES;
+    const char ends[] = {(char)form, '\r', '\n', 0}, *marks = table ? ends : "[{,:\r\n";
+    Parser s = {j, where, data, data + n, data, line, NULL, e};
+    size_t nodes = 3;                 // there are no more, as at most two come with each mark
+    int rc = 0;
+    memset(j, 0, sizeof *j);
+    if (want(where, "bytes of text", (int64_t)n, 0, INT32_MAX, e)) return -1;
+    if (n >= 2 && (!memcmp(data, "\xFF\xFE", 2) || !memcmp(data, "\xFE\xFF", 2)))
+        return err_set(e, "%s: is UTF-16, want UTF-8\nhint: iconv -f UTF-16 -t UTF-8", where);
+    for (size_t i = 0; i < n; i++) nodes += data[i] && strchr(marks, data[i]) ? 2 : 0;
+    j->node = calloc(nodes, sizeof *j->node);
+    j->text = s.text = malloc(n + 1); // decoding never lengthens: a 0 byte replaces what ends a string
+    if (!j->node || !j->text) rc = err_memory(e, n);
+    if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
+    if (rc == 0 && (j->table = table)) json_node(&s, JSON_ARRAY);
+    if (form != ONE) space(&s, form); // of which none is one, too
+    while (rc == 0 && (s.p < s.end || (form == ONE && j->nodes == 0))) {
+        Parser begun = s;
+        uint32_t before = j->nodes;
+        rc = table ? csv_row(&s, form) : json_value(&s, 0);
+        line = s.line;
+        space(&s, form);
+        if (rc == 0 && s.p < s.end && (form == ONE || s.line == line))
+            rc = json_fail(&s, form == ONE ? "nothing after the value" : "a new line before the next value");
+        if (rc == 0 || form != LINES || !skip) continue;
+        row_skip(skip, e);
+        s = begun, j->nodes = before, rc = 0;
+        while (s.p < s.end && *s.p != '\r' && *s.p != '\n') s.p++;
+        space(&s, form);
     }
-    if (rc == 0) j->node[0].next = j->nodes;
-    else json_free(j);
+    if (rc) json_free(j);
+    else if (table) j->node[0].next = j->nodes;
     return rc;
 }
 
-// Of a table's fields, by the file's name; 0: the file is no table.
-static char separator_of(const char *path) {
-    const char *dot = strrchr(path, '.');
-    return !dot ? 0 : !strcmp(dot, ".csv") ? ',' : !strcmp(dot, ".tsv") ? '\t' : 0;
+int json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e) {
+    return parse(j, where, first_line, data, n, ONE, NULL, e);
 }
 
-static int rows_read(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip,
-                     Err *e) {
-    char separator = separator_of(path);
+int rows_read(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip, Err *e) {
+    const char *dot = strrchr(path, '.');
+    int separator = !dot ? 0 : !strcmp(dot, ".csv") ? ',' : !strcmp(dot, ".tsv") ? '\t' : 0;
     bool array = data[strspn((const char *)data, "\xEF\xBB\xBF \t\r\n")] == '[';
     *first = separator || array;
-    return separator ? csv_read(j, path, separator, data, n, e) : json_read(j, path, 1, data, n, !array, skip, e);
+    return parse(j, path, 1, data, n, separator ? separator : array ? ONE : LINES, skip, e);
 }
 
 int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Err *e) {
@@ -1163,681 +1140,5 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
     if (rc == 0) rc = sets_read(&k, set, FORMAT[STATE].sets, NULL, e);
     if (rc == 0) *s = found;
     checkpoint_close(&k);
-    return rc;
-}
-
-// ---- rows -------------------------------------------------------------------------------------------------
-enum { DATA_MAX = 1 << 30, ROW_MAX = 1 << 22 };    // bytes of a file; of a row, which a template may repeat
-enum { COLUMN_MAX = 64, OTHERS = 24 };         // bytes of a column's name; names of others that are kept
-// The members that are read, form after form: of a row, all are of one form, but SYSTEM, which goes with each.
-enum { PAIR, PAIR_INPUT, PAIR_ANSWER, PROMPT, COMPLETION, MESSAGES, SYSTEM, MEMBERS };
-static const char *const MEMBER[MEMBERS] = {"instruction", "input", "output", "prompt", "completion",
-                                            "messages", "system"};
-static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
-
-typedef struct {                      // a file that is being read
-    Rows *rows;
-    const Json *j;
-    uint32_t header;                  // a table's row of column names; 0: the rows are objects
-    char name[MEMBERS][COLUMN_MAX];   // what the file calls a member; "": it is not read
-    bool named[MEMBERS];              // by the user
-    size_t held[MEMBERS];             // rows in which it holds something
-    struct { const JsonNode *name; size_t rows; } other[OTHERS];       // members that are not read
-    int others;
-    size_t turns, turn_room, row_room;    // turns of all rows so far
-    Row row;                          // the row at hand
-    uint32_t value[MEMBERS];          // its members, 0: null, empty or not there
-    size_t bytes;                     // of its text
-    bool answers;
-    Err *e;
-} Reader;
-
-static int row_fail(const Reader *s, uint32_t line, const char *what, const char *wrong) {
-    return err_set(s->e, "%s:%" PRIu32 ": %s %s", s->rows->path, line, what, wrong);
-}
-
-// --columns "prompt=question,system=". A name that it gives to one member is no other's any more.
-static int columns_parse(Reader *s, const char *p) {
-    for (int i = 0; i < MEMBERS; i++) strcpy(s->name[i], MEMBER[i]);
-    for (size_t n; p && *p; p += n + (p[n] == ',')) {
-        size_t left = strcspn(p, "=,");
-        int i = 0;
-        n = strcspn(p, ",");
-        while (i < MEMBERS && (strlen(MEMBER[i]) != left || memcmp(MEMBER[i], p, left))) i++;
-        if (left == n || i == MEMBERS || n - left > COLUMN_MAX)
-            return err_set(s->e, "--columns: '%.*s', want NAME=COLUMN, the name being one of instruction, input, "
-                           "output, prompt, completion, messages, system, and COLUMN the file's for it, up to "
-                           "%d bytes", n < 99 ? (int)n : 99, p, COLUMN_MAX - 1);
-        if (s->named[i]) return err_set(s->e, "--columns: %s is there twice", MEMBER[i]);
-        s->named[i] = true;
-        snprintf(s->name[i], COLUMN_MAX, "%.*s", (int)(n - left - 1), p + left + 1);
-    }
-    for (int i = 0; i < MEMBERS; i++)
-        for (int k = 0; k < MEMBERS && s->named[i] && *s->name[i]; k++) {
-            if (k == i || strcmp(s->name[k], s->name[i])) continue;
-            if (s->named[k]) return err_set(s->e, "--columns: '%s' is there twice", s->name[i]);
-            s->name[k][0] = 0;
-        }
-    return 0;
-}
-
-// Which member the file calls so; MEMBERS: none that is read.
-static int member_find(const Reader *s, const JsonNode *name) {
-    int i = 0;
-    while (i < MEMBERS && (name->len == 0 || strlen(s->name[i]) != name->len ||
-                           memcmp(s->name[i], name->text, name->len))) i++;
-    return i;
-}
-
-// A row has a value under a name that is not read.
-static void other_count(Reader *s, const JsonNode *name, const JsonNode *value) {
-    int i = 0;
-    while (i < s->others && (s->other[i].name->len != name->len ||
-                             memcmp(s->other[i].name->text, name->text, name->len))) i++;
-    if (i == OTHERS) return;
-    if (i == s->others) s->others++, s->other[i].name = name;
-    s->other[i].rows += value->kind >= JSON_STRING && value->len + value->count > 0;
-}
-
-// The members of a row: an object's, or a table's in the order of the header. count: all are counted.
-static int row_members(Reader *s, uint32_t at, bool count) {
-    const JsonNode *node = s->j->node, *row = &node[at];
-    uint32_t name = at + 1, value = at + 2, fields = s->header ? node[s->header].count : 0;
-    memset(s->value, 0, sizeof s->value);
-    if (s->header && row->count != fields)
-        return err_set(s->e, "%s:%" PRIu32 ": the row has %" PRIu32 " fields, want %" PRIu32 " as in line %" PRIu32,
-                       s->rows->path, row->line, row->count, fields, node[s->header].line);
-    if (!s->header && row->kind != JSON_OBJECT) return row_fail(s, row->line, "the row", "is not an object");
-    for (uint32_t i = 0; i < row->count; i++, name = node[value].next, value = name + 1) {
-        if (s->header) name = s->header + 1 + i, value = at + 1 + i;
-        bool text = node[value].kind == JSON_STRING;
-        int m = member_find(s, &node[name]);
-        if (m < MEMBERS) s->value[m] = node[value].kind == JSON_NULL || (text && !node[value].len) ? 0 : value;
-        else if (count) other_count(s, &node[name], &node[value]);
-    }
-    for (int m = 0; m < MEMBERS && count; m++) s->held[m] += s->value[m] > 0;
-    return 0;
-}
-
-// One more name of a list.
-static void list_name(char *list, size_t room, const char *name, size_t rows) {
-    size_t used = strlen(list);
-    snprintf(list + used, room - used, "%s%.40s", used > 0 ? ", " : "", name);
-    used = strlen(list);
-    if (rows > 0) snprintf(list + used, room - used, " (%zu row%s)", rows, rows > 1 ? "s" : "");
-}
-
-// The first row of a table, whose fields name the columns.
-static int columns_check(const Reader *s) {
-    const JsonNode *row = &s->j->node[s->header];
-    bool seen[MEMBERS + 1] = {false};
-    for (const JsonNode *name = row + 1; name <= row + row->count; name++) {
-        int m = member_find(s, name);
-        if (m < MEMBERS && seen[m]) return row_fail(s, row->line, "two columns have the name", s->name[m]);
-        seen[m] = true;
-    }
-    return 0;
-}
-
-// Have the rows from `at` on what is needed, under the names agreed on? Notes what else they have.
-static int names_check(Reader *s, uint32_t at) {
-    const size_t *held = s->held, room = sizeof s->rows->ignored;
-    const char *lacks = NULL;
-    char *ignored = s->rows->ignored, list[300] = "";
-    for (; at < s->j->nodes; at = s->j->node[at].next) row_members(s, at, true);
-    for (int i = 0; i < MEMBERS; i++) {
-        if (held[i]) list_name(list, sizeof list, s->name[i], 0);
-        else if (s->named[i] && *s->name[i]) lacks = s->name[i];
-    }
-    for (int i = 0; i < s->others; i++) {
-        list_name(list, sizeof list, s->other[i].name->text, 0);
-        if (s->other[i].rows) list_name(ignored, room, s->other[i].name->text, s->other[i].rows);
-    }
-    tame(ignored);
-    if (!lacks && s->answers && !held[PAIR_ANSWER] && !held[COMPLETION] && !held[MESSAGES])
-        lacks = "output, completion or messages";
-    if (!lacks && !held[PAIR] && !held[PAIR_INPUT] && !held[PROMPT] && !held[MESSAGES])
-        lacks = "instruction, input, prompt or messages";
-    return !lacks || !*list ? 0 : err_set(s->e, "%s: no row holds %s; there are: %s\nhint: --columns "
-                                          "prompt=NAME,completion=NAME", s->rows->path, lacks, list);
-}
-
-// The text of a member that is there.
-static int row_text(Reader *s, uint32_t at, const char *key, const char **text) {
-    const JsonNode *v = &s->j->node[at];
-    if (v->kind != JSON_STRING) return row_fail(s, v->line, key, "is not a string");
-    if (strlen(*text = v->text) != v->len) return row_fail(s, v->line, key, "holds \\u0000");
-    s->bytes += v->len;
-    return s->bytes > ROW_MAX ? row_fail(s, s->row.line, "the row", "has more than 4 MiB of text") : 0;
-}
-
-static void turn_add(Reader *s, Role role, const char *text, const char *input) {
-    s->rows->turn[s->turns++] = (Turn){role, text, input};
-    s->row.output = role == ROLE_ASSISTANT ? text : "";
-    s->row.turns++;
-}
-
-static int row_message(Reader *s, uint32_t at, Role next) {
-    uint32_t line = s->j->node[at].line;
-    uint32_t who = json_get(s->j, at, "role"), what = json_get(s->j, at, "content");
-    const char *name, *text;
-    Role role = ROLE_SYSTEM;
-    if (!who || !what) return row_fail(s, line, "a message", "is no object with role and content");
-    if (row_text(s, who, "role", &name) || row_text(s, what, "content", &text)) return -1;
-    while (role < ROLES && strcmp(name, ROLE_NAME[role])) role++;
-    if (role != next && (role != ROLE_SYSTEM || s->row.turns > 0))
-        return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
-                       line, s->row.turns + !s->value[SYSTEM], name, s->row.turns > 0 ? "" : "system or ",
-                       ROLE_NAME[next]);
-    if (!*text) return row_fail(s, line, "content", "is empty");
-    turn_add(s, role, text, "");
-    return 0;
-}
-
-static int row_messages(Reader *s, uint32_t list) {
-    Role next = ROLE_USER;
-    if (s->j->node[list].kind != JSON_ARRAY) return row_fail(s, s->row.line, "messages", "is not an array");
-    for (uint32_t at = list + 1; at < s->j->node[list].next; at = s->j->node[at].next) {
-        if (row_message(s, at, next)) return -1;
-        next = s->rows->turn[s->turns - 1].role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
-    }
-    if (*s->row.output || (next == ROLE_ASSISTANT && !s->answers)) return 0;
-    return row_fail(s, s->row.line, "messages", next == ROLE_USER ? "ask nothing" : "end without an answer");
-}
-
-static int row_get(Reader *s, uint32_t at) {
-    const char *text[MEMBERS] = {"", "", "", "", "", "", ""};
-    uint32_t line = s->j->node[at].line;
-    int form = PAIR, seen = -1;
-    s->row = (Row){.line = line, .output = ""};
-    s->bytes = 0;
-    if (row_members(s, at, false)) return -1;
-    for (int i = 0; i < MEMBERS; i++) {
-        if (!s->value[i]) continue;
-        if (i != MESSAGES && row_text(s, s->value[i], s->name[i], &text[i])) return -1;
-        if (i == SYSTEM) continue;
-        form = i < PROMPT ? PAIR : i < MESSAGES ? PROMPT : MESSAGES;
-        if (seen >= 0 && seen < form)
-            return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s", s->rows->path, line,
-                           s->name[seen], s->name[i]);
-        seen = i;
-    }
-    if (*text[SYSTEM]) turn_add(s, ROLE_SYSTEM, text[SYSTEM], "");
-    if (form == MESSAGES) return row_messages(s, s->value[MESSAGES]);
-    int last = form == PAIR ? PAIR_ANSWER : COMPLETION;
-    if (!*text[last] && s->answers) return row_fail(s, line, s->name[last], "is missing or empty");
-    if (!*text[form] && !*text[PAIR_INPUT])
-        return row_fail(s, line, form == PAIR ? "instruction or input" : s->name[form], "is missing or empty");
-    turn_add(s, ROLE_USER, text[form], text[PAIR_INPUT]);
-    if (*text[last]) turn_add(s, ROLE_ASSISTANT, text[last], "");
-    return 0;
-}
-
-// All turns are there, and no longer move.
-static void rows_end(Rows *r) {
-    Turn *t = r->turn;
-    for (Row *row = r->row; row < r->row + r->n; t += row->turns, row++) {
-        row->turn = t;
-        for (size_t i = 0; i < row->turns - (*row->output != 0); i++) {
-            row->hash = hash64(t[i].text, strlen(t[i].text), row->hash);
-            row->hash = hash64(t[i].input, strlen(t[i].input), row->hash);
-        }
-    }
-}
-
-// Every row from `at` on, or those that are right. Room for its turns comes first, as each has a node: then a
-// row can fail for what is wrong with it alone.
-static int rows_get(Reader *s, uint32_t at, bool skip_bad) {
-    Rows *r = s->rows;
-    for (uint32_t next; at < s->j->nodes; at = next) {
-        next = s->j->node[at].next;
-        if (grow(&r->turn, &s->turn_room, s->turns + (next - at), sizeof *r->turn, s->e) ||
-            grow(&r->row, &s->row_room, r->n + 1, sizeof *r->row, s->e)) return -1;
-        if (row_get(s, at) == 0) {
-            r->row[r->n++] = s->row;
-        } else {
-            if (!skip_bad) return -1;
-            s->turns -= s->row.turns;
-            row_bad(r, s->e);
-        }
-    }
-    if (r->n > 0) return 0;
-    if (r->bad) return err_set(s->e, "%s: has no good rows: %.*s", r->path, (int)strcspn(r->reason, "\n"),
-                               r->reason);
-    return err_set(s->e, "%s: has no rows%s", r->path, s->header ? " below its line of column names" : "");
-}
-
-// The rows' strings lie in the parsed JSON, which is kept as their memory.
-int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
-    uint8_t *data;
-    size_t bytes;
-    memset(r, 0, sizeof *r);
-    if (file_read(path, DATA_MAX, &data, &bytes, e)) return -1;
-    uint32_t at = 0;
-    Json *j = r->memory = calloc(1, sizeof *j);
-    Reader s = {.rows = r, .j = j, .answers = how->answers, .e = e};
-    r->path = strdup(path);
-    int rc = j && r->path ? columns_parse(&s, how->columns) : err_memory(e, sizeof *j);
-    if (rc == 0) rc = rows_read(j, &at, path, data, bytes, how->skip_bad ? r : NULL, e);
-    free(data);
-    if (rc == 0 && separator_of(path) && at < j->nodes) {
-        s.header = at;
-        at = j->node[at].next;
-        rc = columns_check(&s);
-    }
-    if (rc == 0) rc = names_check(&s, at) || rows_get(&s, at, how->skip_bad) ? -1 : 0;
-    if (rc == 0) rows_end(r);
-    else rows_free(r);
-    return rc;
-}
-
-void rows_free(Rows *r) {
-    if (r->memory) json_free(r->memory);
-    free(r->memory), free(r->row), free(r->turn), free(r->path);
-    memset(r, 0, sizeof *r);
-}
-
-// ---- templates --------------------------------------------------------------------------------------------
-enum { TEMPLATE_MAX = 1 << 16 };      // bytes of a template's file
-
-static bool has_field(const Template *tp, int field) {
-    int i = 0;
-    while (i < tp->pieces && (tp->piece[i].kind != PIECE_FIELD || tp->piece[i].field != field)) i++;
-    return i < tp->pieces;
-}
-
-static int template_get(Template *tp, const char *template, const Tokenizer *t, Err *e) {
-    Fault f;
-    if (template_parse(tp, template, t, &f) == 0) {
-        if (tp->begin[PART_WHOLE] < 0 || has_field(tp, INSTRUCTION) || tp->input) return 0;
-        return err_set(e, "template: has no place for what is asked, want {instruction}, {input} or both");
-    }
-    const char *at = template + f.value;
-    size_t line = strcspn(at, "\n");
-    return err_set(e, "template: byte %" PRId64 ", '%.*s': %s", f.value, line < 24 ? (int)line : 24, at,
-                   f.what);
-}
-
-int template_check(const char *template, const Tokenizer *t, Err *e) {
-    Template tp;
-    return template_get(&tp, template, t, e);
-}
-
-// A byte order mark and the carriage returns of other editors are none of a template's, nor is the line break
-// that ends a file of a row form's.
-static int template_read(const char *path, char **template, Err *e) {
-    uint8_t *text;
-    size_t n, length = 1, kept = 0;
-    if (access(path, F_OK))
-        return err_set(e, "--template: '%s', want alpaca, chatml, llama3, none, plain or a file", path);
-    if (file_read(path, TEMPLATE_MAX, &text, &n, e)) return -1;
-    *template = (char *)text;
-    for (size_t at = !memcmp(text, "\xEF\xBB\xBF", n < 3 ? n + 1 : 3) ? 3 : 0; at < n; at++)
-        if (text[at] != '\r' || text[at + 1] != '\n') text[kept++] = text[at];
-    text[n = kept] = 0;
-    for (size_t at = 0; at < n; at += length)
-        if (!text[at] || !(length = utf8_length(text + at, n - at)))
-            return err_set(e, "%s: byte %zu is not UTF-8 text", path, at);
-    if (n > 0 && text[n - 1] == '\n' && !template_has_sections(*template)) text[n - 1] = 0;
-    return 0;
-}
-
-int template_choose(const char *asked, const Checkpoint *k, char **template, Err *e) {
-    bool own = !asked && k->template && *k->template;
-    const char *named = own ? k->template : template_named(asked ? asked : "plain");
-    int rc = 0;
-    *template = NULL;
-    if (!named) rc = template_read(asked, template, e);
-    else if (!(*template = strdup(named))) rc = err_memory(e, strlen(named));
-    if (rc == 0) rc = template_check(*template, &k->tok, e);
-    if (rc) free(*template), *template = NULL;
-    return rc;
-}
-
-// ---- encoding ---------------------------------------------------------------------------------------------
-typedef struct {                      // rows on their way to examples, whose arrays grow
-    Examples *x;
-    Tokenizer tok;                    // a copy: add_space is for the first text of a row only
-    size_t ids, row, prompt;          // ids in all; before the row at hand; in it before {target}
-    uint8_t *text;                    // what the segment at hand has so far
-    void *scratch;
-    size_t bytes, text_room, scratch_room, tok_room, taught_room, ex_room;
-    Teach teach;
-    bool teaching;                    // are the ids that come now taught?
-} Encoder;
-
-static int encode_room(Encoder *c, size_t n, Err *e) {
-    return grow(&c->x->tok, &c->tok_room, c->ids + n, sizeof *c->x->tok, e) ||
-           grow(&c->x->taught, &c->taught_room, c->ids + n, 1, e) ? -1 : 0;
-}
-
-static int encode_id(Encoder *c, int32_t id, Err *e) {
-    if (encode_room(c, 1, e)) return -1;
-    c->x->taught[c->ids] = c->teaching;
-    c->x->tok[c->ids++] = id;
-    return 0;
-}
-
-static int encode_text(Encoder *c, const uint8_t *text, size_t n, Err *e) {
-    c->bytes = 0;                     // what may be this text, a segment, has ended
-    if (n == 0) return 0;
-    if (encode_room(c, tokenizer_most(&c->tok, n), e) ||
-        grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(&c->tok, n), 1, e)) return -1;
-    size_t more = tokenizer_encode(&c->tok, text, n, false, c->x->tok + c->ids, c->scratch);
-    memset(c->x->taught + c->ids, c->teaching, more);
-    c->ids += more;
-    c->tok.add_space = false;
-    return 0;
-}
-
-// A new row or file; or the one at hand once more.
-static int encode_begin(Encoder *c, const Tokenizer *t, Err *e) {
-    c->tok = *t;
-    c->ids = c->row;
-    c->bytes = c->prompt = 0;
-    c->teaching = c->teach == TEACH_ALL;
-    return encode_room(c, 1, e) || (t->bos >= 0 && encode_id(c, t->bos, e)) ? -1 : 0;
-}
-
-static int segment_add(Encoder *c, const char *text, size_t n, Err *e) {
-    if (grow(&c->text, &c->text_room, c->bytes + n, 1, e)) return -1;
-    memcpy(c->text + c->bytes, text, n);
-    c->bytes += n;
-    return 0;
-}
-
-// {target}: from here on it is taught, and with TEACH_LAST what came before no longer is.
-static void target_begin(Encoder *c) {
-    c->prompt = c->ids - c->row;
-    if (c->teach == TEACH_LAST) memset(c->x->taught + c->row, 0, c->prompt);
-    c->teaching = c->teach != TEACH_NONE;
-}
-
-// Pieces of a part, up to `end`. Text is collected, across parts too, until a special token or {target} ends
-// its segment, which is then encoded as one.
-static int render_part(Encoder *c, const Template *tp, int part, int end, const Turn *turn,
-                       const char *output, Err *e) {
-    const char *field[FIELDS] = {turn->text, output, turn->input, turn->text};
-    const char *join = *turn->text ? "\n" : "", *more = tp->input ? "" : turn->input;
-    int rc = 0, hidden = 0;           // hidden: the depth of the {?...} whose half is left out, 0: none
-    for (int i = tp->begin[part]; i < end && rc == 0; i++) {
-        const TemplatePiece *p = &tp->piece[i];
-        if (p->kind == PIECE_IF && !hidden && !*field[p->field]) hidden = p->depth;
-        else if (p->kind == PIECE_ELSE && (!hidden || hidden == p->depth)) hidden = hidden ? 0 : p->depth;
-        else if (p->kind == PIECE_ENDIF && hidden == p->depth) hidden = 0;
-        else if (hidden || p->kind >= PIECE_IF) continue;
-        else if (p->kind == PIECE_TEXT) rc = segment_add(c, tp->text + p->at, p->n, e);
-        else if (p->kind == PIECE_FIELD) rc = segment_add(c, field[p->field], strlen(field[p->field]), e);
-        else if ((rc = encode_text(c, c->text, c->bytes, e)) == 0 && p->kind == PIECE_TARGET) target_begin(c);
-        else if (rc == 0) rc = encode_id(c, p->token, e);
-        if (p->kind == PIECE_FIELD && p->field == TURN && *more && rc == 0)
-            rc = segment_add(c, join, strlen(join), e) || segment_add(c, more, strlen(more), e) ? -1 : 0;
-        if (i + 1 == tp->turn_end) c->teaching = c->teach == TEACH_ALL;
-    }
-    return rc;
-}
-
-// A row to ids, without the first `skip` of its exchanges. Its last answer ends with the end of turn; where
-// nothing is taught, the row ends before that answer.
-static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t skip, Err *e) {
-    static const Turn none = {ROLE_ASSISTANT, "", ""};
-    size_t first = row->turn[0].role == ROLE_SYSTEM;
-    int part = tp->begin[PART_WHOLE] < 0 ? ROLE_ASSISTANT : PART_WHOLE;
-    int opening = first ? ROLE_SYSTEM : PART_DEFAULT, rc = encode_begin(c, t, e);
-    if (rc == 0) rc = render_part(c, tp, opening, tp->end[opening], row->turn, "", e);
-    for (size_t i = first + 2 * skip; i < row->turns && rc == 0; i += 2) {
-        const Turn *user = &row->turn[i], *answer = i + 1 < row->turns ? user + 1 : &none;
-        int end = i + 2 < row->turns ? tp->end[part] : c->teach == TEACH_NONE ? tp->target : tp->turn_end;
-        rc = render_part(c, tp, ROLE_USER, tp->end[ROLE_USER], user, "", e) ||
-             render_part(c, tp, part, end, part == PART_WHOLE ? user : answer, answer->text, e) ? -1 : 0;
-    }
-    return rc;
-}
-
-// ---- examples ---------------------------------------------------------------------------------------------
-static int examples_begin(Examples *x, Encoder *c, const Tokenizer *t, size_t seq, Teach teach, Err *e) {
-    *x = (Examples){0};
-    *c = (Encoder){.x = x, .teach = teach};
-    if (t->kind == TOK_NONE) return err_set(e, "the model has no tokenizer");
-    return want("examples", "most tokens of a row", (int64_t)seq, 2, INT32_MAX, e);
-}
-
-// An example of the ids from..from+len-1.
-static int examples_add(Encoder *c, size_t from, size_t len, size_t row, uint64_t hash, Err *e) {
-    Examples *x = c->x;
-    if (grow(&x->ex, &c->ex_room, x->n + 1, sizeof *x->ex, e)) return -1;
-    x->ex[x->n++] = (Example){.at = from, .len = (uint32_t)len, .prompt = (uint32_t)c->prompt,
-                              .row = (uint32_t)row, .hash = hash};
-    return 0;
-}
-
-void examples_count(Examples *x) {
-    x->tokens = x->targets = x->longest = 0;
-    for (const Example *ex = x->ex; ex < x->ex + x->n; ex++) {
-        x->tokens += ex->len;
-        for (uint32_t t = 1; t < ex->len; t++) x->targets += ex->taught[t];
-        if (ex->len > x->longest) x->longest = ex->len;
-    }
-}
-
-// The arrays have stopped growing, and the examples can point into them; or, on failure, nothing is left.
-static int examples_end(Examples *x, Encoder *c, int rc) {
-    free(c->text), free(c->scratch);
-    if (rc) examples_free(x);
-    for (Example *ex = x->ex; ex < x->ex + x->n; ex++)
-        ex->tok = x->tok + ex->at, ex->taught = x->taught + ex->at;
-    examples_count(x);
-    return rc;
-}
-
-// Does the template have a place for all that the row has, and the row what is to be taught?
-static int row_check(const Template *tp, const Row *row, Teach teach, const char *path, Err *e) {
-    bool whole = tp->begin[PART_WHOLE] >= 0, begins = row->turn[0].role == ROLE_SYSTEM;
-    const char *wrong = NULL;
-    if (teach != TEACH_NONE && !*row->output) wrong = "has no answer to learn";
-    else if (begins && (whole || tp->begin[ROLE_SYSTEM] < 0))
-        wrong = "has a system turn, the template no [system]\nhint: --template chatml; or, if it is from a "
-                "member of that name, --columns system=";
-    else if (whole && row->turns > 2)
-        wrong = "is a conversation, which the template is not for\nhint: --template chatml";
-    else if (whole && *row->turn[0].input && !tp->input) wrong = "has an input, the template no {input}";
-    else if (whole && *row->turn[0].text && !has_field(tp, INSTRUCTION))
-        wrong = "has an instruction, the template no {instruction}";
-    return wrong ? err_set(e, "%s:%" PRIu32 ": the row %s", path, row->line, wrong) : 0;
-}
-
-// A row longer than seq loses as many of its oldest exchanges as it takes to fit, never the last. Each try is
-// a whole rendering, so the number is searched by halves.
-static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t seq,
-                       Err *e) {
-    size_t few = 1, many = (row->turns - (row->turn[0].role == ROLE_SYSTEM) - 1) / 2;
-    while (few < many) {
-        size_t half = few + (many - few) / 2;
-        if (render(c, tp, row, t, half, e)) return -1;
-        if (c->ids - c->row <= seq) many = half;
-        else few = half + 1;
-    }
-    return many > 0 ? render(c, tp, row, t, many, e) : 0;
-}
-
-// 1: the row is short enough, or is now; 0: drop it; -1: an error.
-static int row_fit(Encoder *c, size_t seq, TooLong mode, const char *path, const Row *row, Err *e) {
-    size_t len = c->ids - c->row, over = len > seq ? len - seq : 0, kept = c->row + (c->tok.bos >= 0);
-    if (over == 0) return 1;
-    if (mode == TOO_LONG_DROP) return 0;
-    if (mode != TOO_LONG_CUT)
-        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
-                       len, seq, mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
-    if (over >= c->prompt)            // one token must stay for the answer to follow
-        return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
-                       "--too-long drop", path, row->line, len - c->prompt, seq - 1);
-    c->ids -= over;
-    c->prompt -= over;
-    memmove(c->x->tok + kept, c->x->tok + kept + over, (c->ids - kept) * sizeof *c->x->tok);
-    memmove(c->x->taught + kept, c->x->taught + kept + over, c->ids - kept);
-    return 1;
-}
-
-// One row to an example, or to none.
-static int row_make(Encoder *c, const Template *tp, const Rows *r, size_t i, const Tokenizer *t, size_t seq,
-                    TooLong too_long, Err *e) {
-    const Row *row = &r->row[i];
-    bool prompt = c->teach == TEACH_NONE;
-    if (row_check(tp, row, c->teach, r->path, e) || render(c, tp, row, t, 0, e)) return -1;
-    bool longer = c->ids - c->row > seq;
-    if (longer && too_long == TOO_LONG_CUT && row_shorten(c, tp, row, t, seq, e)) return -1;
-    int fits = row_fit(c, seq, too_long, r->path, row, e);
-    if (fits < 0) return -1;
-    size_t len = c->ids - c->row;
-    c->x->taught[c->row] = 0;         // nothing comes before the first id, so nothing can predict it
-    if (prompt ? len == 0 : !memchr(c->x->taught + c->row, 1, len))
-        return err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path,
-                       row->line, prompt ? "begin with" : "learn");
-    c->x->cut += fits && longer;
-    c->x->dropped += !fits;
-    if (!fits) return 0;
-    if (examples_add(c, c->row, len, i, row->hash, e)) return -1;
-    c->row = c->ids;
-    return 0;
-}
-
-int examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
-                  TooLong too_long, Teach teach, Err *e) {
-    Template tp;
-    Encoder c;
-    int rc = examples_begin(x, &c, t, seq, teach, e);
-    if (rc == 0) rc = template_get(&tp, template, t, e);
-    for (size_t i = 0; i < r->n && rc == 0; i++) rc = row_make(&c, &tp, r, i, t, seq, too_long, e);
-    x->rows = r->n;
-    if (rc == 0 && x->n == 0)
-        rc = err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
-    return examples_end(x, &c, rc);
-}
-
-// A file's ids in windows; the last token of one is the first of the next, which does not predict it.
-static int windows_add(Encoder *c, size_t seq, Err *e) {
-    c->prompt = 1;
-    c->x->taught[c->row] = 0;
-    for (; c->row + 1 < c->ids; c->row += seq - 1) {
-        size_t len = c->ids - c->row < seq ? c->ids - c->row : seq;
-        uint64_t hash = 0;
-        for (size_t t = 0; t < len; t++) hash = hash_number((uint64_t)c->x->tok[c->row + t], hash);
-        if (examples_add(c, c->row, len, c->x->n, hash, e)) return -1;
-    }
-    c->row = c->ids;
-    return 0;
-}
-
-int examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e) {
-    Encoder c;
-    uint8_t *data;
-    size_t n;
-    int rc = examples_begin(x, &c, t, seq, TEACH_ALL, e);
-    for (int i = 0; i < paths && rc == 0; i++) {
-        if ((rc = file_read(path[i], DATA_MAX, &data, &n, e))) break;
-        rc = encode_begin(&c, t, e) || encode_text(&c, data, n, e) ||
-             (t->eot >= 0 && encode_id(&c, t->eot, e)) ? -1 : 0;
-        free(data);
-        if (rc == 0 && (n == 0 || c.ids - c.row < 2))
-            rc = err_set(e, "%s: has no text to learn from", path[i]);
-        if (rc == 0) rc = windows_add(&c, seq, e);
-    }
-    x->rows = x->n;
-    return examples_end(x, &c, rc);
-}
-
-void examples_free(Examples *x) {
-    free(x->ex), free(x->tok), free(x->taught);
-    *x = (Examples){0};
-}
-
-// ---- batch ------------------------------------------------------------------------------------------------
-int batch_alloc(BatchMemory *b, size_t rows, size_t seq, Err *e) {
-    size_t room = 0;
-    memset(b, 0, sizeof *b);
-    if (rows > PTRDIFF_MAX / 3 / (seq + 1)) return err_memory(e, SIZE_MAX);
-    if (grow(&b->memory, &room, 2 * rows * seq + rows, sizeof *b->memory, e)) return -1;
-    b->view = (Batch){b->memory, b->memory + rows * seq, b->memory + 2 * rows * seq, NULL, rows, seq};
-    return 0;
-}
-
-// The last token of an example is a target only, no input. A batch may have fewer rows than there is room.
-size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows) {
-    size_t T = b->view.T, cells = (size_t)(b->view.target - b->view.tok), targets = 0;
-    int32_t *tok = b->memory, *target = tok + cells, *len = target + cells;
-    assert(rows * T <= cells);
-    for (size_t i = 0; i < rows; i++, tok += T, target += T) {
-        size_t n = ex[i]->len - 1;
-        assert(n <= T);
-        for (size_t t = 0; t < T; t++) {
-            bool asked = t < n && ex[i]->taught[t + 1];
-            tok[t] = t < n ? ex[i]->tok[t] : 0;
-            target[t] = asked ? ex[i]->tok[t + 1] : -1;
-            targets += asked;
-        }
-        len[i] = (int32_t)n;
-    }
-    b->view.B = rows;
-    return targets;
-}
-
-void batch_free(BatchMemory *b) {
-    free(b->memory);
-    memset(b, 0, sizeof *b);
-}
-
-// ---- answers ----------------------------------------------------------------------------------------------
-// Takes the token that a row has got. Does it end the answer, and why?
-static void answer_take(Generated *g, Stream *s, const Tokenizer *t, size_t max_tokens, size_t cached,
-                        bool first_line) {
-    size_t n;
-    int32_t id = s->id[s->n - 1];
-    const uint8_t *text = tokenizer_decode(t, id, &n);
-    bool line = false, special = t->flag[id] == TOKEN_SPECIAL;
-    for (size_t i = 0; i < n && !special; i++) {
-        line = line || (first_line && g->words && text[i] == '\n');
-        g->words = g->words || !strchr(" \t\r\n", text[i]);
-    }
-    if (!special) g->tokens++, g->bytes += n;
-    g->stop = special ? STOP_END : line ? STOP_LINE : g->tokens >= max_tokens ? STOP_LENGTH : STOP_FULL;
-    s->done = g->stop != STOP_FULL || s->n > cached;
-}
-
-static int answer_text(Generated *g, const Tokenizer *t, const int32_t *id, Err *e) {
-    size_t at = 0, n;
-    if (!(g->text = malloc(g->bytes + 1))) return err_memory(e, g->bytes);
-    for (size_t i = 0; i < g->tokens; i++, at += n) {
-        const uint8_t *text = tokenizer_decode(t, id[i], &n);
-        memcpy(g->text + at, text, n);
-    }
-    g->text[at] = 0;
-    return 0;
-}
-
-int generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const Sampling *how, uint64_t seed,
-             size_t max_tokens, bool first_line, Generated *out, Err *e) {
-    size_t room = m->shape.cached + 1, V = (size_t)m->cfg.vocab, live = rows;
-    Stream *s = calloc(rows, sizeof *s);
-    int32_t *id = malloc((rows * (room + m->shape.seq + 3) + V) * sizeof *id);
-    Fault f;
-    int rc = s && id ? 0 : err_memory(e, rows * room * sizeof *id);
-    memset(out, 0, rows * sizeof *out);
-    for (size_t i = 0; i < rows && rc == 0; i++) {
-        assert(p[i].n > 0 && p[i].n < room);
-        s[i] = (Stream){.id = id + i * room, .n = p[i].n, .prompt = p[i].n, .rng = {seed + i}};
-        memcpy(s[i].id, p[i].tok, p[i].n * sizeof *id);
-    }
-    while (live > 0 && rc == 0) {
-        if (model_extend(m, s, rows, how, V < t->vocab ? V : t->vocab, id + rows * room, &f))
-            rc = err_fault(e, "answering", &f);
-        for (size_t i = 0; i < rows && rc == 0; i++) {
-            if (!s[i].fresh) continue;
-            answer_take(&out[i], &s[i], t, max_tokens, m->shape.cached, first_line);
-            live -= s[i].done;
-        }
-    }
-    for (size_t i = 0; i < rows && rc == 0; i++) rc = answer_text(&out[i], t, s[i].id + p[i].n, e);
-    for (size_t i = 0; i < rows && rc; i++) free(out[i].text), out[i].text = NULL;
-    free(s), free(id);
     return rc;
 }

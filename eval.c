@@ -212,7 +212,7 @@ static int load_rows(Rows *rows, const char *path, Err *e) {
     if (!how.skip_bad && strcmp(opt.bad_rows, "stop"))
         return err_set(e, "--bad-rows: '%s', want stop or skip", opt.bad_rows);
     if (rows_load(rows, path, &how, e)) return -1;
-    if (rows->bad) fprintf(stderr, "%s: %zu rows are wrong and left out:\n%s\n", path, rows->bad, rows->reason);
+    if (rows->bad) fprintf(stderr, "%s: %zu wrong rows left out:\n%s\n", path, rows->bad, rows->reason);
     return 0;
 }
 

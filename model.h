@@ -1,10 +1,11 @@
-// model.h -- tune.c: fine-tune a GPT in plain C. The one header: letters, types and prototypes of the three
+// model.h -- tune.c: fine-tune a GPT in plain C. The one header: letters, types and prototypes of the four
 // rooms below the programs, in reading order. train.c, eval.c and dev/*.c sit on top; nothing points back.
 //
 //     errors            how every room reports what is wrong
 //     model.c           the transformer: tensor table, memory plan, forward, backward, AdamW, sampling
 //     tokenizer.c       byte-pair encoding: train, encode, decode; templates; hashes
-//     data.c            every byte in and out: files, JSON, checkpoint, rows, templates, examples, batches
+//     data.c            every byte in and out: files, JSON, CSV, checkpoint
+//     rows.c            rows, examples, batches; answers
 //
 // The letters. A shape is written in parentheses, last index fastest; (N,C) is N rows of C floats.
 //     B  rows (sequences) of a batch           L   layers (blocks)
@@ -332,6 +333,7 @@ void   sha256_end(Sha256 *s, char hex[65]);
 // ---- data.c: errors, options, files -----------------------------------------------------------------------
 int    err_set(Err *e, const char *format, ...);                // formats the message; returns -1
 int    err_fault(Err *e, const char *where, const Fault *f);    // "where: what = value, want lo..hi"; -1
+int    err_memory(Err *e, size_t bytes);                        // that there are not so many; -1
 typedef enum { OPT_FLAG, OPT_INT, OPT_REAL, OPT_TEXT } OptKind; // value: bool, int64_t, double, const char *
 typedef struct {
     const char *name;                 // "--batch"; NULL begins a group, whose title is help
@@ -385,7 +387,8 @@ typedef struct {
     double number;
 } JsonNode;
 // Nodes stand depth first: [0] is the value; an array's first element is at its index + 1.
-typedef struct { JsonNode *node; uint32_t nodes; char *text; } Json;
+// A table, of CSV or TSV, is an array of arrays of strings, whose first one, if any, names the columns.
+typedef struct { JsonNode *node; uint32_t nodes; char *text; bool table; } Json;
 // Parses one value that fills data[0..n); errors name `where`, line (from first_line) and column. json_free.
 int    json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e);
 uint32_t json_get(const Json *j, uint32_t object, const char *key);    // index of a member's value, 0: none
@@ -393,6 +396,11 @@ uint32_t json_get(const Json *j, uint32_t object, const char *key);    // index 
 // one JSON array, and anything else JSON Lines. A 0 byte follows data. The first row is node *first, the next
 // one its .next, up to j->nodes.
 int    rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Err *e);
+// The same, but unless skip is NULL, lines of JSON Lines that are wrong are left out, by row_skip.
+typedef struct Rows Rows;
+int    rows_read(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip,
+                 Err *e);
+void   row_skip(Rows *r, const Err *e);                         // one more bad row: counted, its reason kept
 void   json_free(Json *j);
 char  *json_quote(const char *text, size_t n);                  // a JSON string; free(); NULL: no memory
 
@@ -433,7 +441,7 @@ int    state_save(const char *path, const State *s, const Model *m, Err *e);
 // Refuses a state whose key is not s->key. If it fails, weights and moments may be half read.
 int    state_load(const char *path, State *s, Model *m, Err *e);
 
-// ---- data.c: from rows to batches -------------------------------------------------------------------------
+// ---- rows.c: from rows to batches -------------------------------------------------------------------------
 // Texts are UTF-8, 0-terminated; input is "" but in rows of instruction and input.
 typedef struct { Role role; const char *text, *input; } Turn;
 typedef struct {
@@ -443,7 +451,7 @@ typedef struct {
     uint32_t line;                    // in the file
     uint64_t hash;                    // of what comes before the last answer: the split depends on it alone
 } Row;
-typedef struct {
+struct Rows {
     Row *row;
     size_t n;
     Turn *turn;                       // of all rows
@@ -451,8 +459,8 @@ typedef struct {
     void *memory;
     size_t bad;                       // rows that were left out as wrong
     char reason[1024];                // of three of them: a line each, as an error would say it
-    char ignored[256];                // members with text or lists that were not read: "id (12 rows), x (1 row)"
-} Rows;
+    char ignored[256];                // what else the rows have and was not read: "id (12 rows), x (1 row)"
+};
 typedef struct {
     bool answers;                     // the last turn is an answer; otherwise it may be a user's
     bool skip_bad;                    // wrong rows are left out and counted; otherwise the first is an error
@@ -508,7 +516,7 @@ int    batch_alloc(BatchMemory *b, size_t rows, size_t seq, Err *e);
 size_t batch_fill(BatchMemory *b, const Example *const *ex, size_t rows);
 void   batch_free(BatchMemory *b);
 
-// ---- data.c: answers --------------------------------------------------------------------------------------
+// ---- rows.c: answers --------------------------------------------------------------------------------------
 typedef struct { int32_t *tok; size_t n; } Prompt;              // n: 1 .. m->shape.cached
 // Why an answer ended: a special token, its first line, max_tokens, or the cache is full.
 typedef enum { STOP_END, STOP_LINE, STOP_LENGTH, STOP_FULL } Stop;

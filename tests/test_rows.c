@@ -198,26 +198,33 @@ START_TEST(tables_become_rows_by_their_header) {
 START_TEST(tables_are_refused) {
     static const char *const bad[][3] = {
         {".csv", "", ".csv: has no rows"}, {".csv", "\n\r\n", "has no rows"},
-        {".csv", "prompt,completion\n", ".csv: has no rows below its line of column names"},
+        {".csv", "prompt,completion\n", ".csv: has no rows below its header"},
         {".csv", "prompt,completion\na,b\n\nc\n", ".csv:4: the row has 1 fields, want 2 as in line 1"},
         {".csv", "prompt,completion\na,b,\n", ".csv:2: the row has 3 fields, want 2"},
         {".csv", "prompt,completion\n\"a\nb\",\"c\nd\"\ne,\n", ".csv:5: completion is missing or empty"},
         {".csv", "prompt,completion\n,b\na,b\n", ".csv:2: prompt is missing or empty"},
-        {".csv", "prompt,prompt\na,b\n", ".csv:1: two columns have the name prompt"},
+        {".csv", "prompt,prompt,output\na,b,c\n", ".csv:2: prompt is there twice"},
         {".csv", "prompt,completion\na,\"b\n", ".csv:3:1: found the end, want '\"'"},
         {".csv", "prompt,completion\na,\"b\"c\n", ".csv:2:6: found 'c', want ',' or a new line"},
         {".csv", "prompt,completion\na,b\nna\xEFve,c\n",
          ".csv:3:3: found byte 0xef, want UTF-8\nhint: iconv -t UTF-8"},
         {".csv", "prompt;completion\na;b\n", "no row holds output, completion or messages; there are: prompt;comp"},
-        {".tsv", "prompt,completion\na,b\n", "there are: prompt,completion\nhint: --columns prompt=NAME"},
+        {".tsv", "prompt,completion\na,b\n", "there are: prompt,completion (1 row)\nhint: --columns prompt=NAME"},
         {".tsv", "prompt\tcompletion\na\tb\tc\n", ".tsv:2: the row has 3 fields, want 2"},
-        {".csv", "text,category\nx,y\n", "; there are: text, category\nhint: --columns prompt=NAME,completion=N"},
+        {".csv", "text,category\nx,y\n", "; there are: text (1 row), category (1 row)\nhint: --columns prompt=NAME,comp"},
         {".json", "prompt,completion\na,b\n", ".json:1:1: found 'p', want a value"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_assert_msg(load_as(bad[i][0], bad[i][1], NULL, false) == -1, "%s was taken", bad[i][1]);
         must_say(bad[i][2]);
         ck_assert(!rows.row && !rows.turn && !rows.memory && !rows.path);
     }
+    char wide[4200] = "";
+    memset(wide, ',', 4097);
+    ck_assert_int_eq(load_as(".csv", wide, NULL, false), -1);
+    must_say(".csv:1:4097: found ',', want no more than 4096 fields in a row");
+    wide[4095] = 0;
+    ck_assert_int_eq(load_as(".csv", wide, NULL, false), -1);
+    must_say("no rows below its header");
     static const char utf16[] = "\xFF\xFE[\0]\0";
     for (int csv = 0; csv < 2; csv++) {
         char name[400];
@@ -248,15 +255,15 @@ START_TEST(columns_are_named) {
     ck_assert_str_eq(row_shown(&rows.row[0]), "user:a assistant:b");
     rows_free(&rows);
     static const char *const bad[][2] = {
-        {"question=prompt", "--columns: 'question=prompt', want NAME=COLUMN, the name being one of instruction"},
+        {"question=prompt", "--columns: 'question', want NAME=COLUMN, the name being one of instruction"},
         {"prompt", "--columns: 'prompt', want NAME"}, {"prompt=a,,", "--columns: '', want NAME"},
         {"prompt=question,prompt=answer", "--columns: prompt is there twice"},
         {"prompt=question,completion=question", "--columns: 'question' is there twice"},
-        {"prompt=quesiton,completion=answer", "no row holds quesiton; there are: answer, question, prompt\nhint:"},
-        {"prompt=answer", "no row holds output, completion or messages; there are: answer, question, prompt"},
+        {"prompt=quesiton,completion=answer", "no row holds quesiton; there are: answer (2 rows), question (2 rows), prompt (1 row)\nhint:"},
+        {"prompt=answer", "no row holds output, completion or messages; there are: answer (2 rows), quest"},
         {"completion=answer,prompt=", "no row holds instruction, input, prompt or messages; there are: answer"},
-        {"prompt=0123456789012345678901234567890123456789012345678901234567890123", "up to 63 bytes"}};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        {"", NULL}};
+    for (size_t i = 0; bad[i][1]; i++) {
         ck_assert_msg(load_as(".csv", table, bad[i][0], false) == -1, "%s was taken", bad[i][0]);
         must_say(bad[i][1]);
     }
@@ -273,7 +280,7 @@ START_TEST(a_system_member_is_a_system_turn) {
     ck_assert_str_eq(row_shown(&rows.row[1]), "user:a assistant:b");
     ck_assert_str_eq(row_shown(&rows.row[2]), "system:s user:a assistant:b");
     ck_assert(rows.row[0].hash != rows.row[1].hash && rows.row[0].hash == rows.row[2].hash);
-    ck_assert_str_eq(rows.ignored, "history (1 row), tag? (1 row)");
+    ck_assert_str_eq(rows.ignored, "history (2 rows), id (1 row), tag? (1 row)");
     rows_free(&rows);
     ck_assert_int_eq(load_rows("{\"messages\":[" SAY("system", "t") "," SAY("user", "a") "],\"system\":\"s\"}"), -1);
     must_say(":1: message 1 has the role 'system', want user");
@@ -316,7 +323,7 @@ START_TEST(bad_rows_are_skipped_and_counted) {
     ck_assert_int_eq(load_as(".jsonl", "{\n7\n", NULL, true), -1);
     must_say(".jsonl: has no good rows: ");
     ck_assert_int_eq(load_as(".json", "[{\"prompt\":\"a\",\"completion\":\"b\"},]", NULL, true), -1);
-    must_say(":1:35: found ']', want a value");          // as an array it has no next line to go on with
+    must_say(":1:34: found ']', want a value");          // as an array it has no next line to go on with
     ck_assert_int_eq(load_as(".csv", "prompt,completion\na,b\nx,\"y\n", NULL, true), -1);
     must_say(".csv:4:1: found the end, want '\"'");
 } END_TEST
