@@ -275,8 +275,9 @@ int survey_stop(const Survey *s, int32_t bos, bool list, Err *e) {
     const Twins *t = &s->leaked;
     for (const Example *ex = s->all->ex; s->rows->n && bos >= 0 && ex < s->all->ex + s->all->n; ex++)
         if (ex->len > 1 && ex->tok[0] == bos && ex->tok[1] == bos)
-            return err_set(e, "%s:%" PRIu32 ": the row begins with begin-of-text twice: it is put there anyway\n"
-                           "hint: a --template without it", s->rows->path, s->rows->row[ex->row].line);
+            return err_set(e, "%s:%" PRIu32 ": the row begins with begin-of-text twice: it is put there "
+                           "anyway\nhint: a --template without it", s->rows->path,
+                           s->rows->row[ex->row].line);
     if (!t->n || !s->other || !s->rows->n) return 0;
     if (list) puts("\nheld out with the prompt of a row trained on:");
     if (list) leaks(s->key, s->all->n + s->held->n, 2, s);
@@ -382,7 +383,7 @@ static void print_verdict(FILE *to, const Survey *s) {
 
 // What was read of a file, and what was not
 static void print_left_out(FILE *to, const Rows *r) {
-    if (r->bad) fprintf(to, "  warning: %zu wrong rows of %s left out, e.g.\n", r->bad, r->path);
+    if (r->bad) fprintf(to, "  warning: wrong rows of %s left out: %zu, e.g.\n", r->path, r->bad);
     for (const char *line = r->reason; r->bad && *line; line += strspn(line, "\n")) {
         int n = (int)strcspn(line, "\n");
         fprintf(to, "           %.*s\n", n, line);
@@ -422,13 +423,11 @@ void survey_log(const Survey *s, Log *l) {
     }
     log_line(l, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, "
              "\"dropped\": %zu, \"bad\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %" PRIu32 ", "
-             "\"bar\": %zu, \"bars\": [%s], \"twice\": %zu, "
-             "\"other_answer\": %zu, \"near\": %zu, \"leaked\": %zu, \"leaked_near\": %zu, "
-             "\"blank\": %zu, \"echo\": %zu, \"answers\": %zu, \"majority\": %.4f, \"prompt\": %s, "
-             "\"answer\": %s}}",
+             "\"bar\": %zu, \"bars\": [%s], \"twice\": %zu, \"other_answer\": %zu, \"near\": %zu, "
+             "\"leaked\": %zu, \"leaked_near\": %zu, \"blank\": %zu, \"echo\": %zu, "
+             "\"answers\": %zu, \"majority\": %.4f, \"prompt\": %s, \"answer\": %s}}",
              s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, s->rows->bad,
              s->train->tokens, s->train->targets, s->all->longest, s->width, bars, s->twice.n, s->reply.n,
-             s->near.n,
-             s->leaked.n, s->leaked_near.n, s->blank, s->echo, s->answers,
+             s->near.n, s->leaked.n, s->leaked_near.n, s->blank, s->echo, s->answers,
              s->answers ? s->label->n / (double)s->all->n : 0.0, variety[0], variety[1]);
 }

@@ -31,8 +31,8 @@ int  survey(Survey *s, const Examples *all, const Examples *train, const Example
             const Rows *other, Err *e);
 void survey_print(const Survey *s, FILE *to, bool full);
 void survey_log(const Survey *s, Log *l);
-// -1: the run must not be. What is measured must not be trained on: list prints all rows of a held-out file that
-// are. And no row may have begin-of-text twice, once from the template; bos -1: there is none.
+// -1: the run must not be. What is measured must not be trained on: list prints all rows of a held-out file
+// that are. And no row may have begin-of-text twice, once from the template; bos -1: there is none.
 int  survey_stop(const Survey *s, int32_t bos, bool list, Err *e);
 void survey_free(Survey *s);
 

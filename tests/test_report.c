@@ -121,7 +121,8 @@ START_TEST(conversations_are_compared_by_all_their_turns) {
 
 START_TEST(what_is_measured_is_not_trained_on) {
     File f, held, near, apart;
-    file_open_text(&f, path, "{\"prompt\": \"b\", \"completion\": \"1\"}\n{\"prompt\": \"A cat\", \"completion\": \"2\"}\n");
+    file_open_text(&f, path, "{\"prompt\": \"b\", \"completion\": \"1\"}\n"
+                             "{\"prompt\": \"A cat\", \"completion\": \"2\"}\n");
     file_open_text(&held, other,
                    "{\"prompt\": \"z\", \"completion\": \"1\"}\n\n{\"prompt\": \"A cat\", \"completion\": \"3\"}\n"
                    "{\"prompt\": \"z\", \"completion\": \"1\"}\n{\"prompt\": \"b\", \"completion\": \"1\"}\n");
@@ -135,7 +136,8 @@ START_TEST(what_is_measured_is_not_trained_on) {
     s.leaked.n = 1;
     ck_assert_int_eq(survey_stop(&s, -1, false, &err), 0);     // a split keeps equal prompts together by itself
     survey_free(&s), file_free(&held);
-    file_open_text(&near, other, "{\"prompt\": \"a  cat!\", \"completion\": \"2\"}\n{\"prompt\": \"c\", \"completion\": \"1\"}\n");
+    file_open_text(&near, other, "{\"prompt\": \"a  cat!\", \"completion\": \"2\"}\n"
+                                 "{\"prompt\": \"c\", \"completion\": \"1\"}\n");
     s = survey_of(&f, &near);
     ck_assert(s.leaked.n == 0 && s.leaked_near.n == 1);
     ck_assert_int_eq(survey_stop(&s, -1, false, &err), 0);
@@ -152,7 +154,8 @@ static bool about(double x, double y) { return x - y < 1e-9 && y - x < 1e-9; }
 
 START_TEST(variety_is_measured) {
     File f;
-    file_open_text(&f, path, "{\"prompt\": \"x y z\", \"completion\": \"1\"}\n{\"prompt\": \"w y z z\", \"completion\": \"1\"}\n"
+    file_open_text(&f, path, "{\"prompt\": \"x y z\", \"completion\": \"1\"}\n"
+                             "{\"prompt\": \"w y z z\", \"completion\": \"1\"}\n"
                              "{\"prompt\": \"w, Y z Z! w\", \"completion\": \"1 2\"}\n");
     Survey s = survey_of(&f, NULL);
     const Variety *v = s.variety;
@@ -252,7 +255,7 @@ START_TEST(what_was_left_out_is_named) {
     File f;
     file_open_text(&f, path, "{\"prompt\": \"a\", \"completion\": \"b\", \"note\": \"x\"}\n{\"prompt\": 3}\n");
     Survey s = survey_of(&f, NULL);
-    must_print(&s, "warning: 1 wrong rows of ");
+    must_print(&s, "warning: wrong rows of ");
     must_print(&s, "file:2: prompt is not a string\n");
     must_print(&s, "not read: note (1 row) of ");
     survey_free(&s), file_free(&f);
@@ -278,7 +281,8 @@ START_TEST(the_log_has_the_report) {
     Log *log;
     Json j;
     size_t n;
-    file_open_text(&f, path, "{\"prompt\": \"a b\", \"completion\": \"b\"}\n{\"prompt\": \"a b\", \"completion\": \"b\"}\n");
+    file_open_text(&f, path, "{\"prompt\": \"a b\", \"completion\": \"b\"}\n"
+                             "{\"prompt\": \"a b\", \"completion\": \"b\"}\n");
     Survey s = survey_of(&f, NULL);
     ck_assert_int_eq(log_open(&log, other, false, &err), 0);
     survey_log(&s, log);
@@ -335,7 +339,8 @@ START_TEST(peers_15_the_end_of_turn_is_taught_or_the_template_refused) {
         "{instruction}{output}{eot}{target}", "{instruction}{output}{target}{eot}", "{instruction}{target}{eot}",
         "[user]\n{text}{eot}\n[assistant]\n{target}{text}", "[user]\n{text}\n[assistant]\n{eot}{target}{text}\n",
         "[user]\n{text}\n[assistant]\n{target}{eot}{text}\n", "[user]\n{text}\n[assistant]\n{text}{eot}{target}",
-        "[user]\n{text}{target}{eot}\n[assistant]\n{text}{eot}"};
+        "[user]\n{text}{target}{eot}\n[assistant]\n{text}{eot}",
+        "[user]\n{text}\n[assistant]\n{target}{text}{eot}{text}"};
     static const char *const taken[] = {
         "{instruction}{?input}{input}{/}{target}{output}{eot}", "{eot}{instruction}{target} {output} {eot}{<|im_end|>}",
         "[user]\n{text}{eot}\n[assistant]\n{target}{text}{<|im_end|>} then {eot}", "[user]\n{text}\n[assistant]\n"
