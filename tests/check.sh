@@ -177,8 +177,8 @@ ends() {
 check "peers 14: the end of each row is taught" ends
 
 wide() {
-    { row "$(printf 'x%.0s%s' $long $long)" red; cat rows.jsonl; } > narrow.jsonl
-    train $m --data narrow.jsonl --explain 1 && wants 0 && narrow out
+    { row "$(printf 'x%.0s' $long $long $long $long $long $long)" red; cat rows.jsonl; } > narrow.jsonl
+    train $m --data narrow.jsonl --explain 1 && wants 0 && narrow out || return 1
     [ "$(sed -n 's/^  | //p' out | awk '{ if (length > most) most = length } END { print most }')" -gt 60 ]
 }
 check "--explain stays within 80 columns" wide
