@@ -55,8 +55,8 @@ TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora $(BUILD)/tes
 $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora: $(BUILD)/%: tests/%.c model.c model.h tests/cases.h tests/golden.h tests/run.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(CHECK)
-$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_rows.c tests/rooms.h tests/test_train.c train.c $(ROOMS)
-	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $(filter-out train.c %.h,$^) -o $@ $(CHECK)
+$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_rows.c tests/rooms.h tests/test_train.c tests/test_report.c train.c $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $(filter %.o tests/%.c,$^) -o $@ $(CHECK)
 $(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $^ -o $@ $(CHECK)
 TESTS  += $(BUILD)/test_gguf
@@ -70,6 +70,7 @@ test: all $(TESTS) $(BUILD)/pty $(BUILD)/train_kill ## all tests (needs Check: m
 	sh tests/cli.sh $(BUILD)
 	sh tests/chat.sh $(BUILD)
 	sh tests/resume.sh $(BUILD)
+	sh tests/check.sh $(BUILD)
 test-resume: all $(BUILD)/train_kill ## a run killed before every write of a file, and resumed: some minutes
 	sh tests/resume.sh $(BUILD) all
 # train with calls that kill it; a linker without --wrap makes none, and resume.sh leaves those tests out

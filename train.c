@@ -18,9 +18,9 @@
 static struct {
     const char *model, *init, *data, *text, *val, *out, *template, *mask, *turns, *too_long, *schedule;
     const char *dtype, *log, *lora_on, *columns, *bad_rows, *general;
-    int64_t lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, early_stop, threads;
+    int64_t explain, lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, early_stop, threads;
     double split, lr, warmup, decay, clip, beta2, lora_alpha;
-    bool recompute, resume, plan, help, version;
+    bool recompute, resume, plan, check, help, version;
 } opt = {
     .mask = "prompt", .turns = "all", .too_long = "error", .schedule = "cosine", .epochs = 3, .batch = 16,
     .seed = 1, .split = 0.1, .lr = 5e-4, .warmup = 0.05, .decay = 0.1, .clip = 1.0, .beta2 = 0.95,
@@ -87,8 +87,12 @@ static Option OPTION[] = {
     INT("--val-every", &opt.val_every, 1, 1e9, "N", "steps between measurements; otherwise once an epoch"),
     INT("--save-every", &opt.save_every, 1, 1e9, "N", "steps between saves of the state that --resume needs"),
     FLAG("--resume", &opt.resume, "go on from FILE.state of --out FILE"),
-    TEXT("--log", &opt.log, "FILE", "the run as lines of JSON: its conditions, every step, what it did"),
+    TEXT("--log", &opt.log, "FILE",
+         "the run as lines of JSON: its conditions, its data, every step, what it did"),
     FLAG("--plan", &opt.plan, "print the table of memory, measure how long the run will take, and stop"),
+    FLAG("--check", &opt.check, "print the data report in full and stop; no --out is needed"),
+    INT("--explain", &opt.explain, 1, UINT32_MAX, "N",
+        "show what row N (from 1) is to the model, token by token, before and after one step on it; stop"),
     FLAG("--help", &opt.help, "print this"),
     FLAG("--version", &opt.version, "print the version"),
 };
@@ -102,6 +106,9 @@ static void help(void) {
            TUNE_VERSION);
     options_print(OPTION, OPTIONS);
 }
+
+// Does this run make a checkpoint?
+static bool writes(void) { return !opt.plan && !opt.check && !opt.explain; }
 
 static bool given(const char *name) {
     int i = 0;
@@ -119,6 +126,37 @@ static int choice(const char *option, const char *word, const char *const *list,
     }
     return err_set(e, "%s: '%s', want %s", option, word, want);
 }
+
+// ---- data report: what it finds ---------------------------------------------------------------------------
+enum { WORD_BYTES = 64, SEGMENT = 1000, SLOTS = 4096, LISTED = 20, BARS = 12, MOST_LABELS = 200 };
+
+typedef struct {                  // a row as its hashes: the prompt's words, the prompt, the answer
+    uint64_t hash[3];
+    uint32_t row;
+    bool held;
+} Key;
+
+typedef struct { size_t n; uint32_t row, like; } Twins;    // rows like another one; the first of them, and it
+typedef struct { uint64_t hash; uint32_t row, n; } Tally;  // what n rows have, row the first of them
+typedef struct {                      // of the prompts, or of the answers
+    double words, spread;             // in a row, on average; their standard deviation, in such averages
+    double ones, twos;                // different words among 1,000, in random rows; different pairs of these
+    double opening;                   // share of the rows that begin with the most frequent four words,
+    uint32_t opens;                   // the first of them
+    size_t shared;                    // bytes that all prompts begin with, which are left out here
+} Variety;
+typedef struct {
+    const Examples *all, *train, *held;
+    const Rows *rows, *other;         // rows of all; of held, if it is no part of all
+    size_t bar[BARS], width;          // examples of up to width - 1 tokens, 2 width - 1, ...
+    Twins twice, reply, near;         // same prompt and answer; same prompt; prompt of the same words
+    Twins leaked, leaked_near;        // held out, with the prompt of a row trained on; with its words
+    size_t blank, echo, answers;      // answers of white space, that repeat the prompt, that are different
+    bool few;                         // the answers are labels
+    Tally *label;                     // (answers) by their number
+    Key *key;
+    Variety variety[2];               // of prompts, of answers
+} Survey;
 
 // ---- what a run holds -------------------------------------------------------------------------------------
 
@@ -147,6 +185,7 @@ typedef struct {
     BatchMemory batch;
     const Example **pick;             // (batch) rows of the step at hand
     uint32_t *order;
+    Survey survey;
     int64_t steps, per_epoch, every, warmup;    // every: steps from one measurement to the next
     double before, now, best;         // held-out loss before step 1, at the last measurement, the lowest
     int64_t best_step;                // after which step the lowest; 0: none yet
@@ -244,6 +283,431 @@ static int load_state(Run *r, int64_t *step, Err *e) {
 
 static void remove_state(Run *r) {
     if (opt.resume || r->state_written) remove(r->state_path);
+}
+
+// ---- data report ------------------------------------------------------------------------------------------
+// What the run is about to learn from: which rows repeat, contradict or give away others; how long they are,
+// how much alike, and what that makes them good for. Words are in small ASCII letters, and stand between
+// white space and punctuation. Rows are compared by their hashes of 64 bits: of a million rows two that
+// differ are taken for equal once in 30 million such files. Time is n log n, memory 50 bytes a row.
+
+// Signs of rows that came out of one mould. What the limits divide, measured on prompts | answers:
+//                          different pairs   beginning        spread
+//   OASST1                 0.91 | 0.85       0.3 % | 0.7 %    1.6  | 0.9   people, 15 languages
+//   SMS spam               0.93              0.7 %            0.72         people
+//   banking77              0.73              0.9 %            0.67         people, on one subject
+//   Dolly, HH-RLHF         0.88 | 0.90       2.4 % | 0.2 %    1.8  | 1.4   people
+//   Alpaca                 0.85 | 0.87       1.3 % | 1.7 %    0.75 | 0.9   a large model, on many subjects
+//   Raschka's 1,100        0.64 | 0.80       4.9 % | 2.1 %    0.41 | 0.6   a large model, in a few forms
+//   MLX's Super Bowl       0.20 | 0.76       8.0 % | 6.2 %    0.27 | 0.8   a large model, on one subject
+//   dev/demo/train.jsonl   0.92              0.2 %            0.15         written to a length
+static const struct { size_t where; double limit; bool above; const char *what; } SIGN[] = {
+    {offsetof(Variety, twos), 0.7, false, "repeat phrases"},
+    {offsetof(Variety, opening), 0.04, true, "begin alike"},
+    {offsetof(Variety, spread), 0.2, false, "are of one length"},
+};
+enum { SIGNS = sizeof SIGN / sizeof *SIGN, FEW_ROWS = 50 };    // with fewer nothing can be said
+
+// ---- data report: words -----------------------------------------------------------------------------------
+
+// So many bytes of white space or punctuation are at p. U+2000 to U+203F are typographers' dashes and quotes.
+static size_t gap(const char *p) {
+    return !strncmp(p, "\xE2\x80", 2) ? 3 : *p && strchr(" \t\r\n.,;:!?'\"()", *p);
+}
+
+// The next word of *at, of n bytes; 0: there is none. Characters of three bytes and more are words each: most
+// of their scripts put no spaces between words.
+static size_t word_next(const char **at, char *word) {
+    const char *p = *at;
+    size_t n = 0;
+    while (gap(p)) p += gap(p);
+    if ((uint8_t)*p >= 0xE0)
+        do word[n++] = *p++;
+        while (n < 4 && ((uint8_t)*p & 0xC0) == 0x80);
+    else
+        for (; *p && (uint8_t)*p < 0xE0 && !gap(p) && n < WORD_BYTES; p++)
+            word[n++] = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
+    *at = p;
+    return n;
+}
+
+static uint64_t words_hash(const char *text, uint64_t h) {
+    char word[WORD_BYTES];
+    for (size_t n; (n = word_next(&text, word)) > 0;) h = hash64(word, n, h);
+    return h;
+}
+
+// ---- data report: rows like others ------------------------------------------------------------------------
+
+// The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
+static Key *keys_add(Key *k, const Examples *x, const Rows *r, bool held) {
+    for (const Example *ex = x->ex; ex < x->ex + x->n; ex++, k++) {
+        *k = (Key){{ex->hash, ex->hash, 0}, ex->row, held};
+        if (!r->n) continue;
+        const Row *row = &r->row[ex->row];
+        uint64_t words = 0;
+        for (const Turn *t = row->turn; t < row->turn + row->turns - 1; t++)
+            words = words_hash(t->input, words_hash(t->text, words));
+        if (words) k->hash[0] = words;
+        k->hash[2] = hash64(row->output, strlen(row->output), 0);
+    }
+    return k;
+}
+
+static int by_key(const void *a, const void *b) {
+    const Key *k = a, *l = b;
+    for (int i = 0; i < 3; i++)
+        if (k->hash[i] != l->hash[i]) return k->hash[i] < l->hash[i] ? -1 : 1;
+    return k->held != l->held ? k->held - l->held : (k->row > l->row) - (k->row < l->row);
+}
+
+static bool alike(const Key *a, const Key *b, size_t same) {
+    return !memcmp(a->hash, b->hash, same * sizeof *a->hash);
+}
+
+// Where two rows are: held tells that the first may be of another file. Raw text has the number of a window.
+static void print_pair(FILE *to, const Survey *s, const Twins *t, bool held) {
+    const Rows *rows = held && s->other ? s->other : s->rows;
+    if (!s->rows->n) fprintf(to, "windows %" PRIu32 " and %" PRIu32 "\n", t->row + 1, t->like + 1);
+    else if (rows == s->rows)
+        fprintf(to, "lines %" PRIu32 " and %" PRIu32 "\n", rows->row[t->row].line, rows->row[t->like].line);
+    else
+        fprintf(to, "%s:%" PRIu32 " and %s:%" PRIu32 "\n", rows->path, rows->row[t->row].line, s->rows->path,
+                s->rows->row[t->like].line);
+}
+
+// Of sorted keys, those that are like the one before in exactly their first `same` hashes.
+static Twins repeats(const Key *k, size_t n, size_t same) {
+    Twins t = {0};
+    for (size_t i = 1; i < n; i++) {
+        if (!alike(&k[i], &k[i - 1], same) || (same < 3 && k[i].hash[same] == k[i - 1].hash[same])) continue;
+        if (t.n++ == 0 || k[i].row < t.row) t.row = k[i].row, t.like = k[i - 1].row;
+    }
+    return t;
+}
+
+// Of sorted keys, those held out that are like one trained on in their first `same` hashes, or more; list:
+// prints them
+static Twins leaks(const Key *k, size_t n, size_t same, const Survey *list) {
+    Twins t = {0};
+    for (size_t i = 0, end; i < n; i = end) {
+        const Key *trained = NULL;
+        for (end = i; end < n && alike(&k[i], &k[end], same); end++)
+            if (!k[end].held && (!trained || k[end].row < trained->row)) trained = &k[end];
+        for (const Key *held = k + i; trained && held < k + end; held++) {
+            if (!held->held) continue;
+            if (t.n++ == 0 || held->row < t.row) t.row = held->row, t.like = trained->row;
+            if (list) print_pair(stdout, list, &(Twins){1, held->row, trained->row}, true);
+        }
+    }
+    return t;
+}
+
+// ---- data report: variety ---------------------------------------------------------------------------------
+
+static int by_hash(const void *a, const void *b) {
+    const Tally *s = a, *t = b;
+    if (s->hash != t->hash) return s->hash < t->hash ? -1 : 1;
+    return (s->row > t->row) - (s->row < t->row);
+}
+
+static int by_number(const void *a, const void *b) {
+    const Tally *s = a, *t = b;
+    return s->n != t->n ? (s->n < t->n) - (s->n > t->n) : (s->row > t->row) - (s->row < t->row);
+}
+
+// n hashes to the different ones, the most frequent first; returns how many.
+static size_t tally(Tally *t, size_t n) {
+    size_t kinds = 0;
+    qsort(t, n, sizeof *t, by_hash);
+    for (size_t i = 0; i < n; i++) {
+        if (kinds == 0 || t[kinds - 1].hash != t[i].hash) t[kinds++] = (Tally){t[i].hash, t[i].row, 0};
+        t[kinds - 1].n++;
+    }
+    qsort(t, kinds, sizeof *t, by_number);
+    return kinds;
+}
+
+// The texts of a row that are compared: an answer, or the last turn before it, without the first `shared`
+// bytes, which an instruction given with every row would be.
+static void row_texts(const Row *row, bool answers, size_t shared, const char *text[2]) {
+    const Turn *asked = &row->turn[row->turns - 2];
+    text[0] = answers ? row->output : asked->text + shared;
+    text[1] = answers ? "" : asked->input;
+}
+
+// How many bytes the last turns of all rows begin with
+static size_t shared_prefix(const Examples *x, const Rows *r) {
+    const char *first[2], *text[2];
+    size_t n = SIZE_MAX, k;
+    row_texts(&r->row[x->ex->row], false, 0, first);
+    for (size_t i = 0; i < x->n; i++, n = k) {
+        row_texts(&r->row[x->ex[i].row], false, 0, text);
+        for (k = 0; k < n && text[0][k] && text[0][k] == first[0][k];) k++;
+    }
+    return n;
+}
+
+typedef struct { uint64_t slot[SLOTS]; size_t n; } Seen;       // different hashes, far fewer than SLOTS
+static void seen_add(Seen *s, uint64_t hash) {
+    size_t i = (hash |= 1) % SLOTS;
+    while (s->slot[i] && s->slot[i] != hash) i = (i + 1) % SLOTS;
+    s->n += !s->slot[i];
+    s->slot[i] = hash;
+}
+
+// Words are counted in segments of 1,000, since the share of different ones falls with their number: so files
+// of any size compare. An unfinished segment counts only if there is no other. t (x->n): scratch.
+static void variety(Variety *v, const Examples *x, const Rows *r, bool answers, Tally *t) {
+    static Seen ones, twos;
+    size_t in = 0, segments = 0;
+    double sum = 0, squares = 0, n = (double)x->n;
+    v->shared = answers ? 0 : shared_prefix(x, r);
+    ones.n = twos.n = 0;
+    for (uint32_t i = 0; i < x->n; i++) t[i] = (Tally){hash_number(i, 1), i, 0};
+    qsort(t, x->n, sizeof *t, by_hash);           // a random order
+    for (size_t i = 0; i < x->n; i++) {
+        const char *text[2];
+        char word[WORD_BYTES];
+        uint64_t before = 0, opening = 0;
+        double words = 0;
+        uint32_t row = x->ex[t[i].row].row;
+        row_texts(&r->row[row], answers, v->shared, text);
+        for (size_t k = 0, bytes; k < 2;) {
+            if ((bytes = word_next(&text[k], word)) == 0) { k++; continue; }
+            uint64_t h = hash64(word, bytes, 0);
+            if (words++ < 4) opening = hash_number(h, opening);
+            if (in++ % SEGMENT == 0) memset(&ones, 0, sizeof ones), memset(&twos, 0, sizeof twos);
+            seen_add(&ones, h);
+            seen_add(&twos, hash_number(h, before));       // the first word's pair is with nothing
+            before = h;
+            if (in % SEGMENT) continue;
+            v->ones += (double)ones.n, v->twos += (double)twos.n;
+            segments++;
+        }
+        sum += words, squares += words * words;
+        t[i] = (Tally){opening, row, 0};
+    }
+    if (segments == 0) v->ones = (double)ones.n, v->twos = (double)twos.n;
+    double counted = segments ? (double)segments * SEGMENT : in ? (double)in : 1;
+    v->ones /= counted, v->twos /= counted, v->words = sum / n;
+    v->spread = sum > 0 ? sqrt(fmax(squares / n - v->words * v->words, 0)) / v->words : 0;
+    tally(t, x->n);
+    v->opening = (double)t->n / n;
+    v->opens = t->row;
+}
+
+// ---- data report: survey ----------------------------------------------------------------------------------
+
+static void survey_twins(Survey *s) {
+    size_t n = s->all->n + (s->other ? s->held->n : 0);
+    Key *end = keys_add(s->key, s->train, s->rows, false);
+    keys_add(end, s->held, s->other ? s->other : s->rows, true);
+    qsort(s->key, s->all->n, sizeof *s->key, by_key);
+    s->twice = repeats(s->key, s->all->n, 3), s->reply = repeats(s->key, s->all->n, 2);
+    s->near = repeats(s->key, s->all->n, 1);
+    qsort(s->key, n, sizeof *s->key, by_key);
+    s->leaked = leaks(s->key, n, 2, NULL), s->leaked_near = leaks(s->key, n, 1, NULL);
+    s->leaked_near.n -= s->leaked.n;
+}
+
+static void survey_answers(Survey *s) {
+    size_t n = s->all->n;
+    for (size_t i = 0; i < n; i++) {
+        const Row *row = &s->rows->row[s->all->ex[i].row];
+        const char *answer = row->output, *text[2];
+        row_texts(row, false, 0, text);
+        s->label[i] = (Tally){hash64(answer, strlen(answer), 0), s->all->ex[i].row, 0};
+        s->blank += !answer[strspn(answer, " \t\r\n")];
+        s->echo += !strcmp(answer, text[0]) || !strcmp(answer, text[1]);
+    }
+    s->answers = tally(s->label, n);
+    s->few = s->answers <= MOST_LABELS && s->answers * 5 <= n;
+}
+
+// Looks at all examples, of which train are trained on; held are the rest, or those of another file with the
+// rows `other`, else NULL. Raw text has no rows: rows->n is 0. All must outlive s. In any case: survey_free.
+static int survey(Survey *s, const Examples *all, const Examples *train, const Examples *held,
+                  const Rows *rows, const Rows *other, Err *e) {
+    *s = (Survey){.all = all, .train = train, .held = held, .rows = rows, .other = other, .width = 1};
+    s->label = malloc(all->n * sizeof *s->label);
+    s->key = malloc((train->n + held->n) * sizeof *s->key);
+    if (!s->label || !s->key) return err_set(e, "no memory for the data report of %zu rows", all->n);
+    for (int i = 0; all->longest / s->width >= BARS; i++) s->width = s->width * (i % 3 == 1 ? 5 : 4) / 2;
+    for (const Example *ex = all->ex; ex < all->ex + all->n; ex++) s->bar[ex->len / s->width]++;
+    survey_twins(s);
+    if (!rows->n) return 0;
+    for (int k = 0; k < 2; k++) variety(&s->variety[k], all, rows, k, s->label);
+    survey_answers(s);
+    return 0;
+}
+
+static void survey_free(Survey *s) { free(s->label), free(s->key); }
+
+// -1: the run must not be. What is measured must not be trained on: list prints all rows of a held-out file
+// that are. And no row may have begin-of-text twice, once from the template; bos -1: there is none.
+static int survey_stop(const Survey *s, int32_t bos, bool list, Err *e) {
+    const Twins *t = &s->leaked;
+    for (const Example *ex = s->all->ex; s->rows->n && bos >= 0 && ex < s->all->ex + s->all->n; ex++)
+        if (ex->len > 1 && ex->tok[0] == bos && ex->tok[1] == bos)
+            return err_set(e, "%s:%" PRIu32 ": the row begins with begin-of-text twice: it is put there "
+                           "anyway\nhint: a --template without it", s->rows->path,
+                           s->rows->row[ex->row].line);
+    if (!t->n || !s->other || !s->rows->n) return 0;
+    if (list) puts("\nheld out with the prompt of a row trained on:");
+    if (list) leaks(s->key, s->all->n + s->held->n, 2, s);
+    return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is "
+                   "measured must not be trained on\nhint: take them out of one file; --check lists them",
+                   s->other->path, s->other->row[t->row].line, s->rows->path, s->rows->row[t->like].line,
+                   t->n);
+}
+
+// ---- data report: printing --------------------------------------------------------------------------------
+
+// The character at c, of n > 0 bytes that are left, as a terminal may show it, into to; returns its columns,
+// or more. Escaped are what is no UTF-8, controls, and what is invisible or turns text around.
+static int glyph(char to[8], const void *at, size_t n, size_t *len) {
+    const uint8_t *c = at;
+    *len = utf8_length(c, n);
+    if (*c == '\n' || *c == '\t') return sprintf(to, *c == '\n' ? "\\n" : "\\t");
+    bool hidden = *len == 3 && *c == 0xE2 && ((c[1] == 0x81 && c[2] >= 0xA0) ||
+                  (c[1] == 0x80 && ((c[2] >= 0x8B && c[2] <= 0x8F) || (c[2] >= 0xA8 && c[2] <= 0xAE))));
+    if (*len && *c >= ' ' && *c != 127 && (*c != 0xC2 || c[1] >= 0xA0) && !hidden) {
+        memcpy(to, c, *len);
+        to[*len] = 0;
+        return *len > 2 ? 2 : 1;
+    }
+    *len = 1;
+    return sprintf(to, "\\x%02X", *c);
+}
+
+// Prints n bytes so, in at most `most` columns; returns how many.
+static int show(FILE *to, const void *s, size_t n, int most) {
+    const char *c = s;
+    char one[8];
+    int all = 0, used = 0, wide;
+    size_t i, len;
+    for (i = 0; i < n && all <= most; i += len) all += glyph(one, c + i, n - i, &len);
+    for (i = 0; i < n; i += len, used += wide) {
+        wide = glyph(one, c + i, n - i, &len);
+        if (all > most && used + wide > most - 2) return used + fprintf(to, "..");
+        fputs(one, to);
+    }
+    return used;
+}
+
+static void print_twins(FILE *to, const Survey *s, const Twins *t, bool held, const char *what) {
+    if (t->n == 0) return;
+    fprintf(to, "  warning: %zu %s: ", t->n, what);
+    print_pair(to, s, t, held);
+}
+
+static void print_tables(const Survey *s) {
+    static const char bars[] = "##################################################";
+    size_t most = 1, rest = s->all->n, listed = s->answers < LISTED ? s->answers : LISTED;
+    double all = (double)s->all->n / 100;
+    for (int i = 0; i < BARS; i++) most = s->bar[i] > most ? s->bar[i] : most;
+    printf("\n%15s %9s\n", "tokens", s->rows->n ? "rows" : "windows");
+    for (size_t i = 0; i <= s->all->longest / s->width; i++)
+        printf("%6zu .. %5zu %9zu %.*s\n", i * s->width, (i + 1) * s->width - 1, s->bar[i],
+               (int)((50 * s->bar[i] + most - 1) / most), bars);
+    if (s->few) printf("\n%9s %7s  answer\n", "rows", "share");
+    for (size_t i = 0; s->few && i < listed; rest -= s->label[i++].n) {
+        const char *answer = s->rows->row[s->label[i].row].output;
+        printf("%9" PRIu32 " %5.1f %%  ", s->label[i].n, s->label[i].n / all);
+        show(stdout, answer, strlen(answer), 60);
+        putchar('\n');
+    }
+    if (s->few && rest) printf("%9zu %5.1f %%  %zu others\n", rest, (double)rest / all, s->answers - listed);
+    if (s->rows->n)
+        printf("\n%7s  words in a row:  of 1,000 words  most frequent beginning\n"
+               "%7s  mean, deviation  different, pairs\n", "", "");
+    for (int k = 0; s->rows->n && k < 2; k++) {
+        const Variety *v = &s->variety[k];
+        const char *text[2];
+        row_texts(&s->rows->row[v->opens], k, v->shared, text);
+        printf("%7s %6.1f %9.1f %9.2f %6.2f  %5.1f %% ", k ? "answers" : "prompts", v->words,
+               v->words * v->spread, v->ones, v->twos, 100 * v->opening);
+        const char *begins = *text[0] ? text[0] : text[1];
+        show(stdout, begins, strlen(begins), 26);
+        putchar('\n');
+    }
+    putchar('\n');
+}
+
+static void print_verdict(FILE *to, const Survey *s) {
+    size_t n = s->all->n;
+    int signs = 0;
+    if (s->few) {
+        const char *answer = s->rows->row[s->label->row].output;
+        fprintf(to, "  %zu different answers; always '", s->answers);
+        show(to, answer, strlen(answer), 24);
+        fprintf(to, "' would be right in %.1f %%\n", 100 * s->label->n / (double)n);
+    }
+    fputs("  verdict: ", to);
+    for (int k = 0, named; n >= FEW_ROWS && k < (s->few ? 1 : 2); k++)
+        for (int i = named = 0; i < SIGNS; i++) {
+            double x;
+            memcpy(&x, (const char *)&s->variety[k] + SIGN[i].where, sizeof x);
+            if (SIGN[i].above ? x <= SIGN[i].limit : x >= SIGN[i].limit) continue;
+            if (signs++ == 0) fputs("homogeneous, as if generated", to);
+            if (named++ == 0) fprintf(to, "\n           %s: ", k ? "answers" : "prompts");
+            fprintf(to, "%s%s", named > 1 ? ", " : "", SIGN[i].what);
+        }
+    if (n < FEW_ROWS) fprintf(to, "%zu rows are too few to judge, and soon learned by heart\n", n);
+    else if (signs) fputs("\n           good for a form; test on real rows, as those held out flatter\n", to);
+    else fputs("varied, as real rows are: what they teach should hold for more\n", to);
+}
+
+// What was read of a file, and what was not
+static void print_left_out(FILE *to, const Rows *r) {
+    if (r->bad) fprintf(to, "  warning: wrong rows of %s left out: %zu, e.g.\n", r->path, r->bad);
+    for (const char *line = r->reason; r->bad && *line; line += strspn(line, "\n")) {
+        int n = (int)strcspn(line, "\n");
+        fprintf(to, "           %.*s\n", n, line);
+        line += n;
+    }
+    if (*r->ignored) fprintf(to, "  not read: %s of %s\n", r->ignored, r->path);
+}
+
+static void survey_print(const Survey *s, FILE *to, bool full) {
+    uint32_t a = s->train->longest, b = s->held->longest;
+    fprintf(to,
+            "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped;%s%zu tokens, %.1f %% of them "
+            "taught, longest row %" PRIu32 "\n",
+            s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, full ? "\n  " : " ",
+            s->train->tokens, 100.0 * (double)s->train->targets / (double)s->train->tokens, a > b ? a : b);
+    if (full) print_tables(s);
+    print_left_out(to, s->rows);
+    if (s->other) print_left_out(to, s->other);
+    print_twins(to, s, &s->twice, false, "with prompt and answer of another");
+    print_twins(to, s, &s->reply, false, "with the prompt of another, not its answer");
+    print_twins(to, s, &s->near, false, "with nearly the prompt of another");
+    print_twins(to, s, &s->leaked, true, "held out with the prompt of a row trained on");
+    print_twins(to, s, &s->leaked_near, true, "held out with nearly the prompt of a row trained on");
+    if (s->blank) fprintf(to, "  warning: %zu with an answer of white space\n", s->blank);
+    if (s->echo) fprintf(to, "  warning: %zu with an answer that repeats the prompt\n", s->echo);
+    if (s->answers == 1) fputs("  warning: all rows have the same answer\n", to);
+    if (s->rows->n) print_verdict(to, s);
+}
+
+static void survey_log(const Survey *s, Log *l) {
+    char bars[24 * BARS], variety[2][160];
+    for (int i = 0, used = 0; i < BARS; i++) used += sprintf(bars + used, "%s%zu", i ? ", " : "", s->bar[i]);
+    for (int k = 0; k < 2; k++) {
+        const Variety *v = &s->variety[k];
+        snprintf(variety[k], sizeof *variety, "{\"words\": %.2f, \"spread\": %.3f, \"different\": %.3f, "
+                 "\"pairs\": %.3f, \"beginning\": %.4f}", v->words, v->spread, v->ones, v->twos, v->opening);
+    }
+    log_line(l, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, "
+             "\"dropped\": %zu, \"bad\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %" PRIu32 ", "
+             "\"bar\": %zu, \"bars\": [%s], \"twice\": %zu, \"other_answer\": %zu, \"near\": %zu, "
+             "\"leaked\": %zu, \"leaked_near\": %zu, \"blank\": %zu, \"echo\": %zu, "
+             "\"answers\": %zu, \"majority\": %.4f, \"prompt\": %s, \"answer\": %s}}",
+             s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, s->rows->bad,
+             s->train->tokens, s->train->targets, s->all->longest, s->width, bars, s->twice.n, s->reply.n,
+             s->near.n, s->leaked.n, s->leaked_near.n, s->blank, s->echo, s->answers,
+             s->answers ? s->label->n / (double)s->all->n : 0.0, variety[0], variety[1]);
 }
 
 // ---- measuring and stepping -------------------------------------------------------------------------------
@@ -616,6 +1080,7 @@ static int log_begin(Run *r, int64_t step, Err *e) {
              r->train.n, r->val.n, r->train.tokens, r->train.targets, all, all - frozen, r->plan.bytes,
              r->micro, r->plan.shape.threads, lineage ? lineage : "null");
     free(lineage);
+    survey_log(&r->survey, r->log);
     return 0;
 }
 
@@ -686,6 +1151,110 @@ static int train(Run *r, Err *e) {
     if (save_state(r, step, e)) return -1;
     return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\n"
                    "hint: the same command with --resume goes on", step, r->steps, r->state_path);
+}
+
+// ---- explain ----------------------------------------------------------------------------------------------
+
+// --explain N: of all rows only this one is left, to be trained on in a single step at the full rate.
+static int explain_pick(Run *r, Err *e) {
+    Example *ex = r->all.ex, *end = ex + r->all.n;
+    if ((size_t)opt.explain > r->all.rows)
+        return err_set(e, "--explain: %" PRId64 ", want 1..%zu, a row of the file", opt.explain, r->all.rows);
+    while (ex < end && ex->row + 1 != (uint64_t)opt.explain) ex++;
+    if (ex == end) return err_set(e, "--explain: row %" PRId64 " is dropped: too long", opt.explain);
+    printf("row %" PRId64 " of %s", opt.explain, opt.data ? opt.data : opt.text);
+    if (r->rows.n) printf(", line %" PRIu32, r->rows.row[ex->row].line);
+    r->train = (Examples){.ex = ex, .n = 1};
+    examples_count(&r->train);
+    printf(": %zu tokens, %zu of them taught%s\n", r->train.tokens, r->train.targets,
+           !opt.val && ex >= r->val.ex ? "; held out, so the run itself never does" : "");
+    r->val = (Examples){0};
+    r->longest = ex->len;
+    r->schedule = CONSTANT;
+    opt.batch = opt.steps = 1, opt.warmup = 0;
+    return 0;
+}
+
+// The row's text in lines of at most 80 columns, each behind a mark: > what is taught, | what is only read
+static int explain_text(const Tokenizer *t, const Example *ex, bool color, Err *e) {
+    size_t bytes = 0, n, len;
+    char one[8];
+    for (uint32_t i = 0; i < ex->len; i++) tokenizer_decode(t, ex->tok[i], &n), bytes += n;
+    char *text = malloc(2 * bytes + 1), *taught = text + bytes;
+    if (!text) return err_set(e, "no memory for the row's text");
+    for (uint32_t i = 0, at = 0; i < ex->len; i++, at += (uint32_t)n) {
+        const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
+        memcpy(text + at, s, n);
+        memset(taught + at, ex->taught[i], n);
+    }
+    for (size_t i = 0; i < bytes;) {
+        char mark = taught[i], last = 0;
+        printf("%s  %c ", mark && color ? "\033[32m" : "", mark ? '>' : '|');
+        for (int used = 0; i < bytes && taught[i] == mark && used <= 72; i += len) {
+            if (last == '\n' || (last == ' ' && used > 60)) break;
+            last = text[i];
+            used += glyph(one, text + i, bytes - i, &len);
+            fputs(one, stdout);
+        }
+        puts(mark && color ? "\033[0m" : "");
+    }
+    free(text);
+    return 0;
+}
+
+// The loss of each token but the first, taught or not; at (len): scratch.
+static int explain_losses(Run *r, const Example *ex, int32_t *at, double *loss, Err *e) {
+    Fault f;
+    batch_fill(&r->batch, &ex, 1);
+    if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "--explain", &f);
+    for (uint32_t t = 0; t + 1 < ex->len; t++) at[t] = (int32_t)t;
+    model_losses(&r->m, at, ex->tok + 1, ex->len - 1, loss + 1);
+    return 0;
+}
+
+static void explain_tokens(const Tokenizer *t, const Example *ex, const double *before, const double *after,
+                           bool color) {
+    double sum[2][2] = {{0}};
+    size_t count[2] = {0}, n;
+    printf("\n  %5s %7s  %-35s %8s %8s %8s\n", "at", "id", "token", "loss", "a step", "change");
+    for (uint32_t i = 0; i < ex->len; i++) {
+        int taught = ex->taught[i];
+        const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
+        printf("%s%c %5" PRIu32 " %7" PRId32 "  '", taught && color ? "\033[32m" : "", taught ? '>' : '|', i,
+               ex->tok[i]);
+        printf("'%*s", 34 - show(stdout, s, n, 32), "");
+        if (i > 0) printf("%8.3f %8.3f %+8.3f", before[i], after[i], after[i] - before[i]);
+        puts(taught && color ? "\033[0m" : "");
+        if (i == 0) continue;
+        count[taught]++, sum[taught][0] += before[i], sum[taught][1] += after[i];
+    }
+    for (int k = 1; k >= 0; k--)
+        if (count[k])
+            printf("%c %zu tokens %s: mean loss %.4f, after the step %.4f\n", k ? '>' : '|', count[k],
+                   k ? "taught" : "only read", sum[k][0] / (double)count[k], sum[k][1] / (double)count[k]);
+}
+
+// What a row is to the model, and what one step of the run on it alone would change. Nothing is kept.
+static int explain(Run *r, Err *e) {
+    const Example *ex = r->train.ex;
+    const char *plain = getenv("NO_COLOR");
+    bool color = is_terminal(1) && !(plain && *plain);
+    double *loss = malloc(2 * ex->len * sizeof *loss);
+    int32_t *at = malloc(ex->len * sizeof *at);
+    StepResult s;
+    r->order[0] = 0;
+    int rc = loss && at ? explain_text(&r->base.tok, ex, color, e) : err_set(e, "no memory for the losses");
+    if (rc == 0)
+        rc = explain_losses(r, ex, at, loss, e) || one_step(r, 1, &s, e) ||
+             explain_losses(r, ex, at, loss + ex->len, e) ? -1 : 0;
+    if (rc == 0) explain_tokens(&r->base.tok, ex, loss, loss + ex->len, color);
+    if (rc == 0)
+        printf("one step at rate %.2e, gradient norm %.3f; nothing was written\n"
+               "in a batch: ids 0 to %" PRIu32 " are input; the target of each is the next id if that is\n"
+               "taught, else -1; then come %zu places of padding, up to the longest row\n",
+               s.lr, s.norm, ex->len - 2, (size_t)(r->all.longest - ex->len));
+    free(loss), free(at);
+    return rc;
 }
 
 // ---- setup ------------------------------------------------------------------------------------------------
@@ -792,11 +1361,6 @@ static int load_examples(Run *r, Err *e) {
     if (!r->train.n)
         return err_set(e, "%s: no row is left to train on, want at least 1", opt.data ? opt.data : opt.text);
     r->longest = r->train.longest > r->val.longest ? r->train.longest : r->val.longest;
-    fprintf(stderr,
-            "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped; %zu tokens, %.1f %% of them "
-            "taught, longest row %zu\n",
-            r->all.rows, r->train.n, r->val.n, r->all.cut, r->all.dropped, r->train.tokens,
-            100.0 * (double)r->train.targets / (double)r->train.tokens, r->longest);
     return 0;
 }
 
@@ -809,6 +1373,14 @@ static int load_general(Run *r, Err *e) {
     for (size_t i = 0; i < n; i++) x->ex[i] = x->ex[i * x->n / n];
     x->n = n;
     return 0;
+}
+
+// The data report: in short before step 1, in full for --check; some of what it finds ends the run
+static int report(Run *r, Err *e) {
+    const Rows *other = opt.val ? &r->val_rows : NULL;
+    if (survey(&r->survey, &r->all, &r->train, &r->val, &r->rows, other, e)) return -1;
+    survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);
+    return survey_stop(&r->survey, r->base.tok.bos, opt.check, e);
 }
 
 // The lineage: what went in. Everything that determines the bits is here, nothing else; its hash is the
@@ -928,7 +1500,7 @@ static int check_options(Run *r, Err *e) {
                        "not with --init or --dtype");
     if (!opt.lora && (given("--lora-alpha") || given("--lora-on")))
         return err_set(e, "--lora-alpha and --lora-on need --lora RANK");
-    if (!opt.out && !opt.plan) return err_set(e, "want --out FILE, the checkpoint to write");
+    if (!opt.out && writes()) return err_set(e, "want --out FILE, the checkpoint to write");
     int k = 0, mask = choice("--mask", opt.mask, masks, 2, e);
     if (mask < 0 || (k = choice("--turns", opt.turns, turns, 2, e)) < 0) return -1;
     if (mask && k) return err_set(e, "--turns last leaves nothing to --mask none, which teaches all");
@@ -962,13 +1534,14 @@ static int check_outputs(const Run *r, Err *e) {
                 return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
                                w == PATHS - 1 ? "--log" : "--out");
         }
-    FILE *state = opt.out && !opt.resume && !opt.plan ? fopen(r->state_path, "rb") : NULL;
+    FILE *state = opt.out && !opt.resume && writes() ? fopen(r->state_path, "rb") : NULL;
     if (!state) return 0;
     fclose(state);
     return err_set(e, "%s: is there, so a run was interrupted\nhint: --resume goes on with it; to begin "
                    "anew, remove it", r->state_path);
 }
 
+// The log begins with the data report.
 static int setup(Run *r, Err *e) {
     if (check_options(r, e) || check_outputs(r, e)) return -1;
     if (opt.model) {
@@ -982,7 +1555,12 @@ static int setup(Run *r, Err *e) {
     bool wanted = opt.data || opt.template;
     if (wanted && template_choose(opt.template, &r->base, &r->chosen, e)) return -1;
     r->template = wanted ? r->chosen : r->base.template ? r->base.template : "";
-    if (load_examples(r, e)) return -1;
+    if (load_examples(r, e) || (opt.explain ? explain_pick(r, e) : report(r, e))) return -1;
+    if (opt.check) {
+        if (opt.log && log_open(&r->log, opt.log, false, e)) return -1;
+        survey_log(&r->survey, r->log);
+        return 0;
+    }
 
     r->per_epoch = ((int64_t)r->train.n + opt.batch - 1) / opt.batch;
     r->steps = opt.steps ? opt.steps : opt.epochs * r->per_epoch;
@@ -990,7 +1568,7 @@ static int setup(Run *r, Err *e) {
     r->warmup = (int64_t)(opt.warmup * (double)r->steps);
     if (plan_memory(r, e) || (opt.general && load_general(r, e))) return -1;
     if (opt.plan) print_plan(&r->plan);           // before the memory is taken: there may not be enough
-    else {                                        // if --out cannot be written, that is found before training
+    if (writes()) {                               // if --out cannot be written, that is found before training
         Writer *probe = writer_open(opt.out, e);
         if (!probe || writer_close(probe, false, e) || describe(r, e)) return -1;
     }
@@ -1009,7 +1587,7 @@ static int setup(Run *r, Err *e) {
     fprintf(stderr, "%.2f million parameters, %.2f of them trained, %.0f MiB of memory, %zu rows at once, "
             "%d threads, %" PRId64 " steps\n", (double)all / 1e6, (double)(all - frozen) / 1e6,
             (double)r->plan.bytes / 1048576.0, r->micro, r->plan.shape.threads, r->steps);
-    return opt.plan || opt.resume ? 0 : log_begin(r, 0, e);
+    return !writes() || opt.resume ? 0 : log_begin(r, 0, e);
 }
 
 static void release(Run *r) {
@@ -1019,6 +1597,7 @@ static void release(Run *r) {
     free(r->pick);
     free(r->order);
     free(r->lineage);
+    survey_free(&r->survey);
     free(r->chosen);
     block_free(r->block);
     examples_free(&r->all);
@@ -1054,8 +1633,10 @@ int main(int argc, char **argv) {
         r.started = seconds();
         rc = setup(&r, &e);
     }
-    if (!rc) rc = opt.plan ? expect(&r, &e) : train(&r, &e);
+    if (!rc && !opt.check)
+        rc = opt.plan ? expect(&r, &e) : opt.explain ? explain(&r, &e) : train(&r, &e);
     release(&r);
+    if (fflush(stdout) && !rc) rc = err_set(&e, "cannot write to stdout");
     if (rc) fprintf(stderr, "train: %s\n", e.msg);
     return rc ? EXIT_FAILURE : EXIT_SUCCESS;
 }

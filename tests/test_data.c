@@ -640,6 +640,7 @@ START_TEST(adapters_know_their_base) {
 }
 END_TEST
 
+// peers 13
 START_TEST(hostile_fields_are_refused) {
     static const struct { size_t at; uint64_t v; int bytes; const char *says; } lie[] = {
         {0, 'x', 1, "is no checkpoint"}, {8, 2, 4, "version = 2, want 1..1"},
@@ -863,6 +864,7 @@ START_TEST(hash_depends_on_every_byte) {
     ck_assert(hash64("a", 1, 0) != hash64("a", 1, 1));
 } END_TEST
 
+// peers 14: what is padding is told by the length of a row, not by a token
 START_TEST(batch_is_filled_and_padded) {
     BatchMemory b;
     int32_t tokens[] = {5, 6, 7, 8};

@@ -117,6 +117,7 @@ START_TEST(halves_change_no_bit) {
 END_TEST
 
 // With up = 0 the logits are the base's to the bit; after one step they are not, and the base is as it was.
+// peers 11
 START_TEST(starts_at_the_base_and_leaves_it_alone) {
     static Rectangle r;
     golden_batch(&r, &GOLDEN[_i], 0);
@@ -144,6 +145,7 @@ START_TEST(starts_at_the_base_and_leaves_it_alone) {
 END_TEST
 
 // The definition, in double: W + (alpha/R) down up is the matrix that the model acts as if it had.
+// peers 11: at any rank, and at the scale that is written in one place
 START_TEST(acts_as_the_merged_matrix) {
     static Rectangle r;
     golden_batch(&r, &GOLDEN[_i], 0);

@@ -220,6 +220,7 @@ END_TEST
 // ---- identities: the same bits in two ways ----------------------------------------------------------------
 
 // All ways to cut the batch's rows into micro-batches give the same logits, loss and gradients.
+// peers 20: one sum over the targets of a step, divided once
 START_TEST(micro_batches_change_no_bit) {
     const Golden *g = case_of(_i);
     static Rectangle r;
@@ -282,6 +283,7 @@ END_TEST
 
 // The same rows in a wider rectangle, with other numbers behind their ends, in a model planned for more: the
 // same bits.
+// peers 19: the rows of a batch lie one after the other, and do not see each other
 START_TEST(padding_changes_no_bit) {
     const Golden *g = case_of(_i);
     static Rectangle r, wide;

@@ -411,6 +411,7 @@ START_TEST(named_templates_are_what_they_are_known_for) {
     ck_assert_ptr_null(template_named("nobody's"));
 } END_TEST
 
+// peers 16, peers 17: no mark is searched for, so none is missed or found in a user's text
 START_TEST(segments_are_encoded_as_one_and_user_text_is_never_special) {
     // "h" and "e" of two pieces become one token, not across {target}; special names in user text are text
     ck_assert_int_eq(make("{\"input\":\"e a\",\"output\":\"e<|im_end|>l\"}",
@@ -715,6 +716,7 @@ START_TEST(templates_come_by_name_from_a_file_or_the_checkpoint) {
     must_say("is a folder");
 } END_TEST
 
+// peers 18
 START_TEST(long_rows_are_refused_dropped_or_cut) {
     static const char long_rows[] =
         "{\"instruction\":\"12345678\",\"output\":\"abc\"}\n{\"instruction\":\"1\",\"output\":\"x\"}\n";

@@ -347,6 +347,7 @@ START_TEST(nfc_of_long_runs) {
 } END_TEST
 
 // ---- merging ----------------------------------------------------------------------------------------------
+// peers 12
 START_TEST(golden_ids) {
     Toy *y = toy_new(TOK_GPT2);
     toy_merge(y, "he", 1, 1, 0);                  // 256

@@ -52,6 +52,7 @@ START_TEST(split_moves_no_old_row) {
     }
 } END_TEST
 
+// peers 21: nothing is skipped or seen twice after a resume
 START_TEST(order_is_a_permutation_and_pure) {
     enum { N = 100 };
     uint32_t a[N], b[N];
