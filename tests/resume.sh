@@ -68,7 +68,7 @@ same_whenever_killed() {
         goes_on "$@" --out k.bin --log k.log && alike || { bad "killed before call $n"; return 1; }
         n=$((n + every))
     done
-    [ $status -eq 0 ] && alike && [ $n -gt 100 ] || bad "$n calls, status $status"
+    [ $status -eq 0 ] && alike && [ $n -gt 50 ] || bad "$n calls, status $status"
 }
 # killed again and again, each time some steps later
 same_however_often() {
