@@ -582,7 +582,7 @@ static int glyph(char to[8], const void *at, size_t n, size_t *len) {
 }
 
 // Prints n bytes so, in at most `most` columns; returns how many.
-static int show(FILE *to, const void *s, size_t n, int most) {
+static int show_text(FILE *to, const void *s, size_t n, int most) {
     const char *c = s;
     char one[8];
     int all = 0, used = 0, wide;
@@ -615,7 +615,7 @@ static void print_tables(const Survey *s) {
     for (size_t i = 0; s->few && i < listed; rest -= s->label[i++].n) {
         const char *answer = s->rows->row[s->label[i].row].output;
         printf("%9" PRIu32 " %5.1f %%  ", s->label[i].n, s->label[i].n / all);
-        show(stdout, answer, strlen(answer), 60);
+        show_text(stdout, answer, strlen(answer), 60);
         putchar('\n');
     }
     if (s->few && rest) printf("%9zu %5.1f %%  %zu others\n", rest, (double)rest / all, s->answers - listed);
@@ -629,7 +629,7 @@ static void print_tables(const Survey *s) {
         printf("%7s %6.1f %9.1f %9.2f %6.2f  %5.1f %% ", k ? "answers" : "prompts", v->words,
                v->words * v->spread, v->ones, v->twos, 100 * v->opening);
         const char *begins = *text[0] ? text[0] : text[1];
-        show(stdout, begins, strlen(begins), 26);
+        show_text(stdout, begins, strlen(begins), 26);
         putchar('\n');
     }
     putchar('\n');
@@ -641,7 +641,7 @@ static void print_verdict(FILE *to, const Survey *s) {
     if (s->few) {
         const char *answer = s->rows->row[s->label->row].output;
         fprintf(to, "  %zu different answers; always '", s->answers);
-        show(to, answer, strlen(answer), 24);
+        show_text(to, answer, strlen(answer), 24);
         fprintf(to, "' would be right in %.1f %%\n", 100 * s->label->n / (double)n);
     }
     fputs("  verdict: ", to);
@@ -1222,7 +1222,7 @@ static void explain_tokens(const Tokenizer *t, const Example *ex, const double *
         const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
         printf("%s%c %5" PRIu32 " %7" PRId32 "  '", taught && color ? "\033[32m" : "", taught ? '>' : '|', i,
                ex->tok[i]);
-        printf("'%*s", 34 - show(stdout, s, n, 32), "");
+        printf("'%*s", 34 - show_text(stdout, s, n, 32), "");
         if (i > 0) printf("%8.3f %8.3f %+8.3f", before[i], after[i], after[i] - before[i]);
         puts(taught && color ? "\033[0m" : "");
         if (i == 0) continue;

@@ -2,9 +2,11 @@
 // program does with the report is tested by check.sh.
 #define _XOPEN_SOURCE 700
 #define main report_main
+#define setup train_setup
 int main(int argc, char **argv);
 #include "../train.c"
 #undef main
+#undef setup
 #include "rooms.h"
 
 Suite *report_suite(void);
@@ -304,10 +306,10 @@ START_TEST(only_harmless_characters_are_shown) {
     char got[200];
     FILE *f = tmpfile();
     ck_assert_ptr_nonnull(f);
-    int columns = show(f, text, sizeof text - 1, 100);
+    int columns = show_text(f, text, sizeof text - 1, 100);
     fputc('|', f);
-    ck_assert_int_eq(show(f, "abcdef", 6, 6), 6);
-    ck_assert_int_eq(show(f, "abcdefg", 7, 6), 6);
+    ck_assert_int_eq(show_text(f, "abcdef", 6, 6), 6);
+    ck_assert_int_eq(show_text(f, "abcdefg", 7, 6), 6);
     rewind(f);
     got[fread(got, 1, sizeof got - 1, f)] = 0;
     fclose(f);
