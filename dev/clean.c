@@ -28,10 +28,10 @@ enum { SHINGLE = 3 };                 // words that stand together are what two 
 // 0.9999995 at 0.8.
 enum { BANDS = 20, BAND = 3 };
 enum { CANDIDATES = 64 };             // most earlier rows that a row is compared with
-// A word that may be corrected has so many letters, occurs at most so often, and becomes one that occurs at
-// least so often: without --words, and with, where it also must not be there, and what it becomes must.
-typedef struct { size_t letters; uint32_t rare, common; } Trust;
-static const Trust TRUST[2] = {{7, 1, 20}, {6, 1, 3}};
+// A word that may be corrected occurs once and has so many letters; it becomes one that occurs so often:
+// without --words, and with, where it also must not be there, and what it becomes must.
+typedef struct { size_t letters; uint32_t common; } Trust;
+static const Trust TRUST[2] = {{7, 20}, {6, 3}};
 enum { WORD_MAX = 32 };
 enum { STRANGE = 5 };                 // if --words lacks one word in 5, the answer is in another language
 
@@ -87,9 +87,10 @@ static void help(void) {
            "each change, file:line, what it is, and the text before (-) and after (+); of\n"
            "a row that goes, its prompt (-) and the prompt it is like (=). Read it: these\n"
            "are proposals, and a program does not understand what it reads.\n\n"
-           "A slip is a letter too many, missing, wrong or swapped with the next, but not\n"
-           "at the beginning or the end of the word. Words with capitals or digits, in\n"
-           "code, in the row's own prompt, or shorter than five letters, are left alone.\n"
+"A slip is a letter that is doubled and should not be, or the reverse, or two that\n"
+           "are swapped; with --words also one too many, one missing, or another vowel.\n"
+           "Words with capitals or digits, in code, with fewer than seven letters (--words:\n"
+           "six), or that are in the file twice, as in prompt and answer, are left alone.\n"
            "Sentences in code between ``` are neither dropped nor cut.\n");
 }
 
@@ -146,8 +147,7 @@ typedef struct {
     Sentence *sentence;
     size_t sentences, sentence_room;
     Text made, list;                  // made: what a text is going to be; list: file of words
-    Map count, listed, asked;         // of each word: how often it occurs; is it in --words; in the prompt?
-    const Item *asked_by;             // the row whose prompt that is
+    Map count, listed;                // of each word: how often it occurs; is it in --words?
     uint64_t *shingle;
     size_t shingle_n, shingle_room;
 } Cleaner;
@@ -211,7 +211,7 @@ static void cleaner_free(Cleaner *c) {
     free(c->data), free(c->from), free(c->to), free(c->row), free(c->piece), free(c->change);
     free(c->words.t.s), free(c->words.at), free(c->sentence), free(c->made.s), free(c->list.s);
     free(c->shingle);
-    map_free(&c->count), map_free(&c->listed), map_free(&c->asked);
+    map_free(&c->count), map_free(&c->listed);
     json_free(&c->j);
 }
 
@@ -365,11 +365,19 @@ static size_t closer(const char *s) {
     return quote || !strncmp(s, "\xE3\x80\x8D", 3) ? 3 : 0;
 }
 
-// Bytes at text[i] with which a sentence ends that began at `from`, 0: it goes on. A full stop behind fewer
-// than three characters (Dr., 1.) or before a small letter ends none.
+// Does the word before the full stop at text[i] have one of its own: Dr., e.g., 1., A.?
+static bool abbreviated(const char *text, size_t from, size_t i) {
+    size_t n = 0;
+    while (n < 5 && i - n > from && !space(text[i - n - 1])) n++;
+    const char *word = text + i - n;
+    bool marked = isupper((uint8_t)*word) || isdigit((uint8_t)*word);
+    return n < 2 || (n < 3 && marked) || memchr(word, '.', n);
+}
+
+// Bytes at text[i] with which a sentence ends that began at `from`, 0: it goes on, as before a small letter.
 static size_t stop_at(const char *text, size_t from, size_t i) {
     if (i > from && strchr(".!?", text[i - 1])) return 0;
-    size_t n = strspn(text + i, ".!?"), letters = 0;
+    size_t n = strspn(text + i, ".!?");
     const char *wide = n > 0 ? NULL : "\xE3\x80\x82\xEF\xBC\x81\xEF\xBC\x9F";
     if (wide && ((uint8_t)text[i] == 0xE3 || (uint8_t)text[i] == 0xEF))
         for (int k = 0; k < 9; k += 3) n += strncmp(text + i, wide + k, 3) ? 0 : 3;
@@ -379,9 +387,8 @@ static size_t stop_at(const char *text, size_t from, size_t i) {
     if (wide) return n;
     if (text[i + n] && !space(text[i + n])) return 0;
     if (!full_stop) return n;
-    for (const char *p = text + i; p > text + from && !space(p[-1]) && letters < 3; p--) letters++;
     const char *next = text + i + n + strspn(text + i + n, " \t");
-    return letters < 3 || (*next >= 'a' && *next <= 'z') ? 0 : n;
+    return abbreviated(text, from, i) || (*next >= 'a' && *next <= 'z') ? 0 : n;
 }
 
 static int sentence_add(Cleaner *c, const char *text, Sentence s, Err *e) {
@@ -608,7 +615,7 @@ static bool correction(const Cleaner *c, const char *w, size_t n, Best *best) {
 static bool suspicious(const Cleaner *c, const char *w, size_t n) {
     if (n < trust()->letters || n > WORD_MAX || strspn(w, "abcdefghijklmnopqrstuvwxyz") < n) return false;
     uint64_t key = hash64(w, n, 0);
-    return map_get(&c->count, key) <= trust()->rare && !(opt.words && map_get(&c->listed, key));
+    return map_get(&c->count, key) == 1 && !(opt.words && map_get(&c->listed, key));
 }
 
 // Is the word at text[i..i+n) in plain prose, with white space or punctuation around?
@@ -616,23 +623,6 @@ static bool in_prose(const char *text, size_t i, size_t n) {
     size_t after = i + n + strspn(text + i + n, ",.;:!?)\"");
     return (i == 0 || space(text[i - 1]) || text[i - 1] == '(' || text[i - 1] == '"') &&
            (!text[after] || space(text[after]));
-}
-
-// The words that the user says in a row: what the answer has from there is meant.
-static int asked_words(Cleaner *c, const Item *r, Err *e) {
-    if (c->asked_by == r) return 0;
-    map_free(&c->asked);
-    for (const Piece *p = c->piece + r->first; p < c->piece + r->first + r->pieces; p++) {
-        words_start(&c->words);
-        if (!p->answer && words_add(&c->words, p->text, strlen(p->text), e)) return -1;
-        for (size_t i = 0; i < c->words.n; i++) {
-            uint32_t *there = map_at(&c->asked, word_key(&c->words, i), e);
-            if (!there) return -1;
-            *there = 1;
-        }
-    }
-    c->asked_by = r;
-    return 0;
 }
 
 // Words of a sentence, corrected, to c->made; *fixed counts them.
@@ -645,7 +635,7 @@ static int spell_sentence(Cleaner *c, const char *text, const Sentence *s, size_
         while (i + n < s->end && !space(text[i + n]) && !strchr("`,.;:!?()\"", text[i + n])) n++;
         if (n == 0) n = 1;
         if (!code && suspicious(c, text + i, n) && in_prose(text, i, n)) {
-            if (!map_get(&c->asked, hash64(text + i, n, 0)) && correction(c, text + i, n, &best)) {
+            if (correction(c, text + i, n, &best)) {
                 if (text_add(&c->made, best.word, strlen(best.word), e)) return -1;
                 ++*fixed;
                 continue;
@@ -662,7 +652,7 @@ static bool strange(const Cleaner *c) {
     size_t unlisted = 0;
     for (size_t i = 0; i < w->n && opt.words; i++)
         unlisted += !map_get(&c->listed, word_key(w, i)) && !isdigit((uint8_t)w->t.s[w->at[i]]);
-    return unlisted > w->n / STRANGE;
+    return unlisted > 1 + w->n / STRANGE;
 }
 
 static int spell(Cleaner *c, const Item *r, Piece *p, Err *e) {
@@ -670,7 +660,6 @@ static int spell(Cleaner *c, const Item *r, Piece *p, Err *e) {
     words_start(&c->words);
     if (words_add(&c->words, p->text, strlen(p->text), e)) return -1;
     if (strange(c)) return 0;
-    if (asked_words(c, r, e)) return -1;
     if (split(c, p->text, e) || text_start(&c->made, e)) return -1;
     if (c->sentences > 0 && text_add(&c->made, p->text, c->sentence[0].from, e)) return -1;
     for (size_t i = 0; i < c->sentences; i++)
