@@ -443,15 +443,20 @@ static int change_add(Cleaner *c, Kind kind, uint32_t line, const char *what, co
     return 0;
 }
 
+// The first byte in which two texts differ.
+static size_t differ(const char *a, const char *b) {
+    size_t at = 0;
+    while (a[at] && a[at] == b[at]) at++;
+    return at;
+}
+
 // A text becomes what c->made is, in `places` places.
 static int replace(Cleaner *c, const Item *r, Piece *p, Kind kind, size_t places, Err *e) {
     const char *text[2] = {p->text, c->made.s};
-    size_t at = 0;
     char what[40] = "";
     if (places == 0) return 0;
-    while (text[0][at] && text[0][at] == text[1][at]) at++;
     if (places > 1) snprintf(what, sizeof what, ", %zu times", places);
-    if (change_add(c, kind, c->j.node[p->node].line, what, "+", text, at, e)) return -1;
+    if (change_add(c, kind, c->j.node[p->node].line, what, "+", text, differ(text[0], text[1]), e)) return -1;
     char *own = malloc(c->made.n + 1);
     if (!own) return err_set(e, "no memory for a text of row %zu", (size_t)(r - c->row));
     memcpy(own, c->made.s, c->made.n + 1);
@@ -820,7 +825,9 @@ static int drop_row(Cleaner *c, Item *r, const Item *first, double prompts, doub
     c->places[DUPLICATE]++;
     int rc = prompt_text(c, r, &c->made, e) || prompt_text(c, first, &same, e) ? -1 : 0;
     const char *text[2] = {c->made.s, same.s};
-    if (rc == 0) rc = change_add(c, DUPLICATE, r->line, what, "=", text, 0, e);
+    size_t at = rc == 0 ? differ(text[0], text[1]) : 0;
+    if (rc == 0 && !text[0][at] && !text[1][at]) at = 0;
+    if (rc == 0) rc = change_add(c, DUPLICATE, r->line, what, "=", text, at, e);
     free(same.s);
     return rc;
 }
