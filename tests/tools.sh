@@ -109,7 +109,7 @@ messages() {
 only_assistant() { messages "$say" > in; messages "Fine then, have it so." > want; cleans; }
 check "of a conversation only the assistant's texts change" only_assistant
 
-long() { row a "One two three. Four five six seven, Dr. Watson, e.g. John.$1"; }
+long() { row a "One two three. Four five six seven, Dr. Watson, e.g. John.${1-}"; }
 trimmed() {
     { long " Twelve or so."; row b "No end in sight here at all and none to come of it"; } > in
     { long; sed 1d in; } > want
