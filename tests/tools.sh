@@ -111,7 +111,7 @@ check "of a conversation only the assistant's texts change" only_assistant
 
 long() { row a "One two three. Four five six seven, Dr. Watson, e.g. John.${1-}"; }
 trimmed() {
-    { long " Twelve or so."; row b "No end in sight here at all and none to come of it"; } > in
+    { long " Twelve or so."; row b "No end in sight\\nhere at all and none to come of it"; } > in
     { long; sed 1d in; } > want
     cleans --max-words 12 && lists "in:1: over-long"
 }
@@ -120,11 +120,15 @@ check "--max-words cuts behind a sentence, or not at all" trimmed
 spelling() {                                      # only the first slip is one for sure: of the others there are two, or code
     i=0
     while [ $i -lt 20 ]; do i=$((i + 1)); row "w $i" "They separate and believe in $i."; done
-    row x "I $1 it, and \`separrate\` it."
+    row x "I $1 it, and \`do separrate it\`."
     row "separtae" "It is separtae."
     row y "Separate Beleiev"
 }
-slips() { spelling beleive > in; spelling believe > want; cleans --spelling && lists "in:21: spelling" && lists "1 words corrected"; }
+slips() {                                         # the last row takes two passes: what was corrected is then repeated
+    { spelling beleive; row z "We do believe in all. We do beliieve in all."; } > in
+    { spelling believe; row z "We do believe in all."; } > want
+    cleans --spelling && lists "in:21: spelling" && lists "2 words corrected"
+}
 i=0
 while [ $i -lt 1000 ]; do i=$((i + 1)); echo "word$i"; done > list.txt
 echo "they separate and believe in i it is or w x y Spell" >> list.txt
