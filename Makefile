@@ -55,8 +55,8 @@ TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora $(BUILD)/tes
 $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora: $(BUILD)/%: tests/%.c model.c model.h tests/cases.h tests/golden.h tests/run.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(CHECK)
-$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_train.c train.c $(ROOMS)
-	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $(filter-out train.c,$^) -o $@ $(CHECK)
+$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_rows.c tests/rooms.h tests/test_train.c train.c $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $(filter-out train.c %.h,$^) -o $@ $(CHECK)
 $(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $^ -o $@ $(CHECK)
 TESTS  += $(BUILD)/test_gguf

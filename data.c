@@ -33,13 +33,17 @@
 
 // ---- errors -----------------------------------------------------------------------------------------------
 // Bytes of hostile files end up in messages: the terminal that shows them must not be controlled by them.
+static void tame(char *p) {
+    for (; *p; p++)
+        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
+}
+
 int err_set(Err *e, const char *format, ...) {
     va_list list;
     va_start(list, format);
     vsnprintf(e->msg, sizeof e->msg, format, list);
     va_end(list);
-    for (char *p = e->msg; *p; p++)
-        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
+    tame(e->msg);
     return -1;
 }
 
@@ -431,7 +435,31 @@ typedef struct {
     Err *e;
 } Parser;
 
+// Room for all nodes of data[0..n): at most `each` for one of these characters, and three. UTF-8's byte order
+// mark is skipped.
+static int parser_begin(Parser *s, Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n,
+                        const char *these, size_t each, Err *e) {
+    size_t nodes = 3;
+    *s = (Parser){j, where, data, data + n, data, line, NULL, e};
+    memset(j, 0, sizeof *j);
+    if (want(where, "bytes of text", (int64_t)n, 0, INT32_MAX, e)) return -1;
+    if (n >= 2 && (!memcmp(data, "\xFF\xFE", 2) || !memcmp(data, "\xFE\xFF", 2)))
+        return err_set(e, "%s: is UTF-16, want UTF-8\nhint: iconv -f UTF-16 -t UTF-8", where);
+    for (size_t i = 0; i < n; i++) nodes += data[i] && strchr(these, data[i]) ? each : 0;
+    j->node = calloc(nodes, sizeof *j->node);
+    j->text = s->text = malloc(n + 1);   // decoding never lengthens: a 0 byte replaces what ends a string
+    if (!j->node || !j->text) return err_memory(e, n);
+    if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s->row = s->p += 3;
+    return 0;
+}
+
 static int peek(const Parser *s) { return s->p < s->end ? *s->p : -1; }
+
+// Takes a byte. A line ends with \n, \r\n or \r.
+static void step(Parser *s) {
+    int c = *s->p++;
+    if (c == '\n' || (c == '\r' && peek(s) != '\n')) s->line++, s->row = s->p;
+}
 
 // Takes the next byte if it is one of these.
 static bool accept(Parser *s, const char *these) {
@@ -449,11 +477,16 @@ static int json_fail(const Parser *s, const char *wanted) {
     return err_set(s->e, "%s:%" PRIu32 ":%lu: found %s, want %s", s->where, s->line, column, found, wanted);
 }
 
+// A character's bytes, to where the string goes.
+static int text_step(Parser *s) {
+    size_t n = utf8_length(s->p, (size_t)(s->end - s->p));
+    if (n == 0) return json_fail(s, "UTF-8\nhint: iconv -t UTF-8, after -f and what it is, perhaps LATIN1");
+    for (; n > 0; n--) *s->text++ = (char)*s->p, step(s);
+    return 0;
+}
+
 static void json_space(Parser *s) {
-    for (int c; (c = peek(s)) == ' ' || c == '\t' || c == '\r' || c == '\n';) {
-        s->p++;
-        if (c == '\n') s->line++, s->row = s->p;
-    }
+    for (int c; (c = peek(s)) == ' ' || c == '\t' || c == '\r' || c == '\n';) step(s);
 }
 
 static JsonNode *json_node(Parser *s, JsonKind kind) {
@@ -505,9 +538,7 @@ static int json_string(Parser *s) {
             if (json_escape(s)) return -1;
             continue;
         }
-        size_t n = utf8_length(s->p, (size_t)(s->end - s->p));
-        if (n == 0) return json_fail(s, "UTF-8");
-        for (; n > 0; n--) *s->text++ = (char)*s->p++;
+        if (text_step(s)) return -1;
     }
     s->p++;
     node->len = (size_t)(s->text - node->text);
@@ -583,33 +614,43 @@ static int json_value(Parser *s, int depth) {
     return json_number(s);
 }
 
-// lines: any number of values, each begun on a new line; otherwise exactly one.
+// A row that is left out, and why: the first line of the message.
+static void row_bad(Rows *r, const Err *e) {
+    enum { REASONS = 3, BYTES = 300 };
+    size_t used = strlen(r->reason), n = strcspn(e->msg, "\n");
+    if (r->bad++ < REASONS)
+        snprintf(r->reason + used, sizeof r->reason - used, "%s%.*s", used > 0 ? "\n" : "",
+                 n < BYTES ? (int)n : BYTES, e->msg);
+}
+
+// lines: any number of values, each begun on a new line; otherwise exactly one. skip, unless NULL: a line that
+// begins no value is counted there, and the next line tried. No byte is read more than 64 times so: a line
+// whose value goes on in the next ones leaves a bracket open, of which there are no more.
 static int json_read(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, bool lines,
-                     Err *e) {
-    Parser s = {j, where, data, data + n, data, line, NULL, e};
-    size_t nodes = 1;                 // there are no more: each but the first follows one of these characters
-    int rc = 0;
-    memset(j, 0, sizeof *j);
-    if (want(where, "bytes of JSON", (int64_t)n, 0, INT32_MAX, e)) return -1;
-    for (size_t i = 0; i < n; i++) nodes += data[i] && strchr("[{,:\n", data[i]);
-    j->node = calloc(nodes, sizeof *j->node);
-    j->text = s.text = malloc(n + 1); // decoding never lengthens: a 0 byte replaces a quote or a bracket
-    if (!j->node || !j->text) rc = err_memory(e, n);
-    if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
-    if (lines) json_space(&s);        // of which none is one, too
+                     Rows *skip, Err *e) {
+    Parser s;
+    int rc = parser_begin(&s, j, where, line, data, n, "[{,:\r\n", 1, e);
+    if (lines && rc == 0) json_space(&s);        // of which none is one, too
     while (rc == 0 && (s.p < s.end || (!lines && j->nodes == 0))) {
+        Parser begun = s;
+        uint32_t nodes = j->nodes;
         rc = json_value(&s, 0);
         line = s.line;
         json_space(&s);
         if (rc == 0 && s.p < s.end && (!lines || s.line == line))
             rc = json_fail(&s, lines ? "a new line before the next value" : "nothing after the value");
+        if (rc == 0 || !lines || !skip) continue;
+        row_bad(skip, e);
+        s = begun, j->nodes = nodes, rc = 0;
+        while (s.p < s.end && *s.p != '\r' && *s.p != '\n') s.p++;
+        json_space(&s);
     }
     if (rc) json_free(j);
     return rc;
 }
 
 int json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e) {
-    return json_read(j, where, first_line, data, n, false, e);
+    return json_read(j, where, first_line, data, n, false, NULL, e);
 }
 
 uint32_t json_get(const Json *j, uint32_t object, const char *key) {
@@ -650,73 +691,69 @@ char *json_quote(const char *text, size_t n) {
 
 // ---- rows of any kind -------------------------------------------------------------------------------------
 // CSV as RFC 4180 has it: fields in quotes may hold commas, line breaks and doubled quotes. A quote elsewhere
-// is a character like any other, a line without a character is no row, and text is UTF-8, as in JSON.
+// is a character like any other, as all are in TSV, whose fields hold no tab and no line break. A line without
+// a character is no row, and text is UTF-8, as in JSON.
 
-static bool csv_between(const Parser *s) {
+static bool field_ends(const Parser *s, int separator) {
     int c = peek(s);
-    return c < 0 || c == ',' || c == '\r' || c == '\n';
+    return c < 0 || c == separator || c == '\r' || c == '\n';
 }
 
-static int csv_field(Parser *s) {
+static int csv_field(Parser *s, int separator) {
     JsonNode *node = json_node(s, JSON_STRING);
-    bool quoted = peek(s) == '"';
+    bool quoted = separator == ',' && accept(s, "\"");
     node->text = s->text;
-    s->p += quoted;
-    while (quoted || !csv_between(s)) {
-        if (quoted && peek(s) == '"') {
-            s->p++;
-            if (peek(s) != '"') break;
-        }
+    while (quoted || !field_ends(s, separator)) {
+        if (quoted && accept(s, "\"") && peek(s) != '"') break;
         if (peek(s) < 0) return json_fail(s, "'\"' at the end of a quoted field");
-        size_t n = utf8_length(s->p, (size_t)(s->end - s->p));
-        if (n == 0) return json_fail(s, "UTF-8");
-        bool new_line = *s->p == '\n';
-        for (; n > 0; n--) *s->text++ = (char)*s->p++;
-        if (new_line) s->line++, s->row = s->p;
+        if (text_step(s)) return -1;
     }
     node->len = (size_t)(s->text - node->text);
     *s->text++ = 0;
-    return csv_between(s) ? 0 : json_fail(s, "',' or a new line after a quoted field");
+    return field_ends(s, separator) ? 0 : json_fail(s, "',' or a new line after a quoted field");
 }
 
-static int csv_row(Parser *s) {
+static int csv_row(Parser *s, int separator) {
     JsonNode *row = json_node(s, JSON_ARRAY);
     do {
-        if (csv_field(s)) return -1;
+        if (csv_field(s, separator)) return -1;
         row->count++;
-    } while (peek(s) == ',' && s->p++);
+    } while (peek(s) == separator && s->p++);
     row->next = s->j->nodes;
     s->j->node[0].count++;
     return 0;
 }
 
-int csv_parse(Json *j, const char *where, const uint8_t *data, size_t n, Err *e) {
-    Parser s = {j, where, data, data + n, data, 1, NULL, e};
-    size_t nodes = 3;                 // the whole, a row, a field; then two for a line, one for a comma
-    int rc = 0;
-    memset(j, 0, sizeof *j);
-    if (want(where, "bytes of CSV", (int64_t)n, 0, INT32_MAX, e)) return -1;
-    for (size_t i = 0; i < n; i++) nodes += data[i] == ',' ? 1 : data[i] == '\n' || data[i] == '\r' ? 2 : 0;
-    j->node = calloc(nodes, sizeof *j->node);
-    j->text = s.text = malloc(n + 1); // a 0 byte replaces a separator
-    if (!j->node || !j->text) rc = err_memory(e, n);
-    if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
+static int csv_read(Json *j, const char *where, char separator, const uint8_t *data, size_t n, Err *e) {
+    const char these[] = {separator, '\r', '\n', 0};
+    Parser s;
+    int rc = parser_begin(&s, j, where, 1, data, n, these, 2, e);
     if (rc == 0) json_node(&s, JSON_ARRAY);
     while (rc == 0 && s.p < s.end) {
-        if (peek(&s) != '\r' && peek(&s) != '\n') rc = csv_row(&s);
-        else if (*s.p++ == '\n' || peek(&s) != '\n') s.line++, s.row = s.p;
+        if (*s.p == '\r' || *s.p == '\n') step(&s);
+        else rc = csv_row(&s, separator);
     }
     if (rc == 0) j->node[0].next = j->nodes;
     else json_free(j);
     return rc;
 }
 
-int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Err *e) {
-    size_t name = strlen(path);
-    bool csv = name >= 4 && !strcmp(path + name - 4, ".csv");
+// Of a table's fields, by the file's name; 0: the file is no table.
+static char separator_of(const char *path) {
+    const char *dot = strrchr(path, '.');
+    return !dot ? 0 : !strcmp(dot, ".csv") ? ',' : !strcmp(dot, ".tsv") ? '\t' : 0;
+}
+
+static int rows_read(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip,
+                     Err *e) {
+    char separator = separator_of(path);
     bool array = data[strspn((const char *)data, "\xEF\xBB\xBF \t\r\n")] == '[';
-    *first = csv || array;
-    return csv ? csv_parse(j, path, data, n, e) : json_read(j, path, 1, data, n, !array, e);
+    *first = separator || array;
+    return separator ? csv_read(j, path, separator, data, n, e) : json_read(j, path, 1, data, n, !array, skip, e);
+}
+
+int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Err *e) {
+    return rows_read(j, first, path, data, n, NULL, e);
 }
 
 // ---- tensors on disk --------------------------------------------------------------------------------------
@@ -1131,13 +1168,26 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
 
 // ---- rows -------------------------------------------------------------------------------------------------
 enum { DATA_MAX = 1 << 30, ROW_MAX = 1 << 22 };    // bytes of a file; of a row, which a template may repeat
+// The members that are read, form after form: a row has those of one form, but SYSTEM goes with each.
+enum { PAIR, PAIR_INPUT, PAIR_ANSWER, PROMPT, COMPLETION, MESSAGES, SYSTEM, MEMBERS, COLUMNS = 32 };
+static const char *const MEMBER[MEMBERS] = {"instruction", "input", "output", "prompt", "completion",
+                                            "messages", "system"};
 static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
+typedef struct {                      // a name in the file; NULL: the user said that there is none
+    const char *name;
+    size_t length, rows;              // rows that hold something there
+    bool named;                       // by the user
+} Column;
 
 typedef struct {                      // a file that is being read
     Rows *rows;
     const Json *j;
+    uint32_t header;                  // a table's row of names; 0: the rows are objects
+    Column column[COLUMNS];           // what the file calls each member, then names that are not read
+    int columns;
     size_t turns, turn_room, row_room;    // turns of all rows so far
     Row row;                          // the row at hand
+    uint32_t value[COLUMNS + 1];      // its nodes, 0: null, empty or not there
     size_t bytes;                     // of its text
     bool answers;
     Err *e;
@@ -1145,6 +1195,90 @@ typedef struct {                      // a file that is being read
 
 static int row_fail(const Reader *s, uint32_t line, const char *what, const char *wrong) {
     return err_set(s->e, "%s:%" PRIu32 ": %s %s", s->rows->path, line, what, wrong);
+}
+
+// --columns "prompt=question,system=", whose separators become 0. A name that it gives to one member is no
+// other's any more.
+static int columns_parse(Reader *s, char *p) {
+    for (; s->columns < MEMBERS; s->columns++) s->column[s->columns].name = MEMBER[s->columns];
+    while (p && *p) {
+        char *own = p, *name = strchr(p, '=');
+        int i = 0;
+        p += strcspn(p, ",");
+        if (*p) *p++ = 0;
+        if (name && name < p) *name++ = 0;
+        while (i < MEMBERS && strcmp(MEMBER[i], own)) i++;
+        if (i == MEMBERS || !name)
+            return err_set(s->e, "--columns: '%.40s', want NAME=COLUMN, the name being one of instruction, "
+                           "input, output, prompt, completion, messages, system", own);
+        if (s->column[i].named) return err_set(s->e, "--columns: %s is there twice", own);
+        s->column[i] = (Column){.name = *name ? name : NULL, .named = true};
+    }
+    for (Column *c = s->column; c < s->column + MEMBERS; c++)
+        for (Column *d = s->column; c->named && c->name && d < s->column + MEMBERS; d++) {
+            if (d == c || !d->name || strcmp(d->name, c->name)) continue;
+            if (d->named) return err_set(s->e, "--columns: '%s' is there twice", c->name);
+            d->name = NULL;
+        }
+    for (int i = 0; i < MEMBERS; i++) s->column[i].length = s->column[i].name ? strlen(s->column[i].name) : 0;
+    return 0;
+}
+
+// The column of that name, a new one if need be. COLUMNS: there are too many to keep it.
+static int column_find(Reader *s, const JsonNode *name) {
+    int i = 0;
+    while (i < s->columns && (!s->column[i].name || s->column[i].length != name->len ||
+                              memcmp(s->column[i].name, name->text, name->len))) i++;
+    if (i == s->columns && i < COLUMNS) s->column[s->columns++] = (Column){.name = name->text, .length = name->len};
+    return i;
+}
+
+// The values of a row: an object's members, or a table's fields in the order of the header.
+static int row_values(Reader *s, uint32_t at) {
+    const JsonNode *node = s->j->node, *row = &node[at];
+    uint32_t name = at + 1, value = at + 2, fields = s->header ? node[s->header].count : 0;
+    memset(s->value, 0, sizeof s->value);
+    if (s->header && row->count != fields)
+        return err_set(s->e, "%s:%" PRIu32 ": the row has %" PRIu32 " fields, want %" PRIu32 " as in line %" PRIu32,
+                       s->rows->path, row->line, row->count, fields, node[s->header].line);
+    if (!s->header && row->kind != JSON_OBJECT) return row_fail(s, row->line, "the row", "is not an object");
+    for (uint32_t i = 0; i < row->count; i++, name = node[value].next, value = name + 1) {
+        if (s->header) name = s->header + 1 + i, value = at + 1 + i;
+        int c = column_find(s, &node[name]);
+        const JsonNode *v = &node[value];
+        if (c < MEMBERS && s->value[c]) return row_fail(s, v->line, s->column[c].name, "is there twice");
+        if (v->kind == JSON_STRING ? v->len > 0 : v->kind != JSON_NULL) s->value[c] = value;
+    }
+    return 0;
+}
+
+// One more name of a list.
+static void list_name(char *list, size_t room, const Column *c) {
+    size_t used = strlen(list);
+    snprintf(list + used, room - used, "%s%.40s (%zu row%s)", used > 0 ? ", " : "", c->name, c->rows,
+             c->rows > 1 ? "s" : "");
+}
+
+// Have the rows from `at` on what is needed, under the names agreed on? Notes what else they have.
+static int columns_check(Reader *s, uint32_t at) {
+    const Column *c = s->column;
+    const char *lacks = NULL;
+    char *ignored = s->rows->ignored, list[300] = "";
+    for (; at < s->j->nodes; at = s->j->node[at].next)
+        for (int i = row_values(s, at) ? s->columns : 0; i < s->columns; i++) s->column[i].rows += s->value[i] > 0;
+    for (int i = 0; i < s->columns; i++, c++) {
+        if (c->named && c->name && !c->rows) lacks = c->name;
+        if (c->rows) list_name(list, sizeof list, c);
+        if (c->rows && i >= MEMBERS) list_name(ignored, sizeof s->rows->ignored, c);
+    }
+    tame(ignored);
+    c = s->column;
+    if (!lacks && s->answers && !c[PAIR_ANSWER].rows && !c[COMPLETION].rows && !c[MESSAGES].rows)
+        lacks = "output, completion or messages";
+    if (!lacks && !c[PAIR].rows && !c[PAIR_INPUT].rows && !c[PROMPT].rows && !c[MESSAGES].rows)
+        lacks = "instruction, input, prompt or messages";
+    return !lacks || !*list ? 0 : err_set(s->e, "%s: no row holds %s; there are: %s\nhint: --columns "
+                                          "prompt=NAME,completion=NAME", s->rows->path, lacks, list);
 }
 
 // The text of a member that is there.
@@ -1156,12 +1290,10 @@ static int row_text(Reader *s, uint32_t at, const char *key, const char **text) 
     return s->bytes > ROW_MAX ? row_fail(s, s->row.line, "the row", "has more than 4 MiB of text") : 0;
 }
 
-static int turn_add(Reader *s, Role role, const char *text, const char *input) {
-    if (grow(&s->rows->turn, &s->turn_room, s->turns + 1, sizeof *s->rows->turn, s->e)) return -1;
+static void turn_add(Reader *s, Role role, const char *text, const char *input) {
     s->rows->turn[s->turns++] = (Turn){role, text, input};
     s->row.output = role == ROLE_ASSISTANT ? text : "";
     s->row.turns++;
-    return 0;
 }
 
 static int row_message(Reader *s, uint32_t at, Role next) {
@@ -1174,8 +1306,11 @@ static int row_message(Reader *s, uint32_t at, Role next) {
     while (role < ROLES && strcmp(name, ROLE_NAME[role])) role++;
     if (role != next && (role != ROLE_SYSTEM || s->row.turns > 0))
         return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
-                       line, s->row.turns + 1, name, s->row.turns > 0 ? "" : "system or ", ROLE_NAME[next]);
-    return *text ? turn_add(s, role, text, "") : row_fail(s, line, "content", "is empty");
+                       line, s->row.turns + !s->value[SYSTEM], name, s->row.turns > 0 ? "" : "system or ",
+                       ROLE_NAME[next]);
+    if (!*text) return row_fail(s, line, "content", "is empty");
+    turn_add(s, role, text, "");
+    return 0;
 }
 
 static int row_messages(Reader *s, uint32_t list) {
@@ -1189,34 +1324,32 @@ static int row_messages(Reader *s, uint32_t list) {
     return row_fail(s, s->row.line, "messages", next == ROLE_USER ? "ask nothing" : "end without an answer");
 }
 
-static int row_get(Reader *s, uint32_t object) {
-    enum { PAIR, PROMPT = 3, MESSAGES = 5, MEMBERS };          // where each form's members begin
-    static const char *const name[MEMBERS] = {"instruction", "input", "output", "prompt", "completion",
-                                              "messages"};
-    const char *text[MEMBERS] = {"", "", "", "", "", ""};
-    uint32_t at = 0, line = s->j->node[object].line;
+static int row_get(Reader *s, uint32_t at) {
+    const char *text[MEMBERS] = {"", "", "", "", "", "", ""};
+    uint32_t line = s->j->node[at].line;
     int form = PAIR, seen = -1;
     s->row = (Row){.line = line, .output = ""};
     s->bytes = 0;
-    if (s->j->node[object].kind != JSON_OBJECT) return row_fail(s, line, "the row", "is not an object");
+    if (row_values(s, at)) return -1;
     for (int i = 0; i < MEMBERS; i++) {
-        uint32_t found = json_get(s->j, object, name[i]);
-        if (!found || s->j->node[found].kind == JSON_NULL) continue;
+        if (!s->value[i]) continue;
+        if (i != MESSAGES && row_text(s, s->value[i], s->column[i].name, &text[i])) return -1;
+        if (i == SYSTEM) continue;
         form = i < PROMPT ? PAIR : i < MESSAGES ? PROMPT : MESSAGES;
         if (seen >= 0 && seen < form)
             return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s", s->rows->path, line,
-                           name[seen], name[i]);
-        if (form != MESSAGES && row_text(s, found, name[i], &text[i])) return -1;
-        seen = i, at = found;
+                           s->column[seen].name, s->column[i].name);
+        seen = i;
     }
-    if (form == MESSAGES) return row_messages(s, at);
-    int last = form == PAIR ? 2 : 4;
-    const char *ask = text[form], *answer = text[last];
-    if (!*answer && s->answers) return row_fail(s, line, name[last], "is missing or empty");
-    if (!*ask && !*text[1])
-        return row_fail(s, line, form == PAIR ? "instruction or input" : "prompt", "is missing or empty");
-    if (turn_add(s, ROLE_USER, ask, text[1])) return -1;
-    return *answer ? turn_add(s, ROLE_ASSISTANT, answer, "") : 0;
+    if (*text[SYSTEM]) turn_add(s, ROLE_SYSTEM, text[SYSTEM], "");
+    if (form == MESSAGES) return row_messages(s, s->value[MESSAGES]);
+    int last = form == PAIR ? PAIR_ANSWER : COMPLETION;
+    if (!*text[last] && s->answers) return row_fail(s, line, s->column[last].name, "is missing or empty");
+    if (!*text[form] && !*text[PAIR_INPUT])
+        return row_fail(s, line, form == PAIR ? "instruction or input" : s->column[form].name, "is missing or empty");
+    turn_add(s, ROLE_USER, text[form], text[PAIR_INPUT]);
+    if (*text[last]) turn_add(s, ROLE_ASSISTANT, text[last], "");
+    return 0;
 }
 
 // All turns are there, and no longer move.
@@ -1231,25 +1364,43 @@ static void rows_end(Rows *r) {
     }
 }
 
-// The rows' strings lie in the parsed JSON, which is kept as their memory. What begins with [ is one array.
-int rows_load(Rows *r, const char *path, bool answers, Err *e) {
+// Every row from `at` on, or those that are right. Room for its turns comes first, as each has a node: then a
+// row can fail for what is wrong with it alone.
+static int rows_get(Reader *s, uint32_t at, bool skip_bad) {
+    Rows *r = s->rows;
+    for (uint32_t next; at < s->j->nodes; at = next) {
+        next = s->j->node[at].next;
+        if (grow(&r->turn, &s->turn_room, s->turns + (next - at), sizeof *r->turn, s->e) ||
+            grow(&r->row, &s->row_room, r->n + 1, sizeof *r->row, s->e)) return -1;
+        if (row_get(s, at) == 0) { r->row[r->n++] = s->row; continue; }
+        if (!skip_bad) return -1;
+        s->turns -= s->row.turns;
+        row_bad(r, s->e);
+    }
+    if (r->n > 0) return 0;
+    if (r->bad == 0) return err_set(s->e, "%s: has no rows%s", r->path, s->header ? " below its header" : "");
+    return err_set(s->e, "%s: has no good rows: %.*s", r->path, (int)strcspn(r->reason, "\n"), r->reason);
+}
+
+// The rows' strings lie in the parsed JSON, which is kept as their memory.
+int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
     uint8_t *data;
     size_t bytes;
     memset(r, 0, sizeof *r);
     if (file_read(path, DATA_MAX, &data, &bytes, e)) return -1;
     uint32_t at = 0;
     Json *j = r->memory = calloc(1, sizeof *j);
-    Reader s = {.rows = r, .j = j, .answers = answers, .e = e};
+    Reader s = {.rows = r, .j = j, .answers = how->answers, .e = e};
+    char *columns = strdup(how->columns ? how->columns : "");
     r->path = strdup(path);
-    int rc = j && r->path ? rows_parse(j, &at, path, data, bytes, e) : err_memory(e, sizeof *j);
+    int rc = j && r->path && columns ? columns_parse(&s, columns) : err_memory(e, sizeof *j);
+    if (rc == 0) rc = rows_read(j, &at, path, data, bytes, how->skip_bad ? r : NULL, e);
     free(data);
-    for (; rc == 0 && at < j->nodes; at = j->node[at].next) {
-        rc = grow(&r->row, &s.row_room, r->n + 1, sizeof *r->row, e) || row_get(&s, at) ? -1 : 0;
-        if (rc == 0) r->row[r->n++] = s.row;
-    }
-    if (rc == 0 && r->n == 0) rc = err_set(e, "%s: has no rows", path);
+    if (rc == 0 && separator_of(path) && at < j->nodes) s.header = at, at = j->node[at].next;
+    if (rc == 0) rc = columns_check(&s, at) || rows_get(&s, at, how->skip_bad) ? -1 : 0;
     if (rc == 0) rows_end(r);
     else rows_free(r);
+    free(columns);
     return rc;
 }
 
@@ -1262,9 +1413,18 @@ void rows_free(Rows *r) {
 // ---- templates --------------------------------------------------------------------------------------------
 enum { TEMPLATE_MAX = 1 << 16 };      // bytes of a template's file
 
+static bool has_field(const Template *tp, int field) {
+    int i = 0;
+    while (i < tp->pieces && (tp->piece[i].kind != PIECE_FIELD || tp->piece[i].field != field)) i++;
+    return i < tp->pieces;
+}
+
 static int template_get(Template *tp, const char *template, const Tokenizer *t, Err *e) {
     Fault f;
-    if (template_parse(tp, template, t, &f) == 0) return 0;
+    if (template_parse(tp, template, t, &f) == 0) {
+        if (tp->begin[PART_WHOLE] < 0 || has_field(tp, INSTRUCTION) || tp->input) return 0;
+        return err_set(e, "template: has no place for what is asked, want {instruction}, {input} or both");
+    }
     const char *at = template + f.value;
     size_t line = strcspn(at, "\n");
     return err_set(e, "template: byte %" PRId64 ", '%.*s': %s", f.value, line < 24 ? (int)line : 24, at,
@@ -1448,9 +1608,14 @@ static int row_check(const Template *tp, const Row *row, Teach teach, const char
     bool whole = tp->begin[PART_WHOLE] >= 0, begins = row->turn[0].role == ROLE_SYSTEM;
     const char *wrong = NULL;
     if (teach != TEACH_NONE && !*row->output) wrong = "has no answer to learn";
-    else if (whole && (begins || row->turns > 2))
+    else if (begins && (whole || tp->begin[ROLE_SYSTEM] < 0))
+        wrong = "has a system turn, the template no [system]\nhint: --template chatml; or, if it is from a "
+                "member of that name, --columns system=";
+    else if (whole && row->turns > 2)
         wrong = "is a conversation, which the template is not for\nhint: --template chatml";
-    else if (begins && tp->begin[ROLE_SYSTEM] < 0) wrong = "has a system turn, the template no [system]";
+    else if (whole && *row->turn[0].input && !tp->input) wrong = "has an input, the template no {input}";
+    else if (whole && *row->turn[0].text && !has_field(tp, INSTRUCTION))
+        wrong = "has an instruction, the template no {instruction}";
     return wrong ? err_set(e, "%s:%" PRIu32 ": the row %s", path, row->line, wrong) : 0;
 }
 

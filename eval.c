@@ -13,16 +13,18 @@
 // ---- options ----------------------------------------------------------------------------------------------
 
 static struct {
-    const char *model, *vs, *base, *data, *text, *template, *examples, *log;
+    const char *model, *vs, *base, *data, *text, *template, *examples, *log, *columns, *bad_rows;
     int64_t shots, limit, max_tokens, batch, threads;
     bool help, version, json;
-} opt = {.max_tokens = 64, .batch = 32};
+} opt = {.max_tokens = 64, .batch = 32, .bad_rows = "stop"};
 
 static Option OPTION[] = {
     TEXT("--model", &opt.model, "FILE", "checkpoint to measure"),
     TEXT("--vs", &opt.vs, "FILE", "a second one, on the same rows"),
     TEXT("--base", &opt.base, "FILE", "the model that an adapter (train --lora) among these was trained on"),
     TEXT("--data", &opt.data, "FILE", "held-out rows, as train takes them"),
+    TEXT("--columns", &opt.columns, "LIST", "what the file calls its columns, as train takes it"),
+    TEXT("--bad-rows", &opt.bad_rows, "WHAT", "stop at the first wrong row, or skip them all"),
     TEXT("--text", &opt.text, "FILE", "loss: raw text instead; further files may follow as plain words"),
     TEXT("--template", &opt.template, "NAME|FILE",
          "alpaca, chatml, llama3, none, plain, or a file; otherwise the checkpoint's own, or plain"),
@@ -205,6 +207,15 @@ static size_t taught_bytes(const Example *x, const Tokenizer *t) {
     return sum;
 }
 
+static int load_rows(Rows *rows, const char *path, Err *e) {
+    const RowsHow how = {true, !strcmp(opt.bad_rows, "skip"), opt.columns};
+    if (!how.skip_bad && strcmp(opt.bad_rows, "stop"))
+        return err_set(e, "--bad-rows: '%s', want stop or skip", opt.bad_rows);
+    if (rows_load(rows, path, &how, e)) return -1;
+    if (rows->bad) fprintf(stderr, "%s: %zu rows are wrong and left out:\n%s\n", path, rows->bad, rows->reason);
+    return 0;
+}
+
 static int loss_of(const char *path, const char *const *text, int texts, Loss *result, Err *e) {
     int rc = -1;
     Loaded x = {0};
@@ -214,7 +225,7 @@ static int loss_of(const char *path, const char *const *text, int texts, Loss *r
     if (load(&x, path, e)) goto out;
     size_t seq = (size_t)x.k.cfg.context + 1;
     if (opt.data) {
-        if (rows_load(&rows, opt.data, true, e)) goto out;
+        if (load_rows(&rows, opt.data, e)) goto out;
         rows.n = limited(rows.n);
         if (examples_make(&ex, &rows, x.template, &x.k.tok, seq, TOO_LONG_REFUSE, TEACH_ANSWERS, e)) goto out;
     } else if (examples_text(&ex, text, texts, &x.k.tok, seq, e)) goto out;
@@ -440,8 +451,8 @@ static int eval_answers(Err *e) {
         return err_set(e, "want --data FILE, held-out pairs, and no --text\nhint: ./eval --help");
     if (opt.shots && !opt.examples)
         return err_set(e, "--shots needs --examples FILE, whose first rows go into the prompt");
-    if (rows_load(&rows, opt.data, true, e)) goto out;
-    if (opt.shots && rows_load(&shot_rows, opt.examples, true, e)) goto out;
+    if (load_rows(&rows, opt.data, e)) goto out;
+    if (opt.shots && load_rows(&shot_rows, opt.examples, e)) goto out;
     if (opt.shots && (size_t)opt.shots > shot_rows.n) {
         err_set(e, "--shots: %" PRId64 ", want at most the %zu rows of %s", opt.shots, shot_rows.n,
                 opt.examples);

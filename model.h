@@ -389,10 +389,9 @@ typedef struct { JsonNode *node; uint32_t nodes; char *text; } Json;
 // Parses one value that fills data[0..n); errors name `where`, line (from first_line) and column. json_free.
 int    json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *data, size_t n, Err *e);
 uint32_t json_get(const Json *j, uint32_t object, const char *key);    // index of a member's value, 0: none
-// CSV (RFC 4180) as the same nodes: an array of rows, each an array of strings.
-int    csv_parse(Json *j, const char *where, const uint8_t *data, size_t n, Err *e);
-// A file's rows: CSV if path ends in .csv; what begins with [ is one JSON array, all else JSON Lines. A 0
-// byte follows data. The first row is node *first, the next one its .next, up to j->nodes.
+// A file's rows: of .csv (RFC 4180) and .tsv (tabs, no quotes) arrays of strings; else, what begins with [ is
+// one JSON array, and anything else JSON Lines. A 0 byte follows data. The first row is node *first, the next
+// one its .next, up to j->nodes.
 int    rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Err *e);
 void   json_free(Json *j);
 char  *json_quote(const char *text, size_t n);                  // a JSON string; free(); NULL: no memory
@@ -444,11 +443,26 @@ typedef struct {
     uint32_t line;                    // in the file
     uint64_t hash;                    // of what comes before the last answer: the split depends on it alone
 } Row;
-typedef struct { Row *row; size_t n; Turn *turn; char *path; void *memory; } Rows;    // turn: of all rows
-// A JSON array or JSON Lines of objects, each up to 4 MiB of text, in one of three forms: instruction or
-// input or both, and output; prompt, completion; messages, an array of {"role", "content"} with the roles
-// system (first only), user and assistant. The last turn is an answer; without `answers` it may be a user's.
-int    rows_load(Rows *r, const char *path, bool answers, Err *e);
+typedef struct {
+    Row *row;
+    size_t n;
+    Turn *turn;                       // of all rows
+    char *path;
+    void *memory;
+    size_t bad;                       // rows that were left out as wrong
+    char reason[1024];                // of three of them: a line each, as an error would say it
+    char ignored[256];                // what else the rows have and was not read: "id (12 rows), x (1 row)"
+} Rows;
+typedef struct {
+    bool answers;                     // the last turn is an answer; otherwise it may be a user's
+    bool skip_bad;                    // wrong rows are left out and counted; otherwise the first is an error
+    const char *columns;              // "prompt=question,system=": what the file calls a member; "": do not
+} RowsHow;                            // read it. NULL: all by the names below
+// A JSON array or JSON Lines of objects, or CSV or TSV whose first row names the columns; each row has up to
+// 4 MiB of text in one of three forms: instruction or input or both, and output; prompt, completion;
+// messages, an array of {"role", "content"} with the roles system (first only), user and assistant. In all of
+// them, `system` is the text of a system turn. What is null or empty is as if it was not there.
+int    rows_load(Rows *r, const char *path, const RowsHow *how, Err *e);
 void   rows_free(Rows *r);
 int    template_check(const char *template, const Tokenizer *t, Err *e);
 // The template asked for, by name or a file of up to 64 KiB; NULL: the checkpoint's own, or plain. free().

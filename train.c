@@ -17,14 +17,14 @@
 
 static struct {
     const char *model, *init, *data, *text, *val, *out, *template, *mask, *turns, *too_long, *schedule;
-    const char *dtype, *log, *lora_on;
+    const char *dtype, *log, *lora_on, *columns, *bad_rows;
     int64_t lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, threads;
     double split, lr, warmup, decay, clip, beta2, lora_alpha;
     bool recompute, resume, plan, help, version;
 } opt = {
     .mask = "prompt", .turns = "all", .too_long = "error", .schedule = "cosine", .epochs = 3, .batch = 16,
     .seed = 1, .split = 0.1, .lr = 5e-4, .warmup = 0.05, .decay = 0.1, .clip = 1.0, .beta2 = 0.95,
-    .lora_alpha = 16, .lora_on = "qkv,proj,fc1,fc2",
+    .lora_alpha = 16, .lora_on = "qkv,proj,fc1,fc2", .bad_rows = "stop",
 };
 
 static Option OPTION[] = {
@@ -35,7 +35,10 @@ static Option OPTION[] = {
          "heads=6 width=192 context=256 vocab=2048\" (then also kv_heads, hidden, rms, rope, swiglu, bias, "
          "tied, ...)"),
     TEXT("--data", &opt.data, "FILE",
-         "rows, as a JSON array or JSON Lines: instruction, input, output; prompt, completion; or messages"),
+         "rows of JSON, JSON Lines, CSV or TSV: instruction, input, output; prompt, completion; or messages"),
+    TEXT("--columns", &opt.columns, "LIST",
+         "what the file calls them: \"prompt=question,completion=answer\"; \"system=\": not read"),
+    TEXT("--bad-rows", &opt.bad_rows, "WHAT", "stop at the first wrong row, or skip them all"),
     TEXT("--text", &opt.text, "FILE", "or raw text; further files may follow as plain words"),
     TEXT("--val", &opt.val, "FILE", "held-out file of the same kind; else --split"),
     REAL("--split", &opt.split, 0, 0.9, "X",
@@ -126,6 +129,7 @@ typedef struct {
     Teach teach;
     Dtype dtype;
     char *lineage, state_path[4096], key[65];
+    bool skip_bad;                    // --bad-rows skip
     bool state_written;               // at state_path, by this run
     void *block;
     Plan plan;
@@ -427,7 +431,8 @@ out:
 }
 
 static int load_rows(const Run *r, const char *path, Rows *rows, Examples *x, size_t seq, Err *e) {
-    if (rows_load(rows, path, true, e)) return -1;
+    const RowsHow how = {true, r->skip_bad, opt.columns};
+    if (rows_load(rows, path, &how, e)) return -1;
     return examples_make(x, rows, r->template, &r->base.tok, seq, r->too_long, r->teach, e);
 }
 
@@ -492,6 +497,8 @@ static int describe(Run *r, Err *e) {
         opt.val ? 0.0 : opt.split, r->steps, opt.batch, opt.lr, opt.schedule, opt.warmup);
     SAY(" weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2, opt.clip,
         opt.seed, DTYPE_NAME[r->dtype]);
+    if (opt.columns) SAY("columns %s\n", opt.columns);
+    if (r->skip_bad) SAY("bad-rows skip\n");
     if (opt.lora)
         SAY("lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha, (unsigned)r->cfg.lora_on);
 #undef SAY
@@ -552,12 +559,14 @@ static int parse_lora(Config *c, Err *e) {
 
 static int check_options(Run *r, Err *e) {
     static const char *const masks[] = {"prompt", "none"}, *const longs[] = {"error", "drop", "cut"};
-    static const char *const turns[] = {"all", "last"};
+    static const char *const turns[] = {"all", "last"}, *const bads[] = {"stop", "skip"};
     static const char *const schedules[] = {"cosine", "linear", "constant"};
     if (!opt.model == !opt.init)
         return err_set(e, "want either --model FILE or --init SIZES\nhint: ./train --help");
     if (!opt.data == !opt.text)
         return err_set(e, "want either --data FILE or --text FILE\nhint: ./train --help");
+    if (opt.text && (opt.columns || given("--bad-rows")))
+        return err_set(e, "--columns and --bad-rows are for rows, not for --text");
     if (opt.init && !opt.text) return err_set(e, "--init needs --text, from which the tokenizer is learned");
     if (given("--steps") && given("--epochs"))
         return err_set(e, "--steps and --epochs both say how long to train: want one of them");
@@ -573,6 +582,8 @@ static int check_options(Run *r, Err *e) {
     r->teach = mask ? TEACH_ALL : k ? TEACH_LAST : TEACH_ANSWERS;
     if ((k = choice("--too-long", opt.too_long, longs, 3, e)) < 0) return -1;
     r->too_long = (TooLong)k;
+    if ((k = choice("--bad-rows", opt.bad_rows, bads, 2, e)) < 0) return -1;
+    r->skip_bad = k == 1;
     if ((k = choice("--schedule", opt.schedule, schedules, 3, e)) < 0) return -1;
     r->schedule = (Schedule)k;
     if (opt.dtype && (k = choice("--dtype", opt.dtype, DTYPE_NAME, DTYPES, e)) < 0) return -1;

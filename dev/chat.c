@@ -23,7 +23,7 @@ enum { LEAD = 32 };
 // ---- options ----------------------------------------------------------------------------------------------
 
 static struct {
-    const char *model, *base, *prompt, *in, *template, *system;
+    const char *model, *base, *prompt, *in, *template, *system, *columns;
     double temperature, top_p, penalty;
     int64_t context, max_tokens, top_k, seed, batch, threads;
     bool raw, help, version;
@@ -34,8 +34,9 @@ static Option OPTION[] = {
     TEXT("--base", &opt.base, "FILE", "if that is an adapter (train --lora): the model it was trained on"),
     TEXT("--prompt", &opt.prompt, "TEXT", "answer this and stop"),
     TEXT("--in", &opt.in, "FILE",
-         "answer each row of a JSON array or JSON Lines: prompt; or instruction, input; or messages (an "
+         "answer each row of JSON, JSON Lines, CSV or TSV: prompt; or instruction, input; or messages (an "
          "answer that it has is not looked at). Each answer is a line of JSON, in the rows' order"),
+    TEXT("--columns", &opt.columns, "LIST", "of --in: what the file calls its columns, as train takes it"),
     TEXT("--system", &opt.system, "TEXT", "system turn of the conversation; of --in: of rows that have none"),
     TEXT("--template", &opt.template, "NAME",
          "alpaca, chatml, llama3, plain, none, or a file; otherwise the checkpoint's own"),
@@ -526,7 +527,8 @@ static int answer_file(Chat *c, const char *path, Err *e) {
     Rows rows;
     size_t longest = 0, most = (size_t)opt.max_tokens;
     bool progress = is_terminal(2) && !is_terminal(1);
-    if (rows_load(&rows, path, false, e)) return -1;
+    const RowsHow how = {.columns = opt.columns};
+    if (rows_load(&rows, path, &how, e)) return -1;
     size_t batch = (size_t)opt.batch < rows.n ? (size_t)opt.batch : rows.n;
     Prompt *p = calloc(rows.n, sizeof *p);
     int rc = p ? 0 : err_set(e, "out of memory for %zu rows", rows.n);
@@ -607,6 +609,7 @@ static int talk(Chat *c, Err *e) {
 static int check_options(Err *e) {
     if (!opt.model) return err_set(e, "no model, want --model FILE\nhint: chat --help");
     if (opt.prompt && opt.in) return err_set(e, "want either --prompt TEXT or --in FILE");
+    if (opt.columns && !opt.in) return err_set(e, "--columns names those of --in FILE");
     if (opt.raw && opt.template) return err_set(e, "want either --raw or --template");
     return 0;
 }

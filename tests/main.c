@@ -6,11 +6,13 @@
 
 Suite *tokenizer_suite(void);
 Suite *data_suite(void);
+Suite *rows_suite(void);
 Suite *train_suite(void);
 
 int main(void) {
     SRunner *run = srunner_create(tokenizer_suite());
     srunner_add_suite(run, data_suite());
+    srunner_add_suite(run, rows_suite());
     srunner_add_suite(run, train_suite());
     srunner_run_all(run, CK_NORMAL);
     int failed = srunner_ntests_failed(run);
