@@ -142,7 +142,7 @@ def trained(a, base, text, name, *more):
 
 
 def windows(a, base, text):
-    """What train --text makes of a file: begin-of-text, tokens, end-of-text, in windows that overlap by one."""
+    """What train --text makes of a file: begin-of-text, tokens, end-of-text; windows that overlap by one."""
     ids = np.frombuffer(open(base, "rb").read(124), "<i4")      # eot, bos: DESIGN.md, section 4
     eot, bos = int(ids[28]), int(ids[29])
     with open(text, encoding="utf-8") as f:
@@ -175,10 +175,11 @@ def check_model(a, name, folder, base, times=1):
     wrong = max(abs(x - y) for x, y in zip(losses, want)) / want[0]
     parity.check(len(losses) == STEPS and wrong <= times * LOSS,
                  "%-8s %d targets, %d steps: loss %.6f -> %.6f, peft's %.6f -> %.6f, at most %.1e off"
-                 % (name, sum(len(r[0]) for r in rows), STEPS, losses[0], losses[-1], want[0], want[-1], wrong))
+                 % (name, sum(len(r[0]) for r in rows), STEPS, losses[0], losses[-1], want[0], want[-1],
+                    wrong))
     moved = worst({n: made[n] - start[n] for n in made}, {n: as_ours(x) - start[n] for n, x in ours.items()})
-    parity.check(moved[0] <= times * MOVED, "%-8s what the steps added to %d matrices: the worst off by %.1e of its "
-                 "norm, %s" % (name, len(made), *moved))
+    parity.check(moved[0] <= times * MOVED, "%-8s what the steps added to %d matrices: the worst off by %.1e "
+                 "of its norm, %s" % (name, len(made), *moved))
 
     put(ours, made)
     tokens = [r[0] for r in rows]
@@ -188,7 +189,8 @@ def check_model(a, name, folder, base, times=1):
                  % (name, *theirs.shape, off(z, theirs)))
     merged = parity.convert(a, end, "merged.bin", "--merge", base, "--dtype", "f32")
     y = parity.ours(a, "logits", merged, tokens)[0].reshape(theirs.shape)
-    parity.check(off(y, z) <= LOGITS, "%-8s merged by ./convert, off from the adapter by %.1e" % (name, off(y, z)))
+    parity.check(off(y, z) <= LOGITS, "%-8s merged by ./convert, off from the adapter by %.1e"
+                 % (name, off(y, z)))
     printed = parity.our_grads(a, end, tokens, [r[1] for r in rows], "grads", base)[1]
     grads = worst(printed, gradients(model, ours, rows))
     parity.check(set(printed) == set(ours) and grads[0] <= times * GRADS,
@@ -214,8 +216,9 @@ def model_of(c):
     size = dict(vocab_size=c["vocab"], attn_implementation="eager")
     if not c["rms"]:
         model = tf.GPT2LMHeadModel(tf.GPT2Config(
-            n_positions=c["context"], n_embd=c["width"], n_layer=c["layers"], n_head=c["heads"], n_inner=c["hidden"],
-            layer_norm_epsilon=c["norm_eps"], attn_pdrop=0, embd_pdrop=0, resid_pdrop=0, **size))
+            n_positions=c["context"], n_embd=c["width"], n_layer=c["layers"], n_head=c["heads"],
+            n_inner=c["hidden"], layer_norm_epsilon=c["norm_eps"], attn_pdrop=0, embd_pdrop=0, resid_pdrop=0,
+            **size))
     else:
         rope = dict(rope_type="default", rope_theta=c["rope_theta"])
         if c["rope_context"]:
@@ -229,7 +232,8 @@ def model_of(c):
         model = getattr(tf, kind + "ForCausalLM")(getattr(tf, kind + "Config")(**size))
     w = {n: t.numpy().astype("f4") for n, t in golden.weights(c).items()}
     deep = {n: x.reshape(x.shape + (1,) * (3 - x.ndim)) for n, x in w.items()}
-    theirs = {n: torch.tensor(np.ascontiguousarray(x)) for n, x in parity.unpacked(deep, model.config).items()}
+    unpacked = parity.unpacked(deep, model.config)
+    theirs = {n: torch.tensor(np.ascontiguousarray(x)) for n, x in unpacked.items()}
     missing, surplus = model.load_state_dict(theirs, strict=False)
     assert set(missing) <= {"lm_head.weight"} and not surplus
     model.tie_weights()
@@ -245,7 +249,7 @@ def golden_case(k, i):
         shape.update({part + "_down": (L, rows, rank), part + "_up": (L, rank, columns)})
     order = [p + x for p in PARTS for x in ("_down", "_up")]
     w = {}
-    for n, x in shape.items():                                  # u/2 of their place in Params, as all matrices
+    for n, x in shape.items():                                  # by their place in Params, as all matrices
         at = (len(golden.PARAMS) + order.index(n)) << 32
         u = [((golden.splitmix64(at + e) >> 42) * 2.0 ** -21 - 1) / 2 for e in range(int(np.prod(x)))]
         w[n] = np.array(u, "f4").reshape(x)
