@@ -3,6 +3,7 @@
 //     parity logits MODEL.bin ROWS OUT      the logits of every token of every row, (N,V)
 //     parity grads MODEL.bin ROWS OUT       the gradient of the mean loss, tensor after tensor as in the checkpoint;
 //                                           on standard output the loss, and a line "name dim dim dim" for each tensor
+//     parity logits|grads ADAPTER ROWS OUT BASE.bin      the same of an adapter; the gradients of its own tensors alone
 //     parity greedy MODEL.bin ROWS OUT N    the N likeliest tokens, one after the other, that follow each row, (B,N);
 //                                           nothing ends them early
 //     parity encode MODEL.bin TEXT OUT      token ids of a file's text; special tokens are recognised in it
@@ -115,7 +116,7 @@ static int grads(Run *r, const char *model, Err *e) {
     printf("loss %.9g\n", sum / (double)targets);
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&r->k.cfg, i);
-        if (t.size == 0) continue;
+        if (!t.trained || t.size == 0) continue;
         printf("%s %zu %zu %zu\n", t.name, t.dim[0], t.dim[1], t.dim[2]);
         if (put_words(r->out, tensor_data(&r->m.g, &t), t.size, e)) return -1;
     }
@@ -171,11 +172,13 @@ static int encode(Run *r, const char *path, Err *e) {
 static int run(Run *r, const char *const *word, int words, Err *e) {
     const char *what = words ? word[0] : "", *model = word[1], *in = word[2], *out = word[3];
     bool more = !strcmp(what, "greedy"), known = more || !strcmp(what, "logits") || !strcmp(what, "grads");
-    if ((!known && strcmp(what, "encode")) || words != (more ? 5 : 4))
-        return err_set(e, "want logits|grads|greedy|encode MODEL.bin IN OUT, and for greedy a number of tokens");
+    const char *base = known && !more ? word[4] : NULL;
+    if ((!known && strcmp(what, "encode")) || words != (more || base ? 5 : 4))
+        return err_set(e, "want logits|grads|greedy|encode MODEL.bin IN OUT, for greedy also a number of tokens, "
+                       "for an adapter its base");
     long n = more ? strtol(word[4], NULL, 10) : 0;
     if (more && (n < 1 || n > MADE_MAX)) return err_set(e, "'%s' tokens, want 1..%d", word[4], MADE_MAX);
-    if (checkpoint_open(&r->k, model, NULL, e)) return -1;
+    if (checkpoint_open(&r->k, model, base, e)) return -1;
     if (known && rows_open(r, in, !strcmp(what, "grads"), e)) return -1;
     if (!(r->out = writer_open(out, e))) return -1;
     if (more) return greedy(r, model, (size_t)n, e);

@@ -459,9 +459,9 @@ def their_grads(model, rows, targets):
     return float(loss.detach()), {name: p.grad.numpy() for name, p in model.named_parameters()}
 
 
-def our_grads(a, checkpoint, rows, targets, what="grads"):
+def our_grads(a, checkpoint, rows, targets, what="grads", *more):
     """The mean loss; the gradients by our names, as numpy arrays of the shape that is printed."""
-    numbers, printed = ours(a, what, checkpoint, rows, targets=targets)
+    numbers, printed = ours(a, what, checkpoint, rows, *more, targets=targets)
     lines, g, at = printed.splitlines(), {}, 0
     for line in lines[1:]:
         name, *dims = line.split()
