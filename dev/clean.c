@@ -301,7 +301,7 @@ static int load(Cleaner *c, Err *e) {
         return err_set(e, "%s: clean takes JSON, as an array or in lines", c->path);
     if (file_read(c->path, FILE_MAX, &data, &c->bytes, e)) return -1;
     c->data = (char *)data;
-    if (rows_parse(&c->j, &at, c->path, data, c->bytes, e) || spans(c, e)) return -1;
+    if (rows_parse(&c->j, &at, c->path, data, c->bytes, NULL, e) || spans(c, e)) return -1;
     for (; at < c->j.nodes; at = c->j.node[at].next)
         if (row_read(c, at, e)) return -1;
     return c->rows > 0 ? 0 : err_set(e, "%s: has no rows", c->path);
