@@ -131,7 +131,7 @@ static int file_load(Compare *c, int i, uint32_t *first, size_t *rows, Err *e) {
     size_t n;
     *rows = 0;
     if (sha256_file(c->path[i], c->sha[i], e) || file_read(c->path[i], FILE_MAX, &data, &n, e)) return -1;
-    int rc = rows_parse(&c->j[i], first, c->path[i], data, n, e);
+    int rc = rows_parse(&c->j[i], first, c->path[i], data, n, NULL, e);
     free(data);
     for (uint32_t at = *first; rc == 0 && at < c->j[i].nodes; at = c->j[i].node[at].next) ++*rows;
     return rc == 0 && *rows == 0 ? err_set(e, "%s: has no rows", c->path[i]) : rc;
@@ -238,7 +238,7 @@ static int judgements_load(Compare *c, bool *begun, Err *e) {
         if (file_read(opt.log, FILE_MAX, &data, &n, e)) return -1;
     }
     uint32_t at = 0;
-    int rc = n > 0 ? rows_parse(&j, &at, opt.log, data, n, e) : 0;
+    int rc = n > 0 ? rows_parse(&j, &at, opt.log, data, n, NULL, e) : 0;
     if (rc == 0 && j.nodes > 0) rc = at ? err_set(e, "%s:1: is no file of judgements", opt.log)
                                         : header_check(c, &j, e);
     if (opt.seed < 0) opt.seed = 1;
