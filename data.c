@@ -73,12 +73,16 @@ static size_t apart(const char *a, size_t n, const char *b) {
     return n + m - least - head - tail;
 }
 
-static int option_unknown(const Option *o, int n, const char *name, size_t length, Err *e) {
-    const char *nearest = "--help";
+// The option of that name; NULL: there is none, and the error names the nearest.
+static Option *option_find(Option *o, int n, const char *name, size_t length, Err *e) {
+    Option *nearest = NULL;
     size_t least = 4, d;              // farther than that it is no slip of the finger
     for (int i = 0; i < n; i++)
-        if (o[i].name && (d = apart(name, length, o[i].name)) < least) least = d, nearest = o[i].name;
-    return err_set(e, "unknown option %.*s\nhint: %s", (int)(length < 64 ? length : 64), name, nearest);
+        if (o[i].name && (d = apart(name, length, o[i].name)) < least) least = d, nearest = &o[i];
+    if (least == 0) return nearest;
+    err_set(e, "unknown option %.*s\nhint: %s", (int)(length < 64 ? length : 64), name,
+            nearest ? nearest->name : "--help");
+    return NULL;
 }
 
 static int option_set(Option *o, const char *text, Err *e) {
@@ -93,12 +97,10 @@ static int option_set(Option *o, const char *text, Err *e) {
         return err_set(e, "%s: %s is out of range, want %.15g..%.15g", o->name, text, o->lo, o->hi);
     if (o->kind == OPT_TEXT && !*text && !strcmp(o->arg, "FILE"))
         return err_set(e, "%s: the name of a file is empty", o->name);
-    switch (o->kind) {
-    case OPT_FLAG: *(bool *)o->value = true; break;
-    case OPT_INT:  *(int64_t *)o->value = (int64_t)whole; break;
-    case OPT_REAL: *(double *)o->value = x; break;
-    case OPT_TEXT: *(const char **)o->value = text; break;
-    }
+    if (o->kind == OPT_FLAG) *(bool *)o->value = true;
+    if (o->kind == OPT_INT) *(int64_t *)o->value = (int64_t)whole;
+    if (o->kind == OPT_REAL) *(double *)o->value = x;
+    if (o->kind == OPT_TEXT) *(const char **)o->value = text;
     o->given = true;
     return 0;
 }
@@ -107,17 +109,15 @@ static int option_set(Option *o, const char *text, Err *e) {
 static int option_take(Option *o, int n, int argc, char **argv, int *at, Err *e) {
     const char *name = argv[*at], *value = strchr(name, '=');
     size_t length = value ? (size_t)(value++ - name) : strlen(name);
-    int i = 0;
-    while (i < n && !(o[i].name && strlen(o[i].name) == length && !memcmp(o[i].name, name, length))) i++;
-    if (i == n) return option_unknown(o, n, name, length, e);
-    if (o[i].given) return err_set(e, "%s is given twice", o[i].name);
-    if (o[i].kind == OPT_FLAG && value) return err_set(e, "%s takes no value, got '%s'", o[i].name, value);
-    if (o[i].kind != OPT_FLAG && !value) {
+    if (!(o = option_find(o, n, name, length, e))) return -1;
+    if (o->given) return err_set(e, "%s is given twice", o->name);
+    if (o->kind == OPT_FLAG && value) return err_set(e, "%s takes no value, got '%s'", o->name, value);
+    if (o->kind != OPT_FLAG && !value) {
         if (*at + 1 == argc || !strncmp(argv[*at + 1], "--", 2))
-            return err_set(e, "%s wants a value\nhint: %s=%s", o[i].name, o[i].name, o[i].arg);
+            return err_set(e, "%s wants a value\nhint: %s=%s", o->name, o->name, o->arg);
         value = argv[++*at];
     }
-    return option_set(&o[i], value, e);
+    return option_set(o, value, e);
 }
 
 int options_parse(Option *o, int n, int argc, char **argv, const char **word, int max_words, int *words,
@@ -126,15 +126,12 @@ int options_parse(Option *o, int n, int argc, char **argv, const char **word, in
     *words = 0;
     for (int i = 0; i < n; i++) o[i].given = false;
     for (int i = 1; i < argc; i++) {
-        if (!ended && !strcmp(argv[i], "--")) {
-            ended = true;
-        } else if (!ended && argv[i][0] == '-' && argv[i][1]) {
-            if (option_take(o, n, argc, argv, &i, e)) return -1;
-        } else if (*words == max_words) {
+        bool option = !ended && argv[i][0] == '-' && argv[i][1];
+        if (option && !strcmp(argv[i], "--")) ended = true;
+        else if (option && option_take(o, n, argc, argv, &i, e)) return -1;
+        else if (!option && *words == max_words)
             return err_set(e, "'%s' is one word too many, want at most %d", argv[i], max_words);
-        } else {
-            word[(*words)++] = argv[i];
-        }
+        else if (!option) word[(*words)++] = argv[i];
     }
     return 0;
 }
@@ -181,10 +178,7 @@ void *block_alloc(size_t bytes, Err *e) {
     enum { PIECE_BYTES = 1 << 24 };
     ptrdiff_t pieces = (ptrdiff_t)(bytes / PIECE_BYTES) + 1;
     void *p = NULL;
-    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) {
-        err_memory(e, bytes);
-        return NULL;
-    }
+    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) return err_memory(e, bytes), NULL;
 #pragma omp parallel for if (pieces > 4)
     for (ptrdiff_t i = 0; i < pieces; i++) {
         size_t at = (size_t)i * PIECE_BYTES, n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
@@ -272,22 +266,20 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e)
     return rc;
 }
 
-// Where a file that is not there yet would be: its folder, and its name in it.
-static const char *file_place(const char *path, struct stat *folder) {
+// What stat says of a file, and ""; or, of one that is not there yet, of its folder, and its name in it.
+static const char *file_place(const char *path, struct stat *st) {
     char parent[PATH_BYTES];
     const char *slash = strrchr(path, '/');
     size_t n = slash ? (size_t)(slash - path) + 1 : 0;
     snprintf(parent, sizeof parent, "%.*s.", n < PATH_BYTES - 2 ? (int)n : 0, path);
-    return stat(parent, folder) ? NULL : path + n;
+    return stat(path, st) == 0 ? "" : stat(parent, st) == 0 ? path + n : NULL;
 }
 
 bool same_file(const char *a, const char *b) {
     struct stat s, t;
-    if (!strcmp(a, b)) return true;
-    bool here = stat(a, &s) == 0, there = stat(b, &t) == 0;
-    if (here != there) return false;
-    const char *name = here ? a : file_place(a, &s), *other = here ? a : file_place(b, &t);
-    return name && other && s.st_dev == t.st_dev && s.st_ino == t.st_ino && !strcmp(name, other);
+    const char *name = file_place(a, &s), *other = file_place(b, &t);
+    return !strcmp(a, b) || (name && other && s.st_dev == t.st_dev && s.st_ino == t.st_ino &&
+                             !strcmp(name, other));
 }
 
 int sha256_file(const char *path, char hex[65], Err *e) {
@@ -331,7 +323,7 @@ Writer *writer_open(const char *path, Err *e) {
     struct stat st;
     bool there = stat(path, &st) == 0;
     signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f shall fail like any other, and not kill
-    if (there && !S_ISREG(st.st_mode)) { err_special(e, path, &st); return NULL; }
+    if (there && !S_ISREG(st.st_mode)) return err_special(e, path, &st), NULL;
     char *real = there ? realpath(path, NULL) : strdup(path);
     Writer *w = calloc(1, sizeof *w);
     if (!w || !real) err_errno(e, path, "open");
@@ -340,9 +332,8 @@ Writer *writer_open(const char *path, Err *e) {
     else if (!(w->file = writer_temp(w, there ? st.st_mode & 0777 : 0666)))
         err_errno(e, w->temp, "create");
     free(real);
-    if (w && w->file) return w;
-    free(w);
-    return NULL;
+    if (w && !w->file) free(w), w = NULL;
+    return w;
 }
 
 int writer_put(Writer *w, const void *data, size_t n, Err *e) {
@@ -384,12 +375,11 @@ int log_open(Log **l, const char *path, bool append, Err *e) {
     *l = NULL;
     if (!path) return 0;
     signal(SIGXFSZ, SIG_IGN);
-    if (!(*l = malloc(sizeof **l))) return err_memory(e, sizeof **l);
-    **l = (Log){fopen(path, append ? "ab" : "wb"), path, 0};
-    if ((*l)->file) return 0;
-    err_errno(e, path, "open");
-    free(*l), *l = NULL;
-    return -1;
+    FILE *f = fopen(path, append ? "ab" : "wb");
+    if (!f) return err_errno(e, path, "open");
+    if (!(*l = malloc(sizeof **l))) return fclose(f), err_memory(e, sizeof **l);
+    **l = (Log){f, path, 0};
+    return 0;
 }
 
 void log_line(Log *l, const char *format, ...) {
