@@ -203,9 +203,7 @@ int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
 
 // ---- bytes ------------------------------------------------------------------------------------------------
 // Numbers in files are little-endian and put together byte by byte: no host's order or alignment matters.
-
 static uint32_t get16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
-static uint32_t get32(const uint8_t *p) { return get16(p) | get16(p + 2) << 16; }
 static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8); }
 static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
 static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
@@ -402,12 +400,14 @@ int log_close(Log *l, Err *e) {
 // ---- JSON -------------------------------------------------------------------------------------------------
 // RFC 8259 and nothing else: no comments, no trailing commas, no NaN. Of equal keys the last wins.
 // Strings must be UTF-8 with surrogates in pairs. A byte order mark at the start is skipped.
-
 enum { JSON_DEPTH = 64 };             // brackets open at once: how deep json_value calls itself
 enum { CSV_FIELDS = 1 << 12 };        // in a row
+enum { ONE, LINES };                  // the form of a text: one value, or each begun on a new line; else the
+                                      // separator of a table
 
 typedef struct {
     Json *j;
+    int form;
     const char *where;
     const uint8_t *p, *end, *row;     // the next byte, the end of the text, the start of the line
     uint32_t line;
@@ -447,8 +447,9 @@ static int text_step(Parser *s) {
     return 0;
 }
 
-static void json_space(Parser *s) {
-    for (int c; (c = peek(s)) == ' ' || c == '\t' || c == '\r' || c == '\n';) step(s);
+// What may stand between two values; tabs and spaces of a table are part of its fields.
+static void space(Parser *s) {
+    while (peek(s) > 0 && strchr(s->form > LINES ? "\r\n" : "\r\n\t ", peek(s))) step(s);
 }
 
 static JsonNode *json_node(Parser *s, JsonKind kind) {
@@ -479,8 +480,7 @@ static int json_escape(Parser *s) {
     if (json_hex(s, &c)) return -1;
     if (c >= 0xDC00 && c < 0xE000) return json_fail(s, "a high surrogate before the low one");
     if (c >= 0xD800 && c < 0xDC00) {
-        if (s->end - s->p < 2 || memcmp(s->p, "\\u", 2)) return json_fail(s, "\\u with a low surrogate");
-        s->p += 2;
+        if (!accept(s, "\\") || !accept(s, "u")) return json_fail(s, "\\u with a low surrogate");
         if (json_hex(s, &low)) return -1;
         if (low < 0xDC00 || low >= 0xE000) return json_fail(s, "a low surrogate before this");
         c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
@@ -495,12 +495,7 @@ static int json_string(Parser *s) {
     node->text = s->text;
     for (int c; (c = peek(s)) != '"';) {
         if (c < ' ') return json_fail(s, "'\"', or a control character as \\u00XX");
-        if (c == '\\') {
-            s->p++;
-            if (json_escape(s)) return -1;
-            continue;
-        }
-        if (text_step(s)) return -1;
+        if (accept(s, "\\") ? json_escape(s) : text_step(s)) return -1;
     }
     s->p++;
     node->len = (size_t)(s->text - node->text);
@@ -520,10 +515,7 @@ static int json_number(Parser *s) {
     accept(s, "-");
     if (!accept(s, "0") && json_digits(s)) return -1;
     if (accept(s, ".") && json_digits(s)) return -1;
-    if (accept(s, "eE")) {
-        accept(s, "+-");
-        if (json_digits(s)) return -1;
-    }
+    if (accept(s, "eE") && (accept(s, "+-"), json_digits(s))) return -1;
     node->len = (size_t)(s->p - start);
     node->text = memcpy(s->text, start, node->len);
     s->text += node->len;
@@ -546,13 +538,13 @@ static int json_bracket(Parser *s, JsonKind kind, int depth) {
     JsonNode *node = json_node(s, kind);
     bool object = kind == JSON_OBJECT;
     if (depth == JSON_DEPTH) return json_fail(s, "no more than 64 open brackets");
-    for (json_space(s); !accept(s, object ? "}" : "]"); json_space(s)) {
+    for (space(s); !accept(s, object ? "}" : "]"); space(s)) {
         if (node->count++ > 0 && !accept(s, ",")) return json_fail(s, object ? "',' or '}'" : "',' or ']'");
         if (object) {
-            json_space(s);
+            space(s);
             if (!accept(s, "\"")) return json_fail(s, "a key in quotes");
             if (json_string(s)) return -1;
-            json_space(s);
+            space(s);
             if (!accept(s, ":")) return json_fail(s, "':'");
         }
         if (json_value(s, depth + 1)) return -1;
@@ -563,15 +555,13 @@ static int json_bracket(Parser *s, JsonKind kind, int depth) {
 
 // One value with all that it holds.
 static int json_value(Parser *s, int depth) {
-    json_space(s);
+    space(s);
     if (accept(s, "\"")) return json_string(s);
     if (accept(s, "[")) return json_bracket(s, JSON_ARRAY, depth);
     if (accept(s, "{")) return json_bracket(s, JSON_OBJECT, depth);
-    switch (peek(s)) {
-    case 'n': return json_word(s, "null", JSON_NULL);
-    case 'f': return json_word(s, "false", JSON_FALSE);
-    case 't': return json_word(s, "true", JSON_TRUE);
-    }
+    if (peek(s) == 'n') return json_word(s, "null", JSON_NULL);
+    if (peek(s) == 'f') return json_word(s, "false", JSON_FALSE);
+    if (peek(s) == 't') return json_word(s, "true", JSON_TRUE);
     if (peek(s) != '-' && (peek(s) < '0' || peek(s) > '9')) return json_fail(s, "a value");
     return json_number(s);
 }
@@ -598,17 +588,12 @@ char *json_quote(const char *text, size_t n) {
     *q++ = '"';
     for (size_t length; p < end; p += length) {
         length = utf8_length(p, (size_t)(end - p));
-        if (length == 0 || *p < ' ') {
-            q += sprintf(q, "\\u%04x", length ? *p : 0xFFFDu);
-            length = 1;
-            continue;
-        }
+        bool shown = length > 0 && *p >= ' ';
+        if (!shown) q += sprintf(q, "\\u%04x", length > 0 ? *p : 0xFFFDu), length = 1;
         if (*p == '"' || *p == '\\') *q++ = '\\';
-        memcpy(q, p, length);
-        q += length;
+        for (size_t i = 0; shown && i < length; i++) *q++ = (char)p[i];
     }
-    *q++ = '"';
-    *q = 0;
+    strcpy(q, "\"");
     return out;
 }
 
@@ -616,44 +601,34 @@ char *json_quote(const char *text, size_t n) {
 // CSV as RFC 4180 has it: fields in quotes may hold commas, line breaks and doubled quotes. A quote elsewhere
 // is a character like any other, and so are all in TSV, whose fields hold no tab and no line break. A line
 // without a character is no row, and text is UTF-8, as in JSON.
-
-static bool field_ends(const Parser *s, int separator) {
+static bool field_ends(const Parser *s) {
     int c = peek(s);
-    return c < 0 || c == separator || c == '\r' || c == '\n';
+    return c < 0 || c == s->form || c == '\r' || c == '\n';
 }
 
-static int csv_field(Parser *s, int separator) {
+static int csv_field(Parser *s) {
     JsonNode *node = json_node(s, JSON_STRING);
-    bool quoted = separator == ',' && accept(s, "\"");
+    bool quoted = s->form == ',' && accept(s, "\"");
     node->text = s->text;
-    while (quoted || !field_ends(s, separator)) {
+    while (quoted || !field_ends(s)) {
         if (quoted && accept(s, "\"") && peek(s) != '"') break;
         if (peek(s) < 0) return json_fail(s, "'\"' at the end of a quoted field");
         if (text_step(s)) return -1;
     }
     node->len = (size_t)(s->text - node->text);
     *s->text++ = 0;
-    return field_ends(s, separator) ? 0 : json_fail(s, "',' or a new line after a quoted field");
+    return field_ends(s) ? 0 : json_fail(s, "',' or a new line after a quoted field");
 }
 
-static int csv_row(Parser *s, int separator) {
+static int csv_row(Parser *s) {
     JsonNode *row = json_node(s, JSON_ARRAY);
     do {
-        if (csv_field(s, separator)) return -1;
+        if (csv_field(s)) return -1;
         if (++row->count > CSV_FIELDS) return json_fail(s, "no more than 4096 fields in a row");
-    } while (peek(s) == separator && s->p++);
+    } while (peek(s) == s->form && s->p++);
     row->next = s->j->nodes;
     s->j->node[0].count++;
     return 0;
-}
-
-// The forms of a text: one value; any number of them, each begun on a new line; or a table's separator.
-enum { ONE, LINES };
-
-// What may stand between two values; tabs and spaces of a table are part of its fields.
-static void space(Parser *s, int form) {
-    if (form <= LINES) json_space(s);
-    while (peek(s) == '\r' || peek(s) == '\n') step(s);
 }
 
 // A row that is left out, and why: the first line of the message.
@@ -672,7 +647,7 @@ static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data,
                  Rows *skip, Err *e) {
     const bool table = form > LINES;
     const char ends[] = {(char)form, '\r', '\n', 0}, *marks = table ? ends : "[{,:\r\n";
-    Parser s = {j, where, data, data + n, data, line, NULL, e};
+    Parser s = {j, form, where, data, data + n, data, line, NULL, e};
     size_t nodes = 3;                 // there are no more, as at most two come with each mark
     int rc = 0;
     memset(j, 0, sizeof *j);
@@ -685,20 +660,20 @@ static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data,
     if (!j->node || !j->text) rc = err_memory(e, n);
     if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
     if (rc == 0 && (j->table = table)) json_node(&s, JSON_ARRAY);
-    if (form != ONE) space(&s, form); // of which none is one, too
+    if (form != ONE) space(&s); // of which none is one, too
     while (rc == 0 && (s.p < s.end || (form == ONE && j->nodes == 0))) {
         Parser begun = s;
         uint32_t before = j->nodes;
-        rc = table ? csv_row(&s, form) : json_value(&s, 0);
+        rc = table ? csv_row(&s) : json_value(&s, 0);
         line = s.line;
-        space(&s, form);
+        space(&s);
         if (rc == 0 && s.p < s.end && (form == ONE || s.line == line))
             rc = json_fail(&s, form == ONE ? "nothing after the value" : "a new line before the next value");
         if (rc == 0 || form != LINES || !skip) continue;
         row_skip(skip, e);
         s = begun, j->nodes = before, rc = 0;
         while (s.p < s.end && *s.p != '\r' && *s.p != '\n') s.p++;
-        space(&s, form);
+        space(&s);
     }
     if (rc) json_free(j);
     else if (table) j->node[0].next = j->nodes;
