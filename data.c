@@ -208,10 +208,7 @@ static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(
 static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
 static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
 
-static bool all_zero(const uint8_t *p, size_t n) {
-    while (n > 0 && p[n - 1] == 0) n--;
-    return n == 0;
-}
+static bool all_zero(const uint8_t *p, size_t n) { return n == 0 || (*p == 0 && !memcmp(p, p + 1, n - 1)); }
 
 // ---- files: reading ---------------------------------------------------------------------------------------
 enum { PATH_BYTES = 4096 };           // Linux's own limit
@@ -660,7 +657,7 @@ static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data,
     if (!j->node || !j->text) rc = err_memory(e, n);
     if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
     if (rc == 0 && (j->table = table)) json_node(&s, JSON_ARRAY);
-    if (form != ONE) space(&s); // of which none is one, too
+    if (form != ONE) space(&s);       // of which none is one, too
     while (rc == 0 && (s.p < s.end || (form == ONE && j->nodes == 0))) {
         Parser begun = s;
         uint32_t before = j->nodes;
@@ -684,7 +681,8 @@ int json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *d
     return parse(j, where, first_line, data, n, ONE, NULL, e);
 }
 
-int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip, Err *e) {
+int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip,
+               Err *e) {
     const char *dot = strrchr(path, '.');
     int separator = !dot ? 0 : !strcmp(dot, ".csv") ? ',' : !strcmp(dot, ".tsv") ? '\t' : 0;
     bool array = data[strspn((const char *)data, "\xEF\xBB\xBF \t\r\n")] == '[';
@@ -694,7 +692,6 @@ int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, 
 
 // ---- tensors on disk --------------------------------------------------------------------------------------
 // Tensor after tensor in the order of the table, each at a multiple of 64 bytes, the gap to the next is zero.
-
 enum { ALIGN = 64, PIECE = 1 << 15 };          // PIECE: bytes moved at once
 static const char GAP[] = "%s: the gap after %s is not zero";
 const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
@@ -828,25 +825,20 @@ static uint64_t header_complete(Header *h, Format format, uint64_t weights) {
 }
 
 // A Config is words of 4 bytes, of which those for LoRA came later.
-enum { CONFIG_WORDS = sizeof(Config) / 4, LORA_WORD = CONFIG_INTS + CONFIG_FLOATS };
-
 static void config_put(Header *h, const Config *c) {
-    uint32_t word[CONFIG_WORDS];
-    memcpy(word, c, sizeof word);
-    memcpy(h->cfg, word, sizeof h->cfg);
-    for (int i = LORA_WORD; i < CONFIG_WORDS; i++) h->lora[i - LORA_WORD] = word[i];
+    uint32_t alpha;
+    memcpy(h->cfg, c, sizeof h->cfg);
+    memcpy(&alpha, &c->lora_alpha, sizeof alpha);
+    h->lora[0] = (uint32_t)c->lora_rank, h->lora[1] = c->lora_on, h->lora[2] = alpha;
 }
 
 static int config_get(Config *c, const Header *h, const char *path, Err *e) {
-    uint32_t word[CONFIG_WORDS];
     Fault f;
-    memcpy(word, h->cfg, sizeof h->cfg);
-    for (int i = 0; i < CONFIG_WORDS - LORA_WORD; i++) {
-        word[LORA_WORD + i] = (uint32_t)h->lora[i];
-        if (h->lora[i] > (i > 0 ? UINT32_MAX : INT32_MAX))
-            return err_set(e, "%s: LoRA's numbers have more than 32 bits", path);
-    }
-    memcpy(c, word, sizeof word);
+    memcpy(c, h->cfg, sizeof h->cfg);
+    c->lora_rank = (int32_t)h->lora[0], c->lora_on = (uint32_t)h->lora[1];
+    memcpy(&c->lora_alpha, &(uint32_t){(uint32_t)h->lora[2]}, sizeof c->lora_alpha);
+    if (h->lora[0] > INT32_MAX || h->lora[1] > UINT32_MAX || h->lora[2] > UINT32_MAX)
+        return err_set(e, "%s: LoRA's numbers have more than 32 bits", path);
     return model_check(c, &f) ? err_fault(e, path, &f) : 0;
 }
 
@@ -978,10 +970,9 @@ int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
     if (model_plan(&p, &k->cfg, &shape, &f)) return err_fault(e, k->path, &f);
     if (!(*block = block_alloc(p.bytes, e))) return -1;
     model_bind(m, &p, *block);
-    if (checkpoint_read(k, &m->w, &m->h, e) == 0) return 0;
-    block_free(*block);
-    *block = NULL;
-    return -1;
+    int rc = checkpoint_read(k, &m->w, &m->h, e);
+    if (rc) block_free(*block), *block = NULL;
+    return rc;
 }
 
 // Writes the header p and the rest (n bytes), then sets of tensors; and all before the tensors once more,
@@ -1050,28 +1041,22 @@ int state_save(const char *path, const State *s, const Model *m, Err *e) {
     return header_save(path, STATE, &h, &m->cfg, NULL, "", s->key, set, e);
 }
 
-// Is this the state of the run with this key, and possible?
-static int state_check(State *s, const Checkpoint *k, const Header *h, const char *key, const Config *c,
-                       Err *e) {
-    memcpy(&s->best, &h->extra[1], sizeof s->best);
-    s->step = (int64_t)h->extra[0], s->best_step = (int64_t)h->extra[2];
-    if (strcmp(k->lineage, key))
-        return err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
-                       "or train without --resume", k->path, k->lineage, key);
-    if (memcmp(&k->cfg, c, sizeof *c)) return err_set(e, "%s: is of another model", k->path);
-    if (isnan(s->best)) return err_set(e, "%s: best is not a number", k->path);
-    return want(k->path, "step", s->step, 0, INT64_MAX, e) ||
-           want(k->path, "best_step", s->best_step, 0, s->step, e) ? -1 : 0;
-}
-
 // On failure the state is as it was, but weights and moments may be half read.
 int state_load(const char *path, State *s, Model *m, Err *e) {
     const Params *const set[] = {&m->w, &m->m1, &m->m2};
     State found = *s;
     Checkpoint k;
-    Header h;
+    Header h = {0};
     int rc = checkpoint_begin(&k, path, STATE, &h, e);
-    if (rc == 0) rc = state_check(&found, &k, &h, s->key, &m->cfg, e);
+    memcpy(&found.best, &h.extra[1], sizeof found.best);
+    found.step = (int64_t)h.extra[0], found.best_step = (int64_t)h.extra[2];
+    if (rc == 0 && strcmp(k.lineage, s->key))
+        rc = err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
+                     "or train without --resume", path, k.lineage, s->key);
+    if (rc == 0 && memcmp(&k.cfg, &m->cfg, sizeof k.cfg)) rc = err_set(e, "%s: is of another model", path);
+    if (rc == 0 && isnan(found.best)) rc = err_set(e, "%s: best is not a number", path);
+    if (rc == 0) rc = want(path, "step", found.step, 0, INT64_MAX, e);
+    if (rc == 0) rc = want(path, "best_step", found.best_step, 0, found.step, e);
     if (rc == 0) rc = sets_read(&k, set, FORMAT[STATE].sets, NULL, e);
     if (rc == 0) *s = found;
     checkpoint_close(&k);
@@ -1109,40 +1094,35 @@ static int row_fail(const Reader *s, uint32_t line, const char *what, const char
     return err_set(s->e, "%s:%" PRIu32 ": %s %s", s->rows->path, line, what, wrong);
 }
 
+static int column_find(const Reader *s, const char *name, size_t length) {
+    int i = 0;
+    while (i < s->columns && (!s->column[i].name || s->column[i].length != length ||
+                              memcmp(s->column[i].name, name, length))) i++;
+    return i;
+}
+
 // --columns "prompt=question,system=", whose separators become 0. A name that it gives to one member is no
 // other's any more.
 static int columns_parse(Reader *s, char *p) {
-    for (; s->columns < MEMBERS; s->columns++) s->column[s->columns].name = MEMBER[s->columns];
-    while (p && *p) {
-        char *own = p, *name = strchr(p, '=');
+    for (int i = 0; i < MEMBERS; i++) s->column[i] = (Column){.name = MEMBER[i], .length = strlen(MEMBER[i])};
+    s->columns = MEMBERS;
+    while (*p) {
+        char *own = p, *name;
         int i = 0;
         p += strcspn(p, ",");
         if (*p) *p++ = 0;
-        if (name && name < p) *name++ = 0;
+        if ((name = strchr(own, '='))) *name++ = 0;
         while (i < MEMBERS && strcmp(MEMBER[i], own)) i++;
         if (i == MEMBERS || !name)
             return err_set(s->e, "--columns: '%.40s', want NAME=COLUMN, the name being one of instruction, "
                            "input, output, prompt, completion, messages, system", own);
         if (s->column[i].named) return err_set(s->e, "--columns: %s is there twice", own);
-        s->column[i] = (Column){.name = *name ? name : NULL, .named = true};
+        Column *same = &s->column[column_find(s, name, strlen(name))];
+        if (same->named) return err_set(s->e, "--columns: '%s' is there twice", name);
+        same->name = NULL;            // or it is the first behind the members, which is not used yet
+        s->column[i] = (Column){*name ? name : NULL, strlen(name), 0, true};
     }
-    for (Column *c = s->column; c < s->column + MEMBERS; c++)
-        for (Column *d = s->column; c->named && c->name && d < s->column + MEMBERS; d++) {
-            if (d == c || !d->name || strcmp(d->name, c->name)) continue;
-            if (d->named) return err_set(s->e, "--columns: '%s' is there twice", c->name);
-            d->name = NULL;
-        }
-    for (int i = 0; i < MEMBERS; i++) s->column[i].length = s->column[i].name ? strlen(s->column[i].name) : 0;
     return 0;
-}
-
-// The column of that name, a new one if need be. COLUMNS: there are too many to keep it.
-static int column_find(Reader *s, const JsonNode *name) {
-    int i = 0;
-    while (i < s->columns && (!s->column[i].name || s->column[i].length != name->len ||
-                              memcmp(s->column[i].name, name->text, name->len))) i++;
-    if (i == s->columns && i < COLUMNS) s->column[s->columns++] = (Column){name->text, name->len, 0, false};
-    return i;
 }
 
 // The values of a row: an object's members, or a table's fields in the order of the header.
@@ -1156,8 +1136,9 @@ static int row_values(Reader *s, uint32_t at) {
     if (!s->header && row->kind != JSON_OBJECT) return row_fail(s, row->line, "the row", "is not an object");
     for (uint32_t i = 0; i < row->count; i++, name = node[value].next, value = name + 1) {
         if (s->header) name = s->header + 1 + i, value = at + 1 + i;
-        int c = column_find(s, &node[name]);
-        const JsonNode *v = &node[value];
+        const JsonNode *key = &node[name], *v = &node[value];
+        int c = column_find(s, key->text, key->len);
+        if (c == s->columns && c < COLUMNS) s->column[s->columns++] = (Column){key->text, key->len, 0, false};
         if (c < MEMBERS && s->value[c]) return row_fail(s, v->line, s->column[c].name, "is there twice");
         if (v->kind == JSON_STRING ? v->len > 0 : v->kind != JSON_NULL) s->value[c] = value;
     }
@@ -1211,29 +1192,22 @@ static void turn_add(Reader *s, Role role, const char *text, const char *input) 
     s->row.turns++;
 }
 
-static int row_message(Reader *s, uint32_t at, Role next) {
-    uint32_t line = s->j->node[at].line;
-    uint32_t who = json_get(s->j, at, "role"), what = json_get(s->j, at, "content");
-    const char *name, *text;
-    Role role = ROLE_SYSTEM;
-    if (!who || !what) return row_fail(s, line, "a message", "is no object with role and content");
-    if (row_text(s, who, "role", &name) || row_text(s, what, "content", &text)) return -1;
-    while (role < ROLES && strcmp(name, ROLE_NAME[role])) role++;
-    if (role != next && (role != ROLE_SYSTEM || s->row.turns > 0))
-        return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
-                       line, s->row.turns + !s->value[SYSTEM], name, s->row.turns > 0 ? "" : "system or ",
-                       ROLE_NAME[next]);
-    if (!*text) return row_fail(s, line, "content", "is empty");
-    turn_add(s, role, text, "");
-    return 0;
-}
-
 static int row_messages(Reader *s, uint32_t list) {
-    Role next = ROLE_USER;
-    if (s->j->node[list].kind != JSON_ARRAY) return row_fail(s, s->row.line, "messages", "is not an array");
-    for (uint32_t at = list + 1; at < s->j->node[list].next; at = s->j->node[at].next) {
-        if (row_message(s, at, next)) return -1;
-        next = s->rows->turn[s->turns - 1].role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
+    const JsonNode *node = s->j->node;
+    Role role, next = ROLE_USER;
+    if (node[list].kind != JSON_ARRAY) return row_fail(s, s->row.line, "messages", "is not an array");
+    for (uint32_t at = list + 1; at < node[list].next; at = node[at].next) {
+        uint32_t who = json_get(s->j, at, "role"), what = json_get(s->j, at, "content");
+        const char *name, *text, *or = s->row.turns > 0 ? "" : "system or ";
+        if (!who || !what) return row_fail(s, node[at].line, "a message", "is no object with role and content");
+        if (row_text(s, who, "role", &name) || row_text(s, what, "content", &text)) return -1;
+        for (role = ROLE_SYSTEM; role < ROLES && strcmp(name, ROLE_NAME[role]);) role++;
+        if (role != next && (role != ROLE_SYSTEM || s->row.turns > 0))
+            return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
+                           node[at].line, s->row.turns + !s->value[SYSTEM], name, or, ROLE_NAME[next]);
+        if (!*text) return row_fail(s, node[at].line, "content", "is empty");
+        turn_add(s, role, text, "");
+        next = role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
     }
     if (*s->row.output || (next == ROLE_ASSISTANT && !s->answers)) return 0;
     return row_fail(s, s->row.line, "messages", next == ROLE_USER ? "ask nothing" : "end without an answer");
@@ -1377,47 +1351,44 @@ int template_choose(const char *asked, const Checkpoint *k, char **template, Err
 // ---- examples ---------------------------------------------------------------------------------------------
 typedef struct {                      // rows on their way to examples, whose arrays grow
     Examples *x;
+    const Tokenizer *t;
+    size_t seq;
+    TooLong too_long;
+    Teach teach;
+    Err *e;
+    Template tp;
     size_t ids, row, prompt;          // ids in all; before the row at hand; in it before {target}
     uint8_t *text;
     void *scratch;
     size_t text_room, scratch_room, tok_room, taught_room, ex_room;
-    Teach teach;
 } Encoder;
 
 // For so many ids of the row at hand, no segment of which has more bytes
-static int encode_room(Encoder *c, size_t ids, size_t bytes, const Tokenizer *t, Err *e) {
-    if (ids > SIZE_MAX / 2) return err_memory(e, ids);
-    return grow(&c->x->tok, &c->tok_room, c->row + ids, sizeof *c->x->tok, e) ||
-           grow(&c->x->taught, &c->taught_room, c->row + ids, 1, e) ||
-           grow(&c->text, &c->text_room, bytes + 1, 1, e) ||
-           grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(t, bytes), 1, e) ? -1 : 0;
+static int encode_room(Encoder *c, size_t ids, size_t bytes) {
+    if (ids > SIZE_MAX / 2) return err_memory(c->e, ids);
+    return grow(&c->x->tok, &c->tok_room, c->row + ids, sizeof *c->x->tok, c->e) ||
+           grow(&c->x->taught, &c->taught_room, c->row + ids, 1, c->e) ||
+           grow(&c->text, &c->text_room, bytes + 1, 1, c->e) ||
+           grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(c->t, bytes), 1, c->e) ? -1 : 0;
 }
 
 // A row to ids, without the first `skip` of its exchanges: counted first, then done.
-static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t skip, Err *e) {
+static int render(Encoder *c, const Row *row, size_t skip) {
     Rendering r = {0};
-    template_render(&r, tp, t, row->turn, row->turns, skip, c->teach);
-    if (encode_room(c, r.ids, r.bytes, t, e)) return -1;
+    template_render(&r, &c->tp, c->t, row->turn, row->turns, skip, c->teach);
+    if (encode_room(c, r.ids, r.bytes)) return -1;
     r = (Rendering){c->x->tok + c->row, c->x->taught + c->row, c->text, c->scratch, 0, 0, 0};
-    template_render(&r, tp, t, row->turn, row->turns, skip, c->teach);
+    template_render(&r, &c->tp, c->t, row->turn, row->turns, skip, c->teach);
     c->ids = c->row + r.ids;
     c->prompt = r.prompt;
     return 0;
 }
 
-static int examples_begin(Examples *x, Encoder *c, const Tokenizer *t, size_t seq, Teach teach, Err *e) {
-    *x = (Examples){0};
-    *c = (Encoder){.x = x, .teach = teach};
-    if (t->kind == TOK_NONE) return err_set(e, "the model has no tokenizer");
-    return seq >= 2 && seq <= INT32_MAX ? 0 :
-           err_set(e, "examples: most tokens of a row = %zu, want 2..%d", seq, INT32_MAX);
-}
-
-// An example of the ids from..from+len-1.
-static int examples_add(Encoder *c, size_t from, size_t len, size_t row, uint64_t hash, Err *e) {
+// An example of the next len ids.
+static int examples_add(Encoder *c, size_t len, size_t row, uint64_t hash) {
     Examples *x = c->x;
-    if (grow(&x->ex, &c->ex_room, x->n + 1, sizeof *x->ex, e)) return -1;
-    x->ex[x->n++] = (Example){.at = from, .len = (uint32_t)len, .prompt = (uint32_t)c->prompt,
+    if (grow(&x->ex, &c->ex_room, x->n + 1, sizeof *x->ex, c->e)) return -1;
+    x->ex[x->n++] = (Example){.at = c->row, .len = (uint32_t)len, .prompt = (uint32_t)c->prompt,
                               .row = (uint32_t)row, .hash = hash};
     return 0;
 }
@@ -1432,7 +1403,8 @@ void examples_count(Examples *x) {
 }
 
 // The arrays have stopped growing, and the examples can point into them; or, on failure, nothing is left.
-static int examples_end(Examples *x, Encoder *c, int rc) {
+static int examples_end(Encoder *c, int rc) {
+    Examples *x = c->x;
     free(c->text), free(c->scratch);
     if (rc) examples_free(x);
     for (Example *ex = x->ex; ex < x->ex + x->n; ex++)
@@ -1441,120 +1413,107 @@ static int examples_end(Examples *x, Encoder *c, int rc) {
     return rc;
 }
 
-// A row longer than seq loses as many of its oldest exchanges as it takes to fit, never the last. Each try is
-// a whole rendering, so the number is searched by halves.
-static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t seq,
-                       Err *e) {
+// A row longer than seq loses as many of its oldest exchanges as it takes to fit, never the last, and then
+// the beginning of its prompt. Each try is a whole rendering, so the number is searched by halves.
+static int row_cut(Encoder *c, const char *path, const Row *row) {
     size_t few = 1, many = (row->turns - (row->turn[0].role == ROLE_SYSTEM) - 1) / 2;
     while (few < many) {
         size_t half = few + (many - few) / 2;
-        if (render(c, tp, row, t, half, e)) return -1;
-        if (c->ids - c->row <= seq) many = half;
+        if (render(c, row, half)) return -1;
+        if (c->ids - c->row <= c->seq) many = half;
         else few = half + 1;
     }
-    return many > 0 ? render(c, tp, row, t, many, e) : 0;
-}
-
-// 1: the row is short enough, or is now; 0: drop it; -1: an error.
-static int row_fit(Encoder *c, const Tokenizer *t, size_t seq, TooLong mode, const char *path, const Row *row,
-                   Err *e) {
-    size_t len = c->ids - c->row, over = len > seq ? len - seq : 0, kept = c->row + (t->bos >= 0);
-    if (over == 0) return 1;
-    if (mode == TOO_LONG_DROP) return 0;
-    if (mode != TOO_LONG_CUT)
-        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
-                       len, seq, mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
-    if (over >= c->prompt)            // one token must stay for the answer to follow
-        return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
-                       "--too-long drop", path, row->line, len - c->prompt, seq - 1);
+    if (many > 0 && render(c, row, many)) return -1;
+    size_t len = c->ids - c->row, over = len > c->seq ? len - c->seq : 0, kept = c->row + (c->t->bos >= 0);
+    if (over > 0 && over >= c->prompt)    // one token must stay for the answer to follow
+        return err_set(c->e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
+                       "--too-long drop", path, row->line, len - c->prompt, c->seq - 1);
     c->ids -= over;
     c->prompt -= over;
     memmove(c->x->tok + kept, c->x->tok + kept + over, (c->ids - kept) * sizeof *c->x->tok);
     memmove(c->x->taught + kept, c->x->taught + kept + over, c->ids - kept);
-    return 1;
+    return 0;
 }
 
 // One row to an example, or to none.
-static int row_make(Encoder *c, const Template *tp, const Rows *r, size_t i, const Tokenizer *t, size_t seq,
-                    TooLong too_long, Err *e) {
-    const Row *row = &r->row[i];
+static int row_make(Encoder *c, const char *path, const Row *row, size_t number) {
     bool prompt = c->teach == TEACH_NONE;
     const char *wrong = !prompt && !*row->output ? "has no answer to learn"
-                                                 : template_misfit(tp, row->turn, row->turns);
-    if (wrong) return err_set(e, "%s:%" PRIu32 ": the row %s", r->path, row->line, wrong);
-    if (render(c, tp, row, t, 0, e)) return -1;
-    bool longer = c->ids - c->row > seq;
-    if (longer && too_long == TOO_LONG_CUT && row_shorten(c, tp, row, t, seq, e)) return -1;
-    int fits = row_fit(c, t, seq, too_long, r->path, row, e);
-    if (fits < 0) return -1;
+                                                 : template_misfit(&c->tp, row->turn, row->turns);
+    if (wrong) return err_set(c->e, "%s:%" PRIu32 ": the row %s", path, row->line, wrong);
+    if (render(c, row, 0)) return -1;
     size_t len = c->ids - c->row;
+    bool longer = len > c->seq;
+    if (longer && c->too_long == TOO_LONG_DROP) { c->x->dropped++; return 0; }
+    if (longer && c->too_long != TOO_LONG_CUT)
+        return err_set(c->e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
+                       len, c->seq, c->too_long == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
+    if (longer && row_cut(c, path, row)) return -1;
+    c->x->cut += longer;
+    len = c->ids - c->row;
     c->x->taught[c->row] = 0;         // nothing comes before the first id, so nothing can predict it
     if (prompt ? len == 0 : !memchr(c->x->taught + c->row, 1, len))
-        return err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path,
+        return err_set(c->e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", path,
                        row->line, prompt ? "begin with" : "learn");
-    c->x->cut += fits && longer;
-    c->x->dropped += !fits;
-    if (!fits) return 0;
-    if (examples_add(c, c->row, len, i, row->hash, e)) return -1;
+    if (examples_add(c, len, number, row->hash)) return -1;
     c->row = c->ids;
     return 0;
+}
+
+static int examples_begin(const Encoder *c) {
+    *c->x = (Examples){0};
+    if (c->t->kind == TOK_NONE) return err_set(c->e, "the model has no tokenizer");
+    return want("examples", "most tokens of a row", (int64_t)c->seq, 2, INT32_MAX, c->e);
 }
 
 int examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
                   TooLong too_long, Teach teach, Err *e) {
-    Template tp;
-    Encoder c;
-    int rc = examples_begin(x, &c, t, seq, teach, e);
-    if (rc == 0) rc = template_get(&tp, template, t, e);
-    for (size_t i = 0; i < r->n && rc == 0; i++) rc = row_make(&c, &tp, r, i, t, seq, too_long, e);
+    Encoder c = {.x = x, .t = t, .seq = seq, .too_long = too_long, .teach = teach, .e = e};
+    int rc = examples_begin(&c);
+    if (rc == 0) rc = template_get(&c.tp, template, t, e);
+    for (size_t i = 0; i < r->n && rc == 0; i++) rc = row_make(&c, r->path, &r->row[i], i);
     x->rows = r->n;
     if (rc == 0 && x->n == 0)
         rc = err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
-    return examples_end(x, &c, rc);
+    return examples_end(&c, rc);
 }
 
-// A file's ids in windows; the last token of one is the first of the next, which does not predict it.
-static int windows_add(Encoder *c, size_t seq, Err *e) {
-    c->prompt = 1;
+// A file to ids, all of them taught, in windows; the last token of one is the first of the next, which does
+// not predict it.
+static int text_make(Encoder *c, const char *path, const uint8_t *data, size_t n) {
+    const Tokenizer *t = c->t;
+    size_t most = tokenizer_most(t, n);
+    if (encode_room(c, most < SIZE_MAX - 2 ? most + 2 : most, n)) return -1;
+    int32_t *tok = c->x->tok + c->row, *at = tok;
+    if (t->bos >= 0) *at++ = t->bos;
+    at += tokenizer_encode(t, data, n, false, at, c->scratch);
+    if (t->eot >= 0) *at++ = t->eot;
+    if (n == 0 || at - tok < 2) return err_set(c->e, "%s: has no text to learn from", path);
+    memset(c->x->taught + c->row, 1, (size_t)(at - tok));
     c->x->taught[c->row] = 0;
-    for (; c->row + 1 < c->ids; c->row += seq - 1) {
-        size_t len = c->ids - c->row < seq ? c->ids - c->row : seq;
+    c->prompt = 1;
+    for (c->ids = c->row + (size_t)(at - tok); c->row + 1 < c->ids; c->row += c->seq - 1) {
+        size_t len = c->ids - c->row < c->seq ? c->ids - c->row : c->seq;
         uint64_t hash = 0;
-        for (size_t t = 0; t < len; t++) hash = hash_number((uint64_t)c->x->tok[c->row + t], hash);
-        if (examples_add(c, c->row, len, c->x->n, hash, e)) return -1;
+        for (size_t i = 0; i < len; i++) hash = hash_number((uint64_t)c->x->tok[c->row + i], hash);
+        if (examples_add(c, len, c->x->n, hash)) return -1;
     }
     c->row = c->ids;
     return 0;
 }
 
-// A file to ids, all of them taught.
-static int text_encode(Encoder *c, const Tokenizer *t, const uint8_t *data, size_t n, Err *e) {
-    size_t most = tokenizer_most(t, n);
-    if (encode_room(c, most < SIZE_MAX - 2 ? most + 2 : most, n, t, e)) return -1;
-    int32_t *tok = c->x->tok + c->row, *at = tok;
-    if (t->bos >= 0) *at++ = t->bos;
-    at += tokenizer_encode(t, data, n, false, at, c->scratch);
-    if (t->eot >= 0) *at++ = t->eot;
-    memset(c->x->taught + c->row, 1, (size_t)(at - tok));
-    c->ids = c->row + (size_t)(at - tok);
-    return 0;
-}
-
 int examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e) {
-    Encoder c;
+    Encoder c = {.x = x, .t = t, .seq = seq, .e = e};
     uint8_t *data;
     size_t n;
-    int rc = examples_begin(x, &c, t, seq, TEACH_ALL, e);
+    int rc = examples_begin(&c);
     for (int i = 0; i < paths && rc == 0; i++) {
-        if ((rc = file_read(path[i], DATA_MAX, &data, &n, e))) break;
-        rc = text_encode(&c, t, data, n, e);
+        rc = file_read(path[i], DATA_MAX, &data, &n, e);
+        if (rc == 0) rc = text_make(&c, path[i], data, n);
         free(data);
-        if (rc == 0 && (n == 0 || c.ids - c.row < 2))
-            rc = err_set(e, "%s: has no text to learn from", path[i]);
-        if (rc == 0) rc = windows_add(&c, seq, e);
     }
     x->rows = x->n;
-    return examples_end(x, &c, rc);
+    return examples_end(&c, rc);
 }
 
 void examples_free(Examples *x) {
