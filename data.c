@@ -245,8 +245,7 @@ static int read_exactly(FILE *f, void *out, size_t n, const char *path, Err *e) 
 int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e) {
     size_t room = 0;
     struct stat st;
-    *data = NULL;
-    *n = 0;
+    *data = NULL, *n = 0;
     FILE *f = file_open(path, false, &st, e);
     if (!f) return -1;
     size_t need = S_ISREG(st.st_mode) && (uint64_t)st.st_size <= limit ? (size_t)st.st_size + 2 : 1 << 16;
@@ -279,14 +278,13 @@ bool same_file(const char *a, const char *b) {
 
 int sha256_file(const char *path, char hex[65], Err *e) {
     uint8_t piece[1 << 14];
-    size_t got;
     Sha256 s;
     struct stat st;
     FILE *f = file_open(path, true, &st, e);
     if (!f) return -1;
     sha256_init(&s);
-    do sha256_add(&s, piece, got = read_some(f, piece, sizeof piece));
-    while (got == sizeof piece);
+    for (size_t got = sizeof piece; got == sizeof piece;)
+        sha256_add(&s, piece, got = read_some(f, piece, sizeof piece));
     int rc = ferror(f) ? err_errno(e, path, "read") : 0;
     sha256_end(&s, hex);
     fclose(f);
@@ -399,8 +397,7 @@ int log_close(Log *l, Err *e) {
 // Strings must be UTF-8 with surrogates in pairs. A byte order mark at the start is skipped.
 enum { JSON_DEPTH = 64 };             // brackets open at once: how deep json_value calls itself
 enum { CSV_FIELDS = 1 << 12 };        // in a row
-enum { ONE, LINES };                  // the form of a text: one value, or each begun on a new line; else the
-                                      // separator of a table
+enum { ONE, LINES };                  // one value; some, each on a new line; else a table's separator
 
 typedef struct {
     Json *j;
@@ -638,8 +635,8 @@ static void row_skip(Rows *r, const Err *e) {
 }
 
 // Of LINES, unless skip is NULL, a line that begins no value is counted there, and the next one tried. So no
-// byte is read more than 65 times: a line whose value goes on in the next ones leaves a bracket open, of which
-// there are at most 64.
+// byte is read more than 65 times: a line whose value goes on in the next ones leaves a bracket open, and
+// there are at most 64 of these.
 static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, int form,
                  Rows *skip, Err *e) {
     const bool table = form > LINES;
@@ -911,9 +908,7 @@ static int checkpoint_begin(Checkpoint *k, const char *path, Format format, Head
     if (!k->path || !k->file || read_exactly(k->file, head, HEADER, path, e)) return -1;
     words_turn(memcpy(h, head + MAGIC, sizeof *h), FOURS, EIGHTS);
     if (header_check(k, format, h, head, (uint64_t)st.st_size, e)) return -1;
-    k->tensors_at = h->section[WEIGHTS].at;
-    k->tensor_sum = h->sum;
-    k->own_sum = h->own_sum;
+    k->tensors_at = h->section[WEIGHTS].at, k->tensor_sum = h->sum, k->own_sum = h->own_sum;
     return metadata_get(k, h, head, e);
 }
 
@@ -975,26 +970,12 @@ int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
     return rc;
 }
 
-// Writes the header p and the rest (n bytes), then sets of tensors; and all before the tensors once more,
-// when their sum and its own are known.
-static int sets_save(const char *path, uint8_t *p, size_t n, const Config *c, const Params *const *set,
-                     int sets, Dtype d, Err *e) {
-    Transfer f = {path, NULL, writer_open(path, e), {{1, 2, 3, 4}}};
-    if (!f.out) return -1;
-    int rc = writer_put(f.out, p, n, e);
-    for (int i = 0; i < sets && rc == 0; i++) rc = params_move(&f, c, set[i], NULL, d, e);
-    put64(p + MAGIC + offsetof(Header, sum), sum_end(&f.sum));
-    put64(p + HEADER - 8, sum_own(p, n));
-    if (rc == 0 && fseeko(f.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
-    if (rc == 0) rc = writer_put(f.out, p, n, e);
-    return writer_close(f.out, rc == 0, e) ? -1 : rc;
-}
-
-// h has dtype and extra; the rest is filled in here. t NULL: no tokenizer.
+// h has dtype and extra; the rest is filled in here. t NULL: no tokenizer. What is before the tensors is
+// written twice: at last with their sum and its own.
 static int header_save(const char *path, Format format, Header *h, const Config *c, const Tokenizer *t,
                        const char *template, const char *lineage, const Params *const *set, Err *e) {
     const Tokenizer none = {.eot = -1, .bos = -1};
-    size_t texts[] = {strlen(template) + 1, strlen(lineage) + 1};
+    const char *text[] = {template, lineage};
     uint64_t weights;
     Fault f;
     if (!t) t = &none;
@@ -1005,7 +986,7 @@ static int header_save(const char *path, Format format, Header *h, const Config 
     h->kind = (int32_t)t->kind, h->vocab = (int32_t)t->vocab, h->merges = (int32_t)t->merges;
     h->eot = t->eot, h->bos = t->bos, h->add_space = t->add_space;
     h->section[TOKENIZER].bytes = tokenizer_bytes(t);
-    for (int i = 0; i < 2; i++) h->section[TEMPLATE + i].bytes = texts[i];
+    for (int i = 0; i < 2; i++) h->section[TEMPLATE + i].bytes = strlen(text[i]) + 1;
     header_complete(h, format, weights);
     size_t n = (size_t)h->section[WEIGHTS].at;
     uint8_t *p = n <= META_MAX ? calloc(1, n) : NULL;
@@ -1013,11 +994,17 @@ static int header_save(const char *path, Format format, Header *h, const Config 
     memcpy(p, FORMAT[format].magic, MAGIC);
     words_turn(memcpy(p + MAGIC, h, sizeof *h), FOURS, EIGHTS);
     tokenizer_put(t, p + HEADER);
-    memcpy(p + h->section[TEMPLATE].at, template, texts[0]);
-    memcpy(p + h->section[LINEAGE].at, lineage, texts[1]);
-    int rc = sets_save(path, p, n, c, set, FORMAT[format].sets, (Dtype)h->dtype, e);
+    for (int i = 0; i < 2; i++) strcpy((char *)p + h->section[TEMPLATE + i].at, text[i]);
+    Transfer to = {path, NULL, writer_open(path, e), {{1, 2, 3, 4}}};
+    int rc = to.out ? writer_put(to.out, p, n, e) : -1;
+    for (int i = 0; i < FORMAT[format].sets && rc == 0; i++)
+        rc = params_move(&to, c, set[i], NULL, (Dtype)h->dtype, e);
+    put64(p + MAGIC + offsetof(Header, sum), sum_end(&to.sum));
+    put64(p + HEADER - 8, sum_own(p, n));
+    if (rc == 0 && fseeko(to.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
+    if (rc == 0) rc = writer_put(to.out, p, n, e);
     free(p);
-    return rc;
+    return writer_close(to.out, rc == 0, e) ? -1 : rc;
 }
 
 int checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template,
@@ -1197,15 +1184,15 @@ static int row_messages(Reader *s, uint32_t list) {
     Role role, next = ROLE_USER;
     if (node[list].kind != JSON_ARRAY) return row_fail(s, s->row.line, "messages", "is not an array");
     for (uint32_t at = list + 1; at < node[list].next; at = node[at].next) {
-        uint32_t who = json_get(s->j, at, "role"), what = json_get(s->j, at, "content");
+        uint32_t who = json_get(s->j, at, "role"), what = json_get(s->j, at, "content"), line = node[at].line;
         const char *name, *text, *or = s->row.turns > 0 ? "" : "system or ";
-        if (!who || !what) return row_fail(s, node[at].line, "a message", "is no object with role and content");
+        if (!who || !what) return row_fail(s, line, "a message", "is no object with role and content");
         if (row_text(s, who, "role", &name) || row_text(s, what, "content", &text)) return -1;
         for (role = ROLE_SYSTEM; role < ROLES && strcmp(name, ROLE_NAME[role]);) role++;
         if (role != next && (role != ROLE_SYSTEM || s->row.turns > 0))
             return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
-                           node[at].line, s->row.turns + !s->value[SYSTEM], name, or, ROLE_NAME[next]);
-        if (!*text) return row_fail(s, node[at].line, "content", "is empty");
+                           line, s->row.turns + !s->value[SYSTEM], name, or, ROLE_NAME[next]);
+        if (!*text) return row_fail(s, line, "content", "is empty");
         turn_add(s, role, text, "");
         next = role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
     }
@@ -1428,8 +1415,7 @@ static int row_cut(Encoder *c, const char *path, const Row *row) {
     if (over > 0 && over >= c->prompt)    // one token must stay for the answer to follow
         return err_set(c->e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
                        "--too-long drop", path, row->line, len - c->prompt, c->seq - 1);
-    c->ids -= over;
-    c->prompt -= over;
+    c->ids -= over, c->prompt -= over;
     memmove(c->x->tok + kept, c->x->tok + kept + over, (c->ids - kept) * sizeof *c->x->tok);
     memmove(c->x->taught + kept, c->x->taught + kept + over, c->ids - kept);
     return 0;
