@@ -31,9 +31,8 @@ static Option OPTION[] = {
     GROUP("What to train, and on what"),
     TEXT("--model", &opt.model, "FILE", "checkpoint to start from"),
     TEXT("--init", &opt.init, "SIZES",
-         "or start from random weights and a tokenizer learned from --text: \"layers=6 "
-         "heads=6 width=192 context=256 vocab=2048\" (then also kv_heads, hidden, rms, rope, swiglu, bias, "
-         "tied, ...)"),
+         "or start from random weights and a tokenizer learned from --text: \"layers=6 heads=6 width=192 "
+         "context=256 vocab=2048\" (then also kv_heads, hidden, rms, rope, swiglu, bias, tied, ...)"),
     TEXT("--data", &opt.data, "FILE",
          "rows of JSON, JSON Lines, CSV or TSV: instruction, input, output; prompt, completion; or messages"),
     TEXT("--columns", &opt.columns, "LIST",
@@ -43,12 +42,10 @@ static Option OPTION[] = {
     TEXT("--val", &opt.val, "FILE", "held-out file of the same kind; else --split"),
     REAL("--split", &opt.split, 0, 0.9, "X",
          "share of the rows held out to measure the loss; by content, so rows never move"),
-    TEXT("--general", &opt.general, "FILE",
-         "raw text that is not trained on: its loss before and after shows what was forgotten (at most 8,192 "
-         "tokens of it)"),
-    TEXT("--out", &opt.out, "FILE",
-         "checkpoint to write: the model after the last step; if the held-out loss was lower earlier, that "
-         "model is kept as FILE.best"),
+    TEXT("--general", &opt.general, "FILE", "raw text that is not trained on: its loss before and after "
+         "shows what was forgotten (at most 8,192 tokens of it)"),
+    TEXT("--out", &opt.out, "FILE", "checkpoint to write: the model after the last step; if the held-out "
+         "loss was lower earlier, that model is kept as FILE.best"),
     TEXT("--dtype", &opt.dtype, "TYPE", "of --out: f32 or bf16; otherwise that of --model, f32 with --init"),
     GROUP("How rows become tokens"),
     TEXT("--template", &opt.template, "NAME|FILE",
@@ -116,18 +113,24 @@ static bool given(const char *name) {
     return OPTION[i].given;
 }
 
-// The index of word in list, or -1 with a message: "--mask: 'x', want prompt or none"
-static int choice(const char *option, const char *word, const char *const *list, int n, Err *e) {
+// The index of word in list, into *at, or -1 with a message: "--mask: 'x', want prompt or none"
+static int choice(const char *option, const char *word, const char *const *list, int n, int *at, Err *e) {
     char want[128] = "";
     for (int i = 0; i < n; i++) {
-        if (!strcmp(word, list[i])) return i;
+        *at = i;
+        if (!strcmp(word, list[i])) return 0;
         size_t used = strlen(want);
         snprintf(want + used, sizeof want - used, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " or ", list[i]);
     }
     return err_set(e, "%s: '%s', want %s", option, word, want);
 }
 
-// ---- data report: what it finds ---------------------------------------------------------------------------
+// ---- data report ------------------------------------------------------------------------------------------
+// What the run is about to learn from: which rows repeat, contradict or give away others; how long they are,
+// how much alike, and what that makes them good for. Words are in small ASCII letters, and stand between
+// white space and punctuation. Rows are compared by their hashes of 64 bits: of a million rows two that
+// differ are taken for equal once in 30 million such files. Time is n log n, memory 50 bytes a row.
+
 enum { WORD_BYTES = 64, SEGMENT = 1000, SLOTS = 4096, LISTED = 20, BARS = 12, MOST_LABELS = 200 };
 
 typedef struct {                  // a row as its hashes: the prompt's words, the prompt, the answer
@@ -146,8 +149,8 @@ typedef struct {                      // of the prompts, or of the answers
     size_t shared;                    // bytes that all prompts begin with, which are left out here
 } Variety;
 typedef struct {
-    const Examples *all, *train, *held;
-    const Rows *rows, *other;         // rows of all; of held, if it is no part of all
+    const Examples *all, *train, *held;    // held: the rest of all, or of another file
+    const Rows *rows, *other;         // of all (n 0: raw text, which has none); of that other file, else NULL
     size_t bar[BARS], width;          // examples of up to width - 1 tokens, 2 width - 1, ...
     Twins twice, reply, near;         // same prompt and answer; same prompt; prompt of the same words
     Twins leaked, leaked_near;        // held out, with the prompt of a row trained on; with its words
@@ -157,139 +160,6 @@ typedef struct {
     Key *key;
     Variety variety[2];               // of prompts, of answers
 } Survey;
-
-// ---- what a run holds -------------------------------------------------------------------------------------
-
-typedef struct {
-    Checkpoint base;                  // --model; or, with --init, config and tokenizer made here
-    Config cfg;                       // base's, and --lora
-    void *tokenizer;                  // memory of the one made here
-    const char *template;
-    char *chosen;                     // the template's memory, if it has its own
-    Rows rows, val_rows;
-    Examples all, val_all, train, val;     // train and val are views of all, or of all and val_all
-    Examples general;                 // windows of --general
-    const char *text[MAX_TEXTS + 1];
-    int texts;
-    Schedule schedule;
-    TooLong too_long;
-    Teach teach;
-    Dtype dtype;
-    bool skip_bad;                    // --bad-rows skip
-    char *lineage, state_path[4096], best_path[4096], last_path[4096], key[65];
-    bool state_written;               // at state_path, by this run
-    void *block;
-    Plan plan;
-    Model m;
-    size_t micro, longest;
-    BatchMemory batch;
-    const Example **pick;             // (batch) rows of the step at hand
-    uint32_t *order;
-    Survey survey;
-    int64_t steps, per_epoch, every, warmup;    // every: steps from one measurement to the next
-    double before, now, best;         // held-out loss before step 1, at the last measurement, the lowest
-    int64_t best_step;                // after which step the lowest; 0: none yet
-    double general_before, started;   // loss on --general before step 1; seconds() when the steps began
-    Log *log;
-} Run;
-
-static volatile sig_atomic_t interrupted = 0;
-static void on_interrupt(int signal_number) {
-    interrupted = 1;
-    signal(signal_number, SIG_DFL);               // a second time it ends the program at once
-}
-
-// ---- which rows, in which order ---------------------------------------------------------------------------
-
-static int by_row(const void *a, const void *b) {
-    uint32_t i = ((const Example *)a)->row, j = ((const Example *)b)->row;
-    return (i > j) - (i < j);
-}
-
-// Examples whose hash falls below fraction go to held, the others to train: views of x, which is reordered
-// and must outlive them. Each one's side depends on its own hash alone; both stay in order.
-static void examples_split(Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held) {
-    size_t n = 0;
-    for (size_t i = 0; i < x->n; i++) {
-        Example ex = x->ex[i];
-        if ((double)(hash_number(ex.hash, seed) >> 11) * 0x1p-53 < fraction) continue;
-        x->ex[i] = x->ex[n];
-        x->ex[n++] = ex;
-    }
-    *train = (Examples){.ex = x->ex, .n = n, .rows = n};
-    *held = (Examples){.ex = x->ex + n, .n = x->n - n, .rows = x->n - n};
-    for (int i = 0; i < 2; i++, train = held) {
-        qsort(train->ex, train->n, sizeof *train->ex, by_row);
-        examples_count(train);
-    }
-}
-
-// A permutation of 0..n-1 that depends on seed and epoch alone. Fisher and Yates: each is equally likely.
-static void order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch) {
-    Rng r = {hash_number(epoch, seed) | 1};            // not 0
-    for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
-    for (size_t i = n; i > 1; i--) {
-        size_t j = (size_t)rng_below(&r, i);
-        uint32_t last = order[i - 1];
-        order[i - 1] = order[j];
-        order[j] = last;
-    }
-}
-
-// ---- keeping models ---------------------------------------------------------------------------------------
-
-// The model after this step, atomically; its lineage says which one it is. why NULL: the one that was wanted
-static int save_model(const Run *r, const char *path, int64_t step, const char *why, Err *e) {
-    size_t room = strlen(r->lineage) + 128;
-    char *lineage = malloc(room);
-    if (!lineage) return err_set(e, "no memory for the lineage");
-    snprintf(lineage, room, "%s", r->lineage);
-    if (why) snprintf(lineage, room, "%skept step %" PRId64 ": %s\n", r->lineage, step, why);
-    const Config *c = &r->m.cfg;
-    int rc = opt.lora ? adapter_save(path, &r->base, c, r->template, lineage, &r->m.w, e)
-             : checkpoint_save(path, c, &r->base.tok, r->template, lineage, r->dtype, &r->m.w, e);
-    free(lineage);
-    return rc;
-}
-
-// A file of save_model's that must be of this very run. read: its weights become the model's
-static int open_model(Run *r, const char *path, bool read, Err *e) {
-    Checkpoint k;
-    if (checkpoint_open(&k, path, opt.model, e)) return -1;
-    int rc = strncmp(k.lineage, r->lineage, strlen(r->lineage))
-             ? err_set(e, "%s: was not written by this run\nhint: train without --resume", path)
-             : read ? checkpoint_read(&k, &r->m.w, &r->m.h, e) : 0;
-    checkpoint_close(&k);
-    return rc;
-}
-
-static int save_state(Run *r, int64_t step, Err *e) {
-    State s = {step, r->best, r->best_step, ""};
-    memcpy(s.key, r->key, sizeof s.key);
-    if (state_save(r->state_path, &s, &r->m, e)) return -1;
-    r->state_written = true;
-    return 0;
-}
-
-static int load_state(Run *r, int64_t *step, Err *e) {
-    State s = {0};
-    memcpy(s.key, r->key, sizeof s.key);
-    if (state_load(r->state_path, &s, &r->m, e)) return -1;
-    *step = s.step;
-    r->best = s.best;
-    r->best_step = s.best_step;
-    return 0;
-}
-
-static void remove_state(Run *r) {
-    if (opt.resume || r->state_written) remove(r->state_path);
-}
-
-// ---- data report ------------------------------------------------------------------------------------------
-// What the run is about to learn from: which rows repeat, contradict or give away others; how long they are,
-// how much alike, and what that makes them good for. Words are in small ASCII letters, and stand between
-// white space and punctuation. Rows are compared by their hashes of 64 bits: of a million rows two that
-// differ are taken for equal once in 30 million such files. Time is n log n, memory 50 bytes a row.
 
 // Signs of rows that came out of one mould. What the limits divide, measured on prompts | answers:
 //                          different pairs   beginning        spread
@@ -500,9 +370,8 @@ static void variety(Variety *v, const Examples *x, const Rows *r, bool answers, 
 // ---- data report: survey ----------------------------------------------------------------------------------
 
 static void survey_twins(Survey *s) {
-    size_t n = s->all->n + (s->other ? s->held->n : 0);
-    Key *end = keys_add(s->key, s->train, s->rows, false);
-    keys_add(end, s->held, s->other ? s->other : s->rows, true);
+    Key *held = keys_add(s->key, s->train, s->rows, false);
+    size_t n = (size_t)(keys_add(held, s->held, s->other ? s->other : s->rows, true) - s->key);
     qsort(s->key, s->all->n, sizeof *s->key, by_key);
     s->twice = repeats(s->key, s->all->n, 3), s->reply = repeats(s->key, s->all->n, 2);
     s->near = repeats(s->key, s->all->n, 1);
@@ -525,20 +394,18 @@ static void survey_answers(Survey *s) {
     s->few = s->answers <= MOST_LABELS && s->answers * 5 <= n;
 }
 
-// Looks at all examples, of which train are trained on; held are the rest, or those of another file with the
-// rows `other`, else NULL. Raw text has no rows: rows->n is 0. All must outlive s. In any case: survey_free.
-static int survey(Survey *s, const Examples *all, const Examples *train, const Examples *held,
-                  const Rows *rows, const Rows *other, Err *e) {
-    *s = (Survey){.all = all, .train = train, .held = held, .rows = rows, .other = other, .width = 1};
+// Looks at the examples and rows that s names, which must outlive it. In any case: survey_free.
+static int survey(Survey *s, Err *e) {
+    const Examples *all = s->all;
     s->label = malloc(all->n * sizeof *s->label);
-    s->key = malloc((train->n + held->n) * sizeof *s->key);
+    s->key = malloc((s->train->n + s->held->n) * sizeof *s->key);
     if (!s->label || !s->key) return err_set(e, "no memory for the data report of %zu rows", all->n);
+    s->width = 1;
     for (int i = 0; all->longest / s->width >= BARS; i++) s->width = s->width * (i % 3 == 1 ? 5 : 4) / 2;
     for (const Example *ex = all->ex; ex < all->ex + all->n; ex++) s->bar[ex->len / s->width]++;
     survey_twins(s);
-    if (!rows->n) return 0;
-    for (int k = 0; k < 2; k++) variety(&s->variety[k], all, rows, k, s->label);
-    survey_answers(s);
+    for (int k = 0; k < 2 && s->rows->n; k++) variety(&s->variety[k], all, s->rows, k, s->label);
+    if (s->rows->n) survey_answers(s);
     return 0;
 }
 
@@ -556,10 +423,9 @@ static int survey_stop(const Survey *s, int32_t bos, bool list, Err *e) {
     if (!t->n || !s->other || !s->rows->n) return 0;
     if (list) puts("\nheld out with the prompt of a row trained on:");
     if (list) leaks(s->key, s->all->n + s->held->n, 2, s);
-    return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is "
-                   "measured must not be trained on\nhint: take them out of one file; --check lists them",
-                   s->other->path, s->other->row[t->row].line, s->rows->path, s->rows->row[t->like].line,
-                   t->n);
+    return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is measured "
+                   "must not be trained on\nhint: take them out of one file; --check lists them", s->other->path,
+                   s->other->row[t->row].line, s->rows->path, s->rows->row[t->like].line, t->n);
 }
 
 // ---- data report: printing --------------------------------------------------------------------------------
@@ -672,9 +538,8 @@ static void print_left_out(FILE *to, const Rows *r) {
 
 static void survey_print(const Survey *s, FILE *to, bool full) {
     uint32_t a = s->train->longest, b = s->held->longest;
-    fprintf(to,
-            "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped;%s%zu tokens, %.1f %% of them "
-            "taught, longest row %" PRIu32 "\n",
+    fprintf(to, "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped;%s%zu tokens, %.1f %% of "
+            "them taught, longest row %" PRIu32 "\n",
             s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, full ? "\n  " : " ",
             s->train->tokens, 100.0 * (double)s->train->targets / (double)s->train->tokens, a > b ? a : b);
     if (full) print_tables(s);
@@ -708,6 +573,123 @@ static void survey_log(const Survey *s, Log *l) {
              s->train->tokens, s->train->targets, s->all->longest, s->width, bars, s->twice.n, s->reply.n,
              s->near.n, s->leaked.n, s->leaked_near.n, s->blank, s->echo, s->answers,
              s->answers ? s->label->n / (double)s->all->n : 0.0, variety[0], variety[1]);
+}
+
+// ---- what a run holds -------------------------------------------------------------------------------------
+
+typedef struct {
+    Checkpoint base;                  // --model; or, with --init, config and tokenizer made here
+    Config cfg;                       // base's, and --lora
+    void *tokenizer;                  // memory of the one made here
+    const char *template;
+    char *chosen;                     // the template's memory, if it has its own
+    Rows rows, val_rows;
+    Examples all, val_all, train, val;     // train and val are views of all, or of all and val_all
+    Examples general;                 // windows of --general
+    const char *text[MAX_TEXTS + 1];
+    int texts;
+    Schedule schedule;
+    TooLong too_long;
+    Teach teach;
+    Dtype dtype;
+    bool skip_bad;                    // --bad-rows skip
+    char *lineage, state_path[4096], best_path[4096], last_path[4096];
+    State state;                      // what --resume needs; best_step 0: nothing measured after a step yet
+    bool state_written;               // at state_path, by this run
+    void *block;
+    Plan plan;
+    Model m;
+    size_t params, trained;           // how many numbers the model has, and the run trains
+    size_t micro, longest;
+    BatchMemory batch;
+    const Example **pick;             // (batch) rows of the step at hand
+    uint32_t *order;
+    Survey survey;
+    int64_t steps, per_epoch, every, warmup;    // every: steps from one measurement to the next
+    double before, now;               // held-out loss before step 1, at the last measurement
+    double general_before, started;   // loss on --general before step 1; seconds() when the steps began
+    Log *log;
+} Run;
+
+static volatile sig_atomic_t interrupted = 0;
+static void on_interrupt(int signal_number) {
+    interrupted = 1;
+    signal(signal_number, SIG_DFL);               // a second time it ends the program at once
+}
+
+// ---- which rows, in which order ---------------------------------------------------------------------------
+
+static int by_row(const void *a, const void *b) {
+    uint32_t i = ((const Example *)a)->row, j = ((const Example *)b)->row;
+    return (i > j) - (i < j);
+}
+
+// Examples whose hash falls below fraction go to held, the others to train: views of x, which is reordered
+// and must outlive them. Each one's side depends on its own hash alone; both stay in order.
+static void examples_split(Examples *x, double fraction, uint64_t seed, Examples *train, Examples *held) {
+    size_t n = 0;
+    for (size_t i = 0; i < x->n; i++) {
+        Example ex = x->ex[i];
+        if ((double)(hash_number(ex.hash, seed) >> 11) * 0x1p-53 < fraction) continue;
+        x->ex[i] = x->ex[n];
+        x->ex[n++] = ex;
+    }
+    *train = (Examples){.ex = x->ex, .n = n, .rows = n};
+    *held = (Examples){.ex = x->ex + n, .n = x->n - n, .rows = x->n - n};
+    for (int i = 0; i < 2; i++, train = held) {
+        qsort(train->ex, train->n, sizeof *train->ex, by_row);
+        examples_count(train);
+    }
+}
+
+// A permutation of 0..n-1 that depends on seed and epoch alone. Fisher and Yates: each is equally likely.
+static void order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch) {
+    Rng r = {hash_number(epoch, seed) | 1};            // not 0
+    for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
+    for (size_t i = n; i > 1; i--) {
+        size_t j = (size_t)rng_below(&r, i);
+        uint32_t last = order[i - 1];
+        order[i - 1] = order[j];
+        order[j] = last;
+    }
+}
+
+// ---- keeping models ---------------------------------------------------------------------------------------
+
+// The model after this step, atomically; its lineage says which one it is. why NULL: the one that was wanted
+static int save_model(const Run *r, const char *path, int64_t step, const char *why, Err *e) {
+    size_t room = strlen(r->lineage) + 128;
+    char *lineage = malloc(room);
+    if (!lineage) return err_set(e, "no memory for the lineage");
+    snprintf(lineage, room, "%s", r->lineage);
+    if (why) snprintf(lineage, room, "%skept step %" PRId64 ": %s\n", r->lineage, step, why);
+    const Config *c = &r->m.cfg;
+    int rc = opt.lora ? adapter_save(path, &r->base, c, r->template, lineage, &r->m.w, e)
+             : checkpoint_save(path, c, &r->base.tok, r->template, lineage, r->dtype, &r->m.w, e);
+    free(lineage);
+    return rc;
+}
+
+// A file of save_model's that must be of this very run. read: its weights become the model's
+static int open_model(Run *r, const char *path, bool read, Err *e) {
+    Checkpoint k;
+    if (checkpoint_open(&k, path, opt.model, e)) return -1;
+    int rc = strncmp(k.lineage, r->lineage, strlen(r->lineage))
+             ? err_set(e, "%s: was not written by this run\nhint: train without --resume", path)
+             : read ? checkpoint_read(&k, &r->m.w, &r->m.h, e) : 0;
+    checkpoint_close(&k);
+    return rc;
+}
+
+static int save_state(Run *r, int64_t step, Err *e) {
+    r->state.step = step;
+    if (state_save(r->state_path, &r->state, &r->m, e)) return -1;
+    r->state_written = true;
+    return 0;
+}
+
+static void remove_state(Run *r) {
+    if (opt.resume || r->state_written) remove(r->state_path);
 }
 
 // ---- measuring and stepping -------------------------------------------------------------------------------
@@ -757,9 +739,9 @@ static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *w
         snprintf(hint + used, sizeof hint - used,
                  ", anew or with --model %.150s, the model after step %" PRId64 "%s", r->last_path, good,
                  opt.lora ? " (convert --merge it first)" : "");
-    } else if (r->best_step)
+    } else if (r->state.best_step)
         snprintf(hint + used, sizeof hint - used, "; %.150s is the model after step %" PRId64, r->best_path,
-                 r->best_step);
+                 r->state.best_step);
     return err_set(e, "step %" PRId64 ": %s%s, want finite numbers%s\nhint: %s", step, place, what,
                    good < step ? "; the step was not taken" : "",
                    step ? hint : "the model is so before training");
@@ -767,20 +749,18 @@ static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *w
 
 typedef struct { double loss, norm, lr; size_t tokens; } StepResult;
 
-// One optimizer step (from 1): its rows in pieces of --micro, whose gradients add up as if computed at once
-static int one_step(Run *r, int64_t step, StepResult *s, Err *e) {
-    size_t n = r->train.n, first = (size_t)((step - 1) % r->per_epoch) * (size_t)opt.batch;
-    size_t rows = n - first < (size_t)opt.batch ? n - first : (size_t)opt.batch, targets = 0;
+// Adds the gradients of rows to train on, given by number: in pieces of --micro, as if computed at once
+static int gradients(Run *r, const uint32_t *row, size_t rows, StepResult *s, Err *e) {
+    size_t targets = 0;
     *s = (StepResult){0};
     for (size_t i = 0; i < rows; i++) {
-        const Example *x = &r->train.ex[r->order[first + i]];
+        const Example *x = &r->train.ex[row[i]];
         for (uint32_t t = 1; t < x->len; t++) targets += x->taught[t];
         s->tokens += x->len - 1;
     }
-    model_zero_grad(&r->m);
     for (size_t i = 0; i < rows; i += r->micro) {
         size_t k = rows - i < r->micro ? rows - i : r->micro;
-        for (size_t j = 0; j < k; j++) r->pick[j] = &r->train.ex[r->order[first + i + j]];
+        for (size_t j = 0; j < k; j++) r->pick[j] = &r->train.ex[row[i + j]];
         batch_fill(&r->batch, r->pick, k);
         Fault f;
         if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "training", &f);
@@ -788,6 +768,15 @@ static int one_step(Run *r, int64_t step, StepResult *s, Err *e) {
         model_backward(&r->m, &r->batch.view);
     }
     s->loss /= (double)targets;
+    return 0;
+}
+
+// One optimizer step, from 1
+static int one_step(Run *r, int64_t step, StepResult *s, Err *e) {
+    size_t n = r->train.n, first = (size_t)((step - 1) % r->per_epoch) * (size_t)opt.batch;
+    size_t rows = n - first < (size_t)opt.batch ? n - first : (size_t)opt.batch;
+    model_zero_grad(&r->m);
+    if (gradients(r, r->order + first, rows, s, e)) return -1;
     s->norm = model_grad_norm(&r->m);
     if (!isfinite(s->norm) || !isfinite(s->loss)) {
         char what[80];
@@ -890,6 +879,7 @@ static double print_change(const Run *r, Norms *layer, char *json) {
 // After the run: how far the weights went from the base, which is read once more to where the gradients were;
 // what was forgotten; warnings; and the log's last line.
 static int report_change(Run *r, int64_t step, Err *e) {
+    const State *s = &r->state;
     size_t L = (size_t)r->cfg.layers;
     char head[400] = "", *change = calloc(TENSORS, 32 + 16 * L);
     size_t used = 0;
@@ -911,7 +901,7 @@ static int report_change(Run *r, int64_t step, Err *e) {
                     "hint: fewer --epochs, a lower --lr, or --early-stop 1\n", r->before, r->now);
         if (r->val.n)
             used = (size_t)sprintf(head, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, "
-                                   "\"best_step\": %" PRId64, r->before, r->now, r->best, r->best_step);
+                                   "\"best_step\": %" PRId64, r->before, r->now, s->best, s->best_step);
         if (r->general.n)
             sprintf(head + used, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
         log_line(r->log, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f%s, "
@@ -946,19 +936,6 @@ static double work(const Run *r, const Examples *x, size_t n) {
     return sum;
 }
 
-// Seconds of the first `rows` rows, forward or forward and backward
-static int time_rows(Run *r, size_t rows, bool train, double *took, Err *e) {
-    Fault f;
-    double sum = 0.0, began = seconds();
-    for (size_t i = 0; i < rows; i++) r->pick[i] = &r->train.ex[i];
-    size_t targets = batch_fill(&r->batch, r->pick, rows);
-    if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "training", &f);
-    model_loss(&r->m, &r->batch.view, train ? 1.0f / (float)targets : 0.0f, &sum, NULL);
-    if (train) model_backward(&r->m, &r->batch.view);
-    *took = seconds() - began;
-    return 0;
-}
-
 // Bytes of memory at the peak: the block; rows, with about 4 bytes of text to a token; tokenizer; program
 static double resident(const Run *r) {
     enum { PROGRAM = 4 << 20 };
@@ -973,18 +950,23 @@ static double resident(const Run *r) {
 static int expect(Run *r, Err *e) {
     enum { DISK = 200 << 20 };                    // bytes a second that a disk takes: few runs hang on it
     double all = seconds() - r->started, began = seconds(), steps = (double)r->steps;
-    double train = 0.0, forward = 0.0, t = 0.0;
-    size_t rows = 1, times = 0, trained = model_params(&r->cfg) - (opt.lora ? model_params(&r->base.cfg) : 0);
+    double train = 0.0, loss;
+    size_t rows = 1, times = 0, most = r->micro < r->train.n ? r->micro : r->train.n;
+    StepResult s;
+    for (size_t i = 0; i < most; i++) r->order[i] = (uint32_t)i;
     model_zero_grad(&r->m);
-    for (; times == 0 || seconds() - began < 3.0; rows = 2 * rows < r->micro ? 2 * rows : r->micro) {
-        if (time_rows(r, rows, true, &t, e)) return -1;
-        if (rows < r->micro && t < 1.5) continue;                          // warming up
+    for (; times == 0 || seconds() - began < 3.0; rows = 2 * rows < most ? 2 * rows : most) {
+        double start = seconds();
+        if (gradients(r, r->order, rows, &s, e)) return -1;
+        double t = seconds() - start;
+        if (rows < most && t < 1.5) continue;                              // warming up
         train = (train * (double)times + t) / (double)(times + 1);
         times++;
-        if (rows < r->micro) break;
+        if (rows < most) break;
     }
-    if (time_rows(r, rows, false, &forward, e)) return -1;
-    double sample = work(r, &r->train, rows);
+    began = seconds();
+    if (measure(r, &(Examples){.ex = r->train.ex, .n = rows}, &loss, e)) return -1;
+    double forward = seconds() - began, sample = work(r, &r->train, rows);
     began = seconds();
     model_update(&r->m, &(AdamW){.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f}, model_grad_norm(&r->m), 1);
     double update = seconds() - began, measured = r->val.n ? 1.0 + ceil(steps / (double)r->every) : 0.0;
@@ -992,7 +974,7 @@ static int expect(Run *r, Err *e) {
     all += steps * (update + train / sample * work(r, &r->train, r->train.n) / (double)r->per_epoch);
     all += forward / sample * (measured * work(r, &r->val, r->val.n) +
                                2.0 * work(r, &r->general, r->general.n));
-    all += (double)trained * (4.0 + 2.0 * measured + 12.0 * states) / DISK;
+    all += (double)r->trained * (4.0 + 2.0 * measured + 12.0 * states) / DISK;
     char took[32];
     print_duration(took, sizeof took, all);
     printf("expected: %s on %d threads (measured on %zu rows), %.0f MiB resident\n", took,
@@ -1017,9 +999,8 @@ static void progress(const Run *r, int64_t step, const StepResult *s, double tok
     if (!is_terminal(2) && !last && step % every && step != 1) return;
     char left[32], line[160];
     print_duration(left, sizeof left, (double)(r->steps - step) * busy / (double)done);
-    snprintf(line, sizeof line,
-             "step %" PRId64 "/%" PRId64 "  loss %.4f  norm %.2f  lr %.1e  %.0f tok/s  %s left", step,
-             r->steps, s->loss, s->norm, s->lr, tokens / busy, left);
+    snprintf(line, sizeof line, "step %" PRId64 "/%" PRId64 "  loss %.4f  norm %.2f  lr %.1e  %.0f tok/s  "
+             "%s left", step, r->steps, s->loss, s->norm, s->lr, tokens / busy, left);
     show(line, last);
 }
 
@@ -1032,16 +1013,16 @@ static int validate(Run *r, int64_t step, Err *e) {
     show(line, true);
     log_line(r->log, "{\"step\": %" PRId64 ", \"val_loss\": %.9g}", step, r->now);
     if (step == 0) r->before = r->now;
-    if (step == 0 || !(r->now < r->best)) return 0;
-    r->best = r->now;
-    r->best_step = step;
-    snprintf(why, sizeof why, "validation loss %.9g, the lowest", r->best);
+    if (step == 0 || !(r->now < r->state.best)) return 0;
+    r->state.best = r->now;
+    r->state.best_step = step;
+    snprintf(why, sizeof why, "validation loss %.9g, the lowest", r->state.best);
     return step < r->steps ? save_model(r, r->best_path, step, why, e) : 0;
 }
 
 // Have so many measurements passed since the best one? Step and best step say it, so a resumed run knows.
 static bool stopped_early(const Run *r, int64_t step) {
-    return opt.early_stop && step / r->every - r->best_step / r->every >= opt.early_stop;
+    return opt.early_stop && step / r->every - r->state.best_step / r->every >= opt.early_stop;
 }
 
 // Lines of steps after this one go: they will be written again. So does half a line at the end. A log that is
@@ -1066,87 +1047,86 @@ static int log_cut(const char *path, int64_t step, size_t *kept, double *earlier
     return writer_close(w, rc == 0, e) ? -1 : rc;
 }
 
-// The log from the step after this one on. Its first line are the run's conditions.
+// The log from the step after this one on. It begins with the run's conditions, which --check has none of,
+// and the data report.
 static int log_begin(Run *r, int64_t step, Err *e) {
-    size_t kept = 0, all = model_params(&r->cfg), frozen = opt.lora ? model_params(&r->base.cfg) : 0;
+    size_t kept = 0;
     double earlier = 0.0;
     if (opt.log && step && log_cut(opt.log, step, &kept, &earlier, e)) return -1;
     r->started = seconds() - earlier;
     if (log_open(&r->log, opt.log, step > 0, e) || !r->log || kept) return r->log || !opt.log ? 0 : -1;
-    char *lineage = json_quote(r->lineage, strlen(r->lineage));
-    log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"rows\": %zu, "
-             "\"held_out\": %zu, \"tokens\": %zu, \"targets\": %zu, \"parameters\": %zu, \"trained\": %zu, "
-             "\"bytes\": %zu, \"micro\": %zu, \"threads\": %d, \"lineage\": %s}}", TUNE_VERSION, r->steps,
-             r->train.n, r->val.n, r->train.tokens, r->train.targets, all, all - frozen, r->plan.bytes,
-             r->micro, r->plan.shape.threads, lineage ? lineage : "null");
+    char *lineage = opt.check ? NULL : json_quote(r->lineage, strlen(r->lineage));
+    if (!opt.check)
+        log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"rows\": %zu, "
+                 "\"held_out\": %zu, \"tokens\": %zu, \"targets\": %zu, \"parameters\": %zu, "
+                 "\"trained\": %zu, \"bytes\": %zu, \"micro\": %zu, \"threads\": %d, \"lineage\": %s}}",
+                 TUNE_VERSION, r->steps, r->train.n, r->val.n, r->train.tokens, r->train.targets, r->params,
+                 r->trained, r->plan.bytes, r->micro, r->plan.shape.threads, lineage ? lineage : "null");
     free(lineage);
     survey_log(&r->survey, r->log);
     return 0;
 }
 
 // Measures the model as setup left it, which before a resumed run too is the one that step 1 began with
-static int begin(Run *r, int64_t *step, Err *e) {
-    r->best = DBL_MAX;
+static int begin(Run *r, Err *e) {
+    r->state.best = DBL_MAX;
     if (validate(r, 0, e) || (r->general.n && measure(r, &r->general, &r->general_before, e))) return -1;
     if (!opt.resume) return 0;
-    if (load_state(r, step, e)) return -1;
-    if (opt.early_stop && r->best_step && open_model(r, r->best_path, false, e)) return -1;
-    fprintf(stderr, "going on after step %" PRId64 "\n", *step);
-    return log_begin(r, *step, e);
+    if (state_load(r->state_path, &r->state, &r->m, e)) return -1;
+    if (opt.early_stop && r->state.best_step && open_model(r, r->best_path, false, e)) return -1;
+    fprintf(stderr, "going on after step %" PRId64 "\n", r->state.step);
+    return log_begin(r, r->state.step, e);
 }
 
 // Writes --out and its neighbours. The state goes only when all of them are there, so that a run killed at
 // any moment can be resumed; then what is beside --out and not of this run.
 static int finish(Run *r, int64_t step, double rate, Err *e) {
-    bool best = opt.early_stop && r->best_step < step;
-    char why[64];
-    snprintf(why, sizeof why, "validation loss %.9g, the lowest", r->best);
+    int64_t lowest = r->state.best_step;
+    bool best = opt.early_stop && lowest < step;
+    char why[64], took[32];
+    snprintf(why, sizeof why, "validation loss %.9g, the lowest", r->state.best);
     if (best && (save_model(r, r->last_path, step, "the last", e) || open_model(r, r->best_path, true, e) ||
-                 save_model(r, opt.out, r->best_step, why, e)))
+                 save_model(r, opt.out, lowest, why, e)))
         return -1;
     if (!best && save_model(r, opt.out, step, NULL, e)) return -1;
     remove_state(r);
-    if (opt.early_stop || r->best_step == step || !r->best_step) remove(r->best_path);
+    if (opt.early_stop || lowest == step || !lowest) remove(r->best_path);
     if (!best) remove(r->last_path);
-    char took[32];
     print_duration(took, sizeof took, seconds() - r->started);
     fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, step, took, rate);
     if (best)
         fprintf(stderr, "; it is the model after step %" PRId64 ", validation loss %.4f, and the last is %s",
-                r->best_step, r->best, r->last_path);
-    else if (r->best_step && r->best_step < step)
-        fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ", %.4f: %s", r->best_step,
-                r->best, r->best_path);
+                lowest, r->state.best, r->last_path);
+    else if (lowest && lowest < step)
+        fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ", %.4f: %s", lowest,
+                r->state.best, r->best_path);
     fprintf(stderr, "\n");
-    if (best) r->now = r->best;
+    if (best) r->now = r->state.best;
     return report_change(r, step, e);
 }
 
 static int train(Run *r, Err *e) {
-    int64_t step = 0, done = 0;
+    int64_t step, done = 0;
     double tokens = 0.0, busy = 0.0;
     StepResult s = {0};
-    if (begin(r, &step, e)) return -1;
-    for (int64_t ordered = -1; step < r->steps && !stopped_early(r, step) && !interrupted;) {
-        int64_t epoch = step / r->per_epoch;
-        if (epoch != ordered) order_make(r->order, r->train.n, (uint64_t)opt.seed, (uint64_t)epoch);
-        ordered = epoch;
+    if (begin(r, e)) return -1;
+    for (step = r->state.step; step < r->steps && !stopped_early(r, step) && !interrupted;) {
+        if (!done || step % r->per_epoch == 0)
+            order_make(r->order, r->train.n, (uint64_t)opt.seed, (uint64_t)(step / r->per_epoch));
         double began = seconds();
         if (one_step(r, ++step, &s, e)) return -1;
         double now = seconds();
         tokens += (double)s.tokens;
         busy += now - began;
         progress(r, step, &s, tokens, busy, ++done);
-        log_line(r->log,
-                 "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu, "
-                 "\"seconds\": %.3f}",
-                 step, s.loss, s.norm, s.lr, s.tokens, now - r->started);
+        log_line(r->log, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, "
+                 "\"tokens\": %zu, \"seconds\": %.3f}", step, s.loss, s.norm, s.lr, s.tokens,
+                 now - r->started);
         if ((step % r->every == 0 || step == r->steps) && validate(r, step, e)) return -1;
         bool saves = opt.save_every && step % opt.save_every == 0 && step < r->steps;
         if (saves && save_state(r, step, e)) return -1;
     }
-    bool ended = step == r->steps || stopped_early(r, step);
-    if (ended) return finish(r, step, busy > 0.0 ? tokens / busy : 0.0, e);
+    if (step == r->steps || stopped_early(r, step)) return finish(r, step, busy > 0 ? tokens / busy : 0.0, e);
     if (is_terminal(2)) fprintf(stderr, "\n");
     if (save_state(r, step, e)) return -1;
     return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\n"
@@ -1202,13 +1182,12 @@ static int explain_text(const Tokenizer *t, const Example *ex, bool color, Err *
     return 0;
 }
 
-// The loss of each token but the first, taught or not; at (len): scratch.
-static int explain_losses(Run *r, const Example *ex, int32_t *at, double *loss, Err *e) {
+// The loss of each token but the first, taught or not. Of a single row the packed rows are the positions.
+static int explain_losses(Run *r, const Example *ex, double *loss, Err *e) {
     Fault f;
     batch_fill(&r->batch, &ex, 1);
     if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "--explain", &f);
-    for (uint32_t t = 0; t + 1 < ex->len; t++) at[t] = (int32_t)t;
-    model_losses(&r->m, at, ex->tok + 1, ex->len - 1, loss + 1);
+    model_losses(&r->m, r->m.x.pos, ex->tok + 1, ex->len - 1, loss + 1);
     return 0;
 }
 
@@ -1240,20 +1219,19 @@ static int explain(Run *r, Err *e) {
     const char *plain = getenv("NO_COLOR");
     bool color = is_terminal(1) && !(plain && *plain);
     double *loss = malloc(2 * ex->len * sizeof *loss);
-    int32_t *at = malloc(ex->len * sizeof *at);
     StepResult s;
     r->order[0] = 0;
-    int rc = loss && at ? explain_text(&r->base.tok, ex, color, e) : err_set(e, "no memory for the losses");
-    if (rc == 0)
-        rc = explain_losses(r, ex, at, loss, e) || one_step(r, 1, &s, e) ||
-             explain_losses(r, ex, at, loss + ex->len, e) ? -1 : 0;
-    if (rc == 0) explain_tokens(&r->base.tok, ex, loss, loss + ex->len, color);
-    if (rc == 0)
+    int rc = !loss ? err_set(e, "no memory for the losses")
+             : explain_text(&r->base.tok, ex, color, e) || explain_losses(r, ex, loss, e) ||
+               one_step(r, 1, &s, e) || explain_losses(r, ex, loss + ex->len, e) ? -1 : 0;
+    if (rc == 0) {
+        explain_tokens(&r->base.tok, ex, loss, loss + ex->len, color);
         printf("one step at rate %.2e, gradient norm %.3f; nothing was written\n"
                "in a batch: ids 0 to %" PRIu32 " are input; the target of each is the next id if that is\n"
                "taught, else -1; then come %zu places of padding, up to the longest row\n",
                s.lr, s.norm, ex->len - 2, (size_t)(r->all.longest - ex->len));
-    free(loss), free(at);
+    }
+    free(loss);
     return rc;
 }
 
@@ -1272,10 +1250,8 @@ static int parse_init(const char *sizes, Config *c, Err *e) {
         char *end;
         long v = p[name] == '=' ? strtol(p + name + 1, &end, 10) : 0;
         if (i == CONFIG_INTS || p[name] != '=' || end == p + name + 1 || (*end && *end != ' '))
-            return err_set(
-                e,
-                "--init: '%.*s', want name=number with a name such as layers, heads, width, context, vocab",
-                (int)strcspn(p, " "), p);
+            return err_set(e, "--init: '%.*s', want name=number with a name such as layers, heads, width, "
+                           "context, vocab", (int)strcspn(p, " "), p);
         if (v < CONFIG_FIELD[i].lo || v > CONFIG_FIELD[i].hi)
             return err_set(e, "--init: %s = %ld, want %d..%d", CONFIG_FIELD[i].name, v,
                            (int)CONFIG_FIELD[i].lo, (int)CONFIG_FIELD[i].hi);
@@ -1303,23 +1279,21 @@ static int tokenizer_keep(Tokenizer *t, void **memory, Err *e) {
 
 // A tokenizer of cfg.vocab tokens, learned from all the text files one after the other
 static int learn_tokenizer(Run *r, Err *e) {
+    const size_t most = (size_t)1 << 31;
     int rc = -1;
     uint8_t *all = NULL;
     void *memory = NULL;              // 40 bytes for each of the text: not kept
-    size_t total = 0;
+    size_t total = 0, room = 0;
     for (int i = 0; i < r->texts; i++) {
-        uint8_t *data = NULL;
+        uint8_t *data;
         size_t n;
-        if (file_read(r->text[i], (size_t)1 << 31, &data, &n, e)) goto out;
-        uint8_t *grown = n < ((size_t)1 << 31) - total ? realloc(all, total + n + 1) : NULL;
-        if (grown) {
-            all = grown;
-            memcpy(all + total, data, n);
-            all[total + n] = '\n';
-            total += n + 1;
-        }
+        if (file_read(r->text[i], most, &data, &n, e)) goto out;
+        bool bad = n >= most - total ? err_set(e, "--text: more than 2 GiB")
+                   : grow(&all, &room, total + n + 1, 1, e);
+        data[n] = '\n';
+        if (!bad) memcpy(all + total, data, n + 1), total += n + 1;
         free(data);
-        if (!grown) { err_set(e, "--text: more than 2 GiB, or no memory for it"); goto out; }
+        if (bad) goto out;
     }
     uint32_t vocab = (uint32_t)r->base.cfg.vocab;
     Fault f;
@@ -1377,8 +1351,9 @@ static int load_general(Run *r, Err *e) {
 
 // The data report: in short before step 1, in full for --check; some of what it finds ends the run
 static int report(Run *r, Err *e) {
-    const Rows *other = opt.val ? &r->val_rows : NULL;
-    if (survey(&r->survey, &r->all, &r->train, &r->val, &r->rows, other, e)) return -1;
+    r->survey = (Survey){.all = &r->all, .train = &r->train, .held = &r->val, .rows = &r->rows,
+                         .other = opt.val ? &r->val_rows : NULL};
+    if (survey(&r->survey, e)) return -1;
     survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);
     return survey_stop(&r->survey, r->base.tok.bos, opt.check, e);
 }
@@ -1395,30 +1370,23 @@ static int describe(Run *r, Err *e) {
 #define SAY(...) used += (size_t)sprintf(t + used, __VA_ARGS__)
     if (inherited) SAY("%s", r->base.lineage);
     SAY("train tune.c %s\n", TUNE_VERSION);
-    if (opt.model) {
-        if (sha256_file(opt.model, hex, e)) return -1;
-        SAY("base sha256 %s\n", hex);
-    } else {
-        SAY("init");
-        for (int i = 0; i < CONFIG_INTS; i++) {
-            int32_t v;
-            memcpy(&v, (const char *)&r->base.cfg + CONFIG_FIELD[i].where, sizeof v);
-            SAY(" %s=%d", CONFIG_FIELD[i].name, (int)v);
-        }
-        SAY("\n");
+    if (opt.init) SAY("init");
+    for (int i = 0; i < CONFIG_INTS && opt.init; i++) {
+        int32_t v;
+        memcpy(&v, (const char *)&r->base.cfg + CONFIG_FIELD[i].where, sizeof v);
+        SAY(" %s=%d%s", CONFIG_FIELD[i].name, (int)v, i + 1 < CONFIG_INTS ? "" : "\n");
     }
-    for (int i = 0; i < (opt.text ? r->texts : 1); i++) {
-        if (sha256_file(opt.text ? r->text[i] : opt.data, hex, e)) return -1;
-        SAY("%s sha256 %s\n", opt.text ? "text" : "data", hex);
+    int data = opt.text ? r->texts : 1;
+    for (int i = -1; i <= data; i++) {
+        const char *what = i < 0 ? "base" : i == data ? "held-out" : opt.text ? "text" : "data";
+        const char *path = i < 0 ? opt.model : i == data ? opt.val : opt.text ? r->text[i] : opt.data;
+        if (path && sha256_file(path, hex, e)) return -1;
+        if (path) SAY("%s sha256 %s\n", what, hex);
     }
-    if (opt.val) {
-        if (sha256_file(opt.val, hex, e)) return -1;
-        SAY("held-out sha256 %s\n", hex);
-    }
-    SAY("options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64
-        " lr=%.9g schedule=%s warmup=%.9g",
-        opt.mask, r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq,
-        opt.val ? 0.0 : opt.split, r->steps, opt.batch, opt.lr, opt.schedule, opt.warmup);
+    SAY("options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g", opt.mask,
+        r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq, opt.val ? 0.0 : opt.split);
+    SAY(" steps=%" PRId64 " batch=%" PRId64 " lr=%.9g schedule=%s warmup=%.9g", r->steps, opt.batch, opt.lr,
+        opt.schedule, opt.warmup);
     if (opt.early_stop) SAY(" early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
     SAY(" weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2, opt.clip,
         opt.seed, DTYPE_NAME[r->dtype]);
@@ -1431,7 +1399,7 @@ static int describe(Run *r, Err *e) {
     sha256_init(&s);
     sha256_add(&s, t, used);
     sha256_add(&s, r->template, strlen(r->template));
-    sha256_end(&s, r->key);
+    sha256_end(&s, r->state.key);
     return 0;
 }
 
@@ -1472,10 +1440,10 @@ static int parse_lora(Config *c, Err *e) {
     c->lora_alpha = (float)opt.lora_alpha;
     for (const char *p = opt.lora_on; *p; p += strspn(p, ",")) {
         char name[8];
+        int k;
         size_t n = strcspn(p, ",");
         snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : 7, p);
-        int k = choice("--lora-on", name, layers, 4, e);
-        if (k < 0) return -1;
+        if (choice("--lora-on", name, layers, 4, &k, e)) return -1;
         c->lora_on |= 1u << k;
         p += n;
     }
@@ -1501,18 +1469,17 @@ static int check_options(Run *r, Err *e) {
     if (!opt.lora && (given("--lora-alpha") || given("--lora-on")))
         return err_set(e, "--lora-alpha and --lora-on need --lora RANK");
     if (!opt.out && writes()) return err_set(e, "want --out FILE, the checkpoint to write");
-    int k = 0, mask = choice("--mask", opt.mask, masks, 2, e);
-    if (mask < 0 || (k = choice("--turns", opt.turns, turns, 2, e)) < 0) return -1;
-    if (mask && k) return err_set(e, "--turns last leaves nothing to --mask none, which teaches all");
-    r->teach = mask ? TEACH_ALL : k ? TEACH_LAST : TEACH_ANSWERS;
-    if ((k = choice("--too-long", opt.too_long, longs, 3, e)) < 0) return -1;
-    r->too_long = (TooLong)k;
-    if ((k = choice("--bad-rows", opt.bad_rows, bads, 2, e)) < 0) return -1;
-    r->skip_bad = k == 1;
-    if ((k = choice("--schedule", opt.schedule, schedules, 3, e)) < 0) return -1;
-    r->schedule = (Schedule)k;
-    if (opt.dtype && (k = choice("--dtype", opt.dtype, DTYPE_NAME, DTYPES, e)) < 0) return -1;
-    r->dtype = (Dtype)(opt.dtype ? k : 0);
+    int mask, last, too_long, skip, schedule, dtype = 0;
+    if (choice("--mask", opt.mask, masks, 2, &mask, e) || choice("--turns", opt.turns, turns, 2, &last, e) ||
+        choice("--too-long", opt.too_long, longs, 3, &too_long, e) ||
+        choice("--bad-rows", opt.bad_rows, bads, 2, &skip, e) ||
+        choice("--schedule", opt.schedule, schedules, 3, &schedule, e) ||
+        (opt.dtype && choice("--dtype", opt.dtype, DTYPE_NAME, DTYPES, &dtype, e)))
+        return -1;
+    if (mask && last) return err_set(e, "--turns last leaves nothing to --mask none, which teaches all");
+    r->teach = mask ? TEACH_ALL : last ? TEACH_LAST : TEACH_ANSWERS;
+    r->too_long = (TooLong)too_long, r->skip_bad = skip == 1;
+    r->schedule = (Schedule)schedule, r->dtype = (Dtype)dtype;
     char *const path[] = {r->state_path, r->best_path, r->last_path};
     static const char *const ending[] = {"state", "best", "last"};
     for (int i = 0; opt.out && i < 3; i++)
@@ -1541,7 +1508,6 @@ static int check_outputs(const Run *r, Err *e) {
                    "anew, remove it", r->state_path);
 }
 
-// The log begins with the data report.
 static int setup(Run *r, Err *e) {
     if (check_options(r, e) || check_outputs(r, e)) return -1;
     if (opt.model) {
@@ -1552,15 +1518,13 @@ static int setup(Run *r, Err *e) {
     } else if (parse_init(opt.init, &r->base.cfg, e) || learn_tokenizer(r, e)) return -1;
     r->cfg = r->base.cfg;
     if (opt.lora && parse_lora(&r->cfg, e)) return -1;
+    r->params = model_params(&r->cfg);
+    r->trained = r->params - (opt.lora ? model_params(&r->base.cfg) : 0);
     bool wanted = opt.data || opt.template;
     if (wanted && template_choose(opt.template, &r->base, &r->chosen, e)) return -1;
     r->template = wanted ? r->chosen : r->base.template ? r->base.template : "";
     if (load_examples(r, e) || (opt.explain ? explain_pick(r, e) : report(r, e))) return -1;
-    if (opt.check) {
-        if (opt.log && log_open(&r->log, opt.log, false, e)) return -1;
-        survey_log(&r->survey, r->log);
-        return 0;
-    }
+    if (opt.check) return log_begin(r, 0, e);
 
     r->per_epoch = ((int64_t)r->train.n + opt.batch - 1) / opt.batch;
     r->steps = opt.steps ? opt.steps : opt.epochs * r->per_epoch;
@@ -1579,13 +1543,11 @@ static int setup(Run *r, Err *e) {
     if (!r->pick || !r->order) return err_set(e, "no memory for the order of %zu rows", r->train.n);
     if (batch_alloc(&r->batch, r->micro, r->longest - 1, e)) return -1;
     model_bind(&r->m, &r->plan, r->block);
-    int64_t ignored;
-    if (opt.resume && load_state(r, &ignored, e)) return -1;    // refused before anything takes long
+    if (opt.resume && state_load(r->state_path, &r->state, &r->m, e)) return -1;    // before what takes long
     if (opt.init || opt.lora) model_init(&r->m, (uint64_t)opt.seed);
     if (opt.model && checkpoint_read(&r->base, &r->m.w, &r->m.h, e)) return -1;
-    size_t all = model_params(&r->cfg), frozen = opt.lora ? model_params(&r->base.cfg) : 0;
     fprintf(stderr, "%.2f million parameters, %.2f of them trained, %.0f MiB of memory, %zu rows at once, "
-            "%d threads, %" PRId64 " steps\n", (double)all / 1e6, (double)(all - frozen) / 1e6,
+            "%d threads, %" PRId64 " steps\n", (double)r->params / 1e6, (double)r->trained / 1e6,
             (double)r->plan.bytes / 1048576.0, r->micro, r->plan.shape.threads, r->steps);
     return !writes() || opt.resume ? 0 : log_begin(r, 0, e);
 }
@@ -1594,17 +1556,12 @@ static void release(Run *r) {
     Err e;
     if (log_close(r->log, &e)) fprintf(stderr, "train: warning: %s; the log is incomplete\n", e.msg);
     batch_free(&r->batch);
-    free(r->pick);
-    free(r->order);
-    free(r->lineage);
+    free(r->pick), free(r->order);
+    free(r->lineage), free(r->chosen);
     survey_free(&r->survey);
-    free(r->chosen);
     block_free(r->block);
-    examples_free(&r->all);
-    examples_free(&r->val_all);
-    examples_free(&r->general);
-    rows_free(&r->rows);
-    rows_free(&r->val_rows);
+    examples_free(&r->all), examples_free(&r->val_all), examples_free(&r->general);
+    rows_free(&r->rows), rows_free(&r->val_rows);
     block_free(r->tokenizer);
     checkpoint_close(&r->base);
 }

@@ -26,9 +26,9 @@ static void file_open_text(File *f, const char *name, const char *text) {
 static void file_free(File *f) { rows_free(&f->rows), examples_free(&f->x); }
 
 static Survey survey_of(const File *f, const File *held) {
-    Survey s;
-    ck_assert_msg(survey(&s, &f->x, &f->x, held ? &held->x : &nothing, &f->rows, held ? &held->rows : NULL,
-                         &err) == 0, "%s", err.msg);
+    Survey s = {.all = &f->x, .train = &f->x, .held = held ? &held->x : &nothing, .rows = &f->rows,
+                .other = held ? &held->rows : NULL};
+    ck_assert_msg(survey(&s, &err) == 0, "%s", err.msg);
     return s;
 }
 
@@ -270,10 +270,10 @@ START_TEST(text_has_windows) {
     Examples x;
     Rows none = {0};
     const char *paths[] = {path};
-    Survey s;
+    Survey s = {.all = &x, .train = &x, .held = &nothing, .rows = &none};
     write_text(path, "abcabcabcabcabcabcabcabcabc");
     ck_assert_int_eq(examples_text(&x, paths, 1, &tok, 4, &err), 0);
-    ck_assert_int_eq(survey(&s, &x, &x, &nothing, &none, NULL, &err), 0);
+    ck_assert_int_eq(survey(&s, &err), 0);
     ck_assert_uint_eq(x.n, 9);
     ck_assert_uint_eq(s.twice.n, 7);                       // all but the last, which has the end of text
     must_print(&s, "warning: 7 with prompt and answer of another: windows 2 and 1\n");
