@@ -1062,7 +1062,7 @@ static int log_begin(Run *r, int64_t step, Err *e) {
 
 // Measures the model as setup left it, which before a resumed run too is the one that step 1 began with
 static int begin(Run *r, Err *e) {
-    r->state.best = INFINITY;
+    r->state.best = HUGE_VAL;
     if (validate(r, 0, e) || (r->general.n && measure(r, &r->general, &r->general_before, e))) return -1;
     if (!opt.resume) return 0;
     if (state_load(r->state_path, &r->state, &r->m, e)) return -1;
