@@ -1,11 +1,10 @@
 // train.c -- the program that fine-tunes: a checkpoint and a file of pairs (or raw text) in, a checkpoint
 // out. It decides what a step is made of; the model, the tokenizer and every byte on disk are the business of
-// the rooms below (model.h). Read from the bottom: main -> setup -> train -> one_step.
+// the rooms below (model.h). Read upwards: main -> setup -> train -> one_step; the data report can wait.
 //
 // What determines the bits of the result is listed in describe(): base, data and those options. Threads,
 // --micro, interruptions and resumes are not in that list.
 #include "model.h"
-#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
@@ -66,13 +65,11 @@ static Option OPTION[] = {
     REAL("--beta2", &opt.beta2, 0.5, 0.9999, "X", "AdamW's memory for squared gradients"),
     REAL("--clip", &opt.clip, 0, 1e6, "X", "largest gradient norm; 0: any"),
     INT("--seed", &opt.seed, 0, 1e15, "N", "of order, split and --init"),
-    INT("--early-stop", &opt.early_stop, 1, 1e6, "N",
-        "stop after N measurements without a lower held-out loss; then --out is the model with the lowest, "
-        "and FILE.last the last"),
+    INT("--early-stop", &opt.early_stop, 1, 1e6, "N", "stop after N measurements without a lower held-out "
+        "loss; then --out is the model with the lowest, and FILE.last the last"),
     GROUP("LoRA"),
-    INT("--lora", &opt.lora, 1, 1 << 10, "RANK",
-        "train two small matrices beside each frozen one; --out is then an adapter, a small file for use "
-        "with --base, or with ./convert --merge"),
+    INT("--lora", &opt.lora, 1, 1 << 10, "RANK", "train two small matrices beside each frozen one; --out "
+        "is then an adapter, a small file for use with --base, or with ./convert --merge"),
     REAL("--lora-alpha", &opt.lora_alpha, 1e-3, 1e4, "X", "strength: what they add is scaled by X / RANK"),
     TEXT("--lora-on", &opt.lora_on, "LIST", "beside which linear layers"),
     GROUP("Running"),
@@ -178,7 +175,7 @@ static const struct { size_t where; double limit; bool above; const char *what; 
 };
 enum { SIGNS = sizeof SIGN / sizeof *SIGN, FEW_ROWS = 50 };    // with fewer nothing can be said
 
-// ---- data report: words -----------------------------------------------------------------------------------
+// ---- data report: words, and rows like others -------------------------------------------------------------
 
 // So many bytes of white space or punctuation are at p. U+2000 to U+203F are typographers' dashes and quotes.
 static size_t gap(const char *p) {
@@ -206,8 +203,6 @@ static uint64_t words_hash(const char *text, uint64_t h) {
     for (size_t n; (n = word_next(&text, word)) > 0;) h = hash64(word, n, h);
     return h;
 }
-
-// ---- data report: rows like others ------------------------------------------------------------------------
 
 // The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
 static Key *keys_add(Key *k, const Examples *x, const Rows *r, bool held) {
@@ -423,9 +418,10 @@ static int survey_stop(const Survey *s, int32_t bos, bool list, Err *e) {
     if (!t->n || !s->other || !s->rows->n) return 0;
     if (list) puts("\nheld out with the prompt of a row trained on:");
     if (list) leaks(s->key, s->all->n + s->held->n, 2, s);
-    return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is measured "
-                   "must not be trained on\nhint: take them out of one file; --check lists them", s->other->path,
-                   s->other->row[t->row].line, s->rows->path, s->rows->row[t->like].line, t->n);
+    const Row *held = &s->other->row[t->row], *like = &s->rows->row[t->like];
+    return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is "
+                   "measured must not be trained on\nhint: take them out of one file; --check lists them",
+                   s->other->path, held->line, s->rows->path, like->line, t->n);
 }
 
 // ---- data report: printing --------------------------------------------------------------------------------
@@ -736,9 +732,8 @@ static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *w
     if (step && is_terminal(2)) fprintf(stderr, "\n");     // below the progress line
     if (!weight && isfinite(loss) && good > 0) {
         if (save_model(r, r->last_path, good, "the last with finite numbers", e)) return -1;
-        snprintf(hint + used, sizeof hint - used,
-                 ", anew or with --model %.150s, the model after step %" PRId64 "%s", r->last_path, good,
-                 opt.lora ? " (convert --merge it first)" : "");
+        snprintf(hint + used, sizeof hint - used, ", anew or with --model %.150s, the model after step %"
+                 PRId64 "%s", r->last_path, good, opt.lora ? " (convert --merge it first)" : "");
     } else if (r->state.best_step)
         snprintf(hint + used, sizeof hint - used, "; %.150s is the model after step %" PRId64, r->best_path,
                  r->state.best_step);
@@ -939,10 +934,9 @@ static double work(const Run *r, const Examples *x, size_t n) {
 // Bytes of memory at the peak: the block; rows, with about 4 bytes of text to a token; tokenizer; program
 static double resident(const Run *r) {
     enum { PROGRAM = 4 << 20 };
-    const Tokenizer *t = &r->base.tok;
     size_t tokens = r->all.tokens + r->val_all.tokens + r->general.tokens, rows = r->all.n + r->val_all.n;
     return (double)(r->plan.bytes + 9 * tokens + rows * (sizeof(Example) + sizeof(Row) + 64) + PROGRAM +
-                    (size_t)r->base.tensors_at + tokenizer_index_size(t->vocab, t->merges));
+                    (size_t)r->base.tensors_at + tokenizer_index_size(r->base.tok.vocab, r->base.tok.merges));
 }
 
 // --plan: times one row, then more, and some micro-batches; then an update. Nothing of that is kept. The rest
@@ -991,16 +985,15 @@ static void show(const char *line, bool stays) {
     fflush(stderr);
 }
 
-// One line that rewrites itself on a terminal, about twenty lines elsewhere. done: steps of this session
-static void progress(const Run *r, int64_t step, const StepResult *s, double tokens, double busy,
-                     int64_t done) {
+// A line that rewrites itself on a terminal, about twenty elsewhere. Tokens a second, seconds a step so far
+static void progress(const Run *r, int64_t step, const StepResult *s, double rate, double each) {
     bool last = step == r->steps;
     int64_t every = r->steps / 20 > 0 ? r->steps / 20 : 1;
     if (!is_terminal(2) && !last && step % every && step != 1) return;
     char left[32], line[160];
-    print_duration(left, sizeof left, (double)(r->steps - step) * busy / (double)done);
+    print_duration(left, sizeof left, (double)(r->steps - step) * each);
     snprintf(line, sizeof line, "step %" PRId64 "/%" PRId64 "  loss %.4f  norm %.2f  lr %.1e  %.0f tok/s  "
-             "%s left", step, r->steps, s->loss, s->norm, s->lr, tokens / busy, left);
+             "%s left", step, r->steps, s->loss, s->norm, s->lr, rate, left);
     show(line, last);
 }
 
@@ -1069,7 +1062,7 @@ static int log_begin(Run *r, int64_t step, Err *e) {
 
 // Measures the model as setup left it, which before a resumed run too is the one that step 1 began with
 static int begin(Run *r, Err *e) {
-    r->state.best = DBL_MAX;
+    r->state.best = HUGE_VAL;
     if (validate(r, 0, e) || (r->general.n && measure(r, &r->general, &r->general_before, e))) return -1;
     if (!opt.resume) return 0;
     if (state_load(r->state_path, &r->state, &r->m, e)) return -1;
@@ -1118,7 +1111,7 @@ static int train(Run *r, Err *e) {
         double now = seconds();
         tokens += (double)s.tokens;
         busy += now - began;
-        progress(r, step, &s, tokens, busy, ++done);
+        progress(r, step, &s, tokens / busy, busy / (double)++done);
         log_line(r->log, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, "
                  "\"tokens\": %zu, \"seconds\": %.3f}", step, s.loss, s.norm, s.lr, s.tokens,
                  now - r->started);
@@ -1358,8 +1351,7 @@ static int report(Run *r, Err *e) {
     return survey_stop(&r->survey, r->base.tok.bos, opt.check, e);
 }
 
-// The lineage: what went in. Everything that determines the bits is here, nothing else; its hash is the
-// state's key.
+// The lineage, what went in: all that determines the bits, and nothing else. Its hash is the state's key.
 static int describe(Run *r, Err *e) {
     enum { ROOM = 1 << 14 };
     size_t inherited = r->base.lineage ? strlen(r->base.lineage) : 0, used = 0;
@@ -1383,10 +1375,10 @@ static int describe(Run *r, Err *e) {
         if (path && sha256_file(path, hex, e)) return -1;
         if (path) SAY("%s sha256 %s\n", what, hex);
     }
-    SAY("options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g", opt.mask,
-        r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq, opt.val ? 0.0 : opt.split);
-    SAY(" steps=%" PRId64 " batch=%" PRId64 " lr=%.9g schedule=%s warmup=%.9g", r->steps, opt.batch, opt.lr,
-        opt.schedule, opt.warmup);
+    SAY("options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64, opt.mask,
+        r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq, opt.val ? 0.0 : opt.split,
+        r->steps, opt.batch);
+    SAY(" lr=%.9g schedule=%s warmup=%.9g", opt.lr, opt.schedule, opt.warmup);
     if (opt.early_stop) SAY(" early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
     SAY(" weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2, opt.clip,
         opt.seed, DTYPE_NAME[r->dtype]);
@@ -1536,12 +1528,11 @@ static int setup(Run *r, Err *e) {
         Writer *probe = writer_open(opt.out, e);
         if (!probe || writer_close(probe, false, e) || describe(r, e)) return -1;
     }
-    r->block = block_alloc(r->plan.bytes, e);
     r->pick = malloc((size_t)opt.batch * sizeof *r->pick);
     r->order = malloc(r->train.n * sizeof *r->order);
-    if (!r->block) return -1;
     if (!r->pick || !r->order) return err_set(e, "no memory for the order of %zu rows", r->train.n);
     if (batch_alloc(&r->batch, r->micro, r->longest - 1, e)) return -1;
+    if (!(r->block = block_alloc(r->plan.bytes, e))) return -1;
     model_bind(&r->m, &r->plan, r->block);
     if (opt.resume && state_load(r->state_path, &r->state, &r->m, e)) return -1;    // before what takes long
     if (opt.init || opt.lora) model_init(&r->m, (uint64_t)opt.seed);
