@@ -28,7 +28,10 @@ programs: $(PROGRAMS:%=$(BUILD)/%)
 $(BUILD)/%.o: %.c model.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -c $< -o $@
-$(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
+$(BUILD)/train: train.c $(ROOMS)
+	$(CC) $(FLAGS) $^ -o $@ -lm
+$(BUILD)/dev/score.o: dev/score.h
+$(BUILD)/eval: eval.c $(BUILD)/dev/score.o $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
 $(BUILD)/chat: dev/chat.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm

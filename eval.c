@@ -4,6 +4,7 @@
 //     ./eval loss     how well a model predicts text, or the answers of pairs
 //     ./eval answers  what it answers to held-out rows, how right that is, and what is wrong with the rest
 #include "model.h"
+#include "dev/score.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -30,15 +31,15 @@ static Option OPTION[] = {
     INT("--stride", &opt.stride, 1, 1 << 20, "N",
         "loss: of --text, begin a new window each N tokens; otherwise each context, so that none overlap"),
     INT("--shots", &opt.shots, 0, 100, "N",
-        "answers: put the first N rows of --examples in each prompt; with --vs, as a line of its own between two "
-        "without"),
+        "answers: put the first N rows of --examples in each prompt; with --vs, as a third line between "
+        "the two without"),
     TEXT("--examples", &opt.examples, "FILE", "rows for --shots"),
     TEXT("--train", &opt.train, "FILE",
          "answers: the rows trained on, which say what words are known and taught; otherwise --examples"),
     TEXT("--words", &opt.words, "FILE", "answers: known words, instead of those of the rows trained on"),
     TEXT("--format", &opt.format, "PATTERN",
-         "answers: what all must look like: labels, json, or text with * any, ? a character, # digits, @ letters; "
-         "otherwise labels if there are few"),
+         "answers: what all must look like: labels, json, or text with * any, ? a character, # digits, "
+         "@ letters; otherwise labels, if there are few"),
     INT("--samples", &opt.samples, 2, 1000, "N", "answers: also draw N for each row; do they agree?"),
     REAL("--temperature", &opt.temperature, 0, 100, "X", "of --samples"),
     INT("--seed", &opt.seed, 0, 1e15, "N", "of --samples"),
@@ -218,8 +219,8 @@ static void conclude(char *s, size_t room, const char *metric, const Compared *c
 }
 
 // ---- eval loss --------------------------------------------------------------------------------------------
-// Two models are compared row by row in bits per byte, each row with its weight in the whole, so that the mean
-// of the differences is the difference of the two figures.
+// Two models are compared row by row in bits per byte, each row with its weight in the whole, so that the
+// mean of the differences is the difference of the two figures.
 
 typedef struct { double nats; size_t targets, bytes; } Part;    // of all, or of a row or window
 typedef struct { Part all, *part; size_t rows; int32_t context; } Loss;    // part: (rows), free()
@@ -235,11 +236,11 @@ static size_t taught_bytes(const Example *x, const Tokenizer *t) {
     return sum;
 }
 
-// Whole files become windows of seq tokens, each `stride` tokens further than the one before, of which only
+// Whole files become windows of seq tokens, each `stride` further than the one before; of its tokens only
 // those are taught that no earlier window taught.
 static int slide(Examples *x, size_t seq, size_t stride, Err *e) {
     Example *window = NULL;
-    uint8_t *taught = calloc(seq, 2);             // (2*seq) zeros, then ones: a window's taught ends among them
+    uint8_t *taught = calloc(seq, 2);             // zeros, then ones: each window has a piece of it
     size_t n = 0, room = 0;
     int rc = taught ? 0 : err_set(e, "no memory for windows of %zu tokens", seq);
     if (taught) memset(taught + seq, 1, seq);
@@ -259,7 +260,8 @@ static int slide(Examples *x, size_t seq, size_t stride, Err *e) {
     return rc;
 }
 
-static int loss_examples(Examples *ex, Rows *rows, const Loaded *x, const char *const *text, int texts, Err *e) {
+static int loss_examples(Examples *ex, Rows *rows, const Loaded *x, const char *const *text, int texts,
+                         Err *e) {
     size_t context = (size_t)x->k.cfg.context, stride = (size_t)opt.stride;
     if (stride > context)
         return err_set(e, "--stride: %zu, want at most the context of %zu", stride, context);
@@ -320,39 +322,36 @@ static const char *json_number(char s[32], double x) {           // JSON has no 
 static void loss_print(const Loss *l, int i, const char *name) {
     char bits[32];
     double mean = l->all.nats / (double)l->all.targets, bpb = l->all.nats / log(2.0) / (double)l->all.bytes;
-    if (!opt.json) {
-        printf("%-32.32s %8zu %9.4f %10.3f %14.4f\n", name, l->all.targets, mean, exp(mean), bpb);
-        return;
-    }
-    printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g, \"bits_per_byte\": %s", i, l->rows,
-           l->all.targets, mean, json_number(bits, bpb));        // special tokens alone have no bytes
-    if (opt.text) printf(", \"context\": %" PRId32 ", \"stride\": %" PRId64, l->context,
-                         opt.stride ? opt.stride : l->context);
+    int64_t stride = opt.stride ? opt.stride : l->context;
+    if (!opt.json) printf("%-32.32s %8zu %9.4f %10.3f %14.4f\n", name, l->all.targets, mean, exp(mean), bpb);
+    if (!opt.json && opt.text)
+        printf("  windows of %" PRId32 " tokens, each %" PRId64 " on from the last; no token counts twice\n",
+               l->context, stride);
+    if (!opt.json) return;
+    printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g, \"bits_per_byte\": %s", i,
+           l->rows, l->all.targets, mean, json_number(bits, bpb));      // special tokens alone have no bytes
+    if (opt.text) printf(", \"context\": %" PRId32 ", \"stride\": %" PRId64, l->context, stride);
     printf("}\n");
 }
 
-// Only where both models predict the same bytes in each row: else windows of different tokens are compared
+// Only where both models predict the same bytes in each row: windows of different tokenizers do not
 static int loss_compare(const Loss l[2], Err *e) {
     char said[400];
     Compared c;
     size_t n = l[0].rows;
-    double *x = calloc(2 * n, sizeof *x), of = (double)n / log(2.0) / (double)l[0].all.bytes;
+    double *x = calloc(2 * n, sizeof *x), weight = (double)n / log(2.0) / (double)l[0].all.bytes;
     bool same = n == l[1].rows && l[0].all.bytes > 0;
     for (size_t i = 0; same && i < n; i++) same = l[0].part[i].bytes == l[1].part[i].bytes;
-    for (size_t i = 0; same && x && i < 2 * n; i++) x[i] = -of * l[i / n].part[i % n].nats;
+    for (size_t i = 0; same && x && i < 2 * n; i++) x[i] = -weight * l[i / n].part[i % n].nats;
     int rc = !x ? err_set(e, "no memory for %zu rows", n) : same ? compare(&c, x, x + n, n, e) : 0;
     free(x);
-    if (rc) return rc;
-    if (!same) {
-        if (!opt.json) printf("No comparison: the windows of the two models hold different bytes.\n");
-        return 0;
-    }
+    if (!same && !rc && !opt.json) printf("Not compared: the rows of the two do not hold the same bytes.\n");
+    if (!same || rc) return rc;
     conclude(said, sizeof said, "log-likelihood per byte, in bits,", &c);
-    if (opt.json)
-        printf("{\"first\": 0, \"second\": 1, \"bits_per_byte\": {\"difference\": %.9g, \"low\": %.9g, \"high\": "
-               "%.9g}, \"conclusion\": \"%s\"}\n", -c.difference, -c.high, -c.low, said);
-    else printf("bits per byte, second minus first: %+.4f, 95 %% interval %+.4f to %+.4f, by row\n%s\n",
-                -c.difference, -c.high, -c.low, said);
+    printf(opt.json ? "{\"first\": 0, \"second\": 1, \"bits_per_byte\": {\"difference\": %.9g, \"low\": "
+                      "%.9g, \"high\": %.9g}, \"conclusion\": \"%s\"}\n" :
+                      "bits per byte, second minus first: %+.4f, 95 %% interval %+.4f to %+.4f, by row\n%s\n",
+           -c.difference, -c.high, -c.low, said);
     return 0;
 }
 
@@ -365,8 +364,8 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
     if (!opt.data == !opt.text)
         return err_set(e, "want either --data FILE or --text FILE\nhint: ./eval --help");
     if (opt.shots || opt.examples || opt.train || opt.samples || opt.format || opt.words)
-        return err_set(e, "--shots, --examples, --train, --samples, --format and --words are for answers, not "
-                          "for loss");
+        return err_set(e, "--shots, --examples, --train, --samples, --format and --words are for answers, "
+                          "not for loss");
     if (opt.stride && !opt.text) return err_set(e, "--stride needs --text: rows are not cut into windows");
     if (log_begin(&log, text, texts, e)) return -1;
     for (int i = 0; i < models && !rc; i++) rc = loss_of(&l[i], name[i], text, texts, e);
@@ -375,258 +374,12 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
     for (int i = 0; i < models && !rc; i++) {
         loss_print(&l[i], i, name[i]);
         for (size_t k = 0; k < l[i].rows; k++)
-            log_line(log, "{\"model\": %d, \"row\": %zu, \"targets\": %zu, \"bytes\": %zu, \"nats\": %.9g}", i, k,
-                     l[i].part[k].targets, l[i].part[k].bytes, l[i].part[k].nats);
+            log_line(log, "{\"model\": %d, \"row\": %zu, \"targets\": %zu, \"bytes\": %zu, \"nats\": %.9g}",
+                     i, k, l[i].part[k].targets, l[i].part[k].bytes, l[i].part[k].nats);
     }
-    for (int i = 0; i < models && !rc && opt.text && !opt.json; i++)
-        printf("%s: windows of %" PRId32 " tokens, a new one each %" PRId64 "; each token counts once\n", name[i],
-               l[i].context, opt.stride ? opt.stride : l[i].context);
     if (!rc && models > 1) rc = loss_compare(l, e);
     if (log_close(log, rc ? &unused : e)) rc = -1;
     free(l[0].part), free(l[1].part);
-    return rc;
-}
-
-// ---- words ------------------------------------------------------------------------------------------------
-// Answers are compared by their words, each kept as its hash, and split as the published scores split them:
-//     SQUAD    punctuation is left out, then the articles; what stands between white space is a word
-//     ROUGE    runs of a-z and 0-9
-//     PLAIN    runs of letters and digits of any script; an apostrophe is left out
-//     LETTERS  those without a digit
-// Lower case is Python's for Latin, Greek and Cyrillic letters, but for final sigma and dotted capital I.
-
-typedef enum { SQUAD, ROUGE, PLAIN, LETTERS } Split;
-typedef struct { uint64_t *word; size_t n, room; } Words;        // word: free()
-
-static uint32_t lower(uint32_t c) {
-    bool pairs = (c >= 0x100 && c <= 0x137) || (c >= 0x14A && c <= 0x177) || (c >= 0x460 && c <= 0x481) ||
-                 (c >= 0x48A && c <= 0x4BF) || (c >= 0x4D0 && c <= 0x52F) || (c >= 0x1EA0 && c <= 0x1EFF);
-    if ((c >= 'A' && c <= 'Z') || (c >= 0xC0 && c <= 0xDE && c != 0xD7) ||
-        (c >= 0x391 && c <= 0x3AB && c != 0x3A2) || (c >= 0x410 && c <= 0x42F)) return c + 32;
-    if (c >= 0x400 && c <= 0x40F) return c + 80;
-    if ((c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17E)) return c + (c & 1);
-    if (c == 0x178) return 0xFF;
-    return pairs && c != 0x130 ? c | 1 : c;
-}
-
-// The character at s, in lower case; what is no UTF-8 is U+FFFD
-static uint32_t character(const uint8_t *s, size_t n, size_t *length) {
-    size_t k = utf8_length(s, n);
-    uint32_t c = k == 1 ? *s : k ? *s & (0x7Fu >> k) : 0xFFFD;
-    for (size_t i = 1; i < k; i++) c = c << 6 | (s[i] & 0x3Fu);
-    *length = k ? k : 1;
-    return lower(c);
-}
-
-static bool space(uint32_t c) {
-    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= ' ') || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
-}
-
-// Neither letter nor digit nor space: ASCII's, Latin-1's, and the blocks of punctuation, currency, arrows, signs
-static bool symbol(uint32_t c) {
-    if (c < 0x80) return !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_');
-    return (c < 0xC0 && !(c == 0xAA || c == 0xB2 || c == 0xB3 || c == 0xB5 || (c >= 0xB9 && c <= 0xBE && c != 0xBB))) ||
-           c == 0xD7 || c == 0xF7 || (c >= 0x200B && c <= 0x206F) || (c >= 0x20A0 && c <= 0x20CF) ||
-           (c >= 0x2190 && c <= 0x245F) || (c >= 0x2500 && c <= 0x2775) || (c >= 0x2794 && c <= 0x2BFF) ||
-           (c >= 0x3001 && c <= 0x3020 && !(c >= 0x3005 && c <= 0x3007)) ||
-           (c >= 0xFF01 && c <= 0xFF0F) || (c >= 0xFFF0 && c <= 0xFFFF) || (c >= 0x1F000 && c <= 0x1FAFF);
-}
-
-static bool article(const uint8_t *s, size_t n) {
-    return (n == 1 && *s == 'a') || (n == 2 && !memcmp(s, "an", 2)) || (n == 3 && !memcmp(s, "the", 3));
-}
-
-static int word_add(Words *w, const uint8_t *s, size_t n, Err *e) {
-    if (grow(&w->word, &w->room, w->n + 1, sizeof *w->word, e)) return -1;
-    w->word[w->n++] = hash64(s, n, 0);
-    return 0;
-}
-
-// Adds the words of text (n). An article is one beside a symbol too, where it parts two words.
-static int words_add(Words *w, Split how, const char *text, size_t n, Err *e) {
-    uint8_t *s = malloc(3 * n + 4);               // the word at hand; U+FFFD has 3 bytes
-    size_t put = 0, from = 0, k = 1;              // from: where in it a possible article begins
-    bool digit = false;
-    int rc = s ? 0 : err_set(e, "no memory for a text of %zu bytes", n);
-    for (size_t i = 0; i <= n && !rc; i += k) {
-        uint32_t c = i < n ? character((const uint8_t *)text + i, n - i, &k) : ' ';
-        bool mark = symbol(c), ascii = c > ' ' && c < 0x7F, apostrophe = c == '\'' || c == 0x2019;
-        if (how == SQUAD ? ascii && (mark || c == '_') : apostrophe && how != ROUGE) continue;
-        bool gone = how == SQUAD && (mark || space(c)) && article(s + from, put - from);
-        bool ends = gone || (how == ROUGE && c >= 0x80) || (how == SQUAD ? space(c) : mark || space(c) || c == '_');
-        if (gone) put = from;
-        if (ends) {
-            if (put && !(how == LETTERS && digit)) rc = word_add(w, s, put, e);
-            put = from = 0, digit = false;
-        }
-        if (ends && (how != SQUAD || space(c))) continue;
-        put += utf8_put(s + put, c);
-        digit = digit || (c >= '0' && c <= '9');
-        if (mark) from = put;
-    }
-    free(s);
-    return rc;
-}
-
-static int by_hash(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void words_sort(Words *w) { if (w->n) qsort(w->word, w->n, sizeof *w->word, by_hash); }
-static bool words_have(const Words *sorted, uint64_t word) {
-    return sorted->n && bsearch(&word, sorted->word, sorted->n, sizeof word, by_hash);
-}
-
-// How many words stand in both, each as often as in the one that has it less often; both are sorted.
-static size_t words_shared(const Words *a, const Words *b) {
-    size_t same = 0;
-    for (size_t i = 0, k = 0; i < a->n && k < b->n;) {
-        uint64_t x = a->word[i], y = b->word[k];
-        same += x == y;
-        i += x <= y, k += y <= x;
-    }
-    return same;
-}
-
-// Words of the longest common subsequence. The time, a product, is less than generating the answer took.
-static int words_common(const Words *a, const Words *b, size_t *common, Err *e) {
-    size_t *best = calloc(b->n + 1, sizeof *best);
-    if (!best) return err_set(e, "no memory for %zu words", b->n);
-    for (size_t i = 0; i < a->n; i++)
-        for (size_t k = 0, before = 0; k < b->n; k++) {          // before: best[k] of the row above
-            size_t above = best[k + 1];
-            best[k + 1] = a->word[i] == b->word[k] ? before + 1 : above > best[k] ? above : best[k];
-            before = above;
-        }
-    *common = best[b->n];
-    free(best);
-    return 0;
-}
-
-// ---- scores and kinds of errors ---------------------------------------------------------------------------
-
-enum { EXACT, NORMALISED, F1, ROUGE_L, SCORES };
-static const char *const SCORE[SCORES] = {"exact_match", "normalised", "f1", "rouge_l"};
-
-// An answer that is not exactly right is of each kind that applies; an empty one of no other.
-enum { EMPTY, CUT_OFF, REPEATING, TOO_SHORT, TOO_LONG, WRONG_FORMAT, WRONG_CONTENT, MISSPELT, UNSUPPORTED, KINDS };
-static const struct { const char *name, *means; double limit; } KIND[KINDS] = {
-    {"empty", "nothing but white space", 0},
-    {"cut off", "by --max-tokens or a full context", 0},
-    {"repeating", "ends in a loop, or runs of 3 words again", 0.3},       // share of the runs
-    {"too short", "bytes, of the reference's, below", 0.5},
-    {"too long", "bytes, of the reference's, above", 2},
-    {"wrong format", "not as --format wants it", 0},
-    {"wrong content", "right format; other label, or F1 below", 0.5},
-    {"misspelt", "a word that no known text has", 0},
-    {"unsupported", "a word neither asked nor ever taught", 0},
-};
-enum { LABELS_MAX = 20, LOOP_MIN = 16, LOOP_MAX = 256, RUN = 3, RUNS_MIN = 6 };    // LOOP: bytes
-
-typedef struct {
-    char *text;                       // the answer, white space at both ends removed
-    size_t tokens;
-    bool cut;                         // by --max-tokens or a full context
-    uint64_t key;                     // of its words, whatever their case and punctuation
-    double score[SCORES];
-    uint32_t kinds;                   // a bit for each
-} Answer;
-
-// A text's words by SQuAD's rule, in order, as one number
-static int key_of(uint64_t *key, const char *text, Err *e) {
-    Words w = {0};
-    int rc = words_add(&w, SQUAD, text, strlen(text), e);
-    *key = hash64(w.word, w.n * sizeof *w.word, w.n);
-    free(w.word);
-    return rc;
-}
-
-// SQuAD's F1 (two empty texts are equal), rouge-score's F-measure of rougeL without stemming
-static int answer_score(Answer *a, const char *want, Err *e) {
-    Words w[4] = {{0}, {0}, {0}, {0}};            // answer's, reference's; by SQUAD, by ROUGE
-    uint64_t key = 0;
-    size_t common = 0;
-    int rc = key_of(&a->key, a->text, e) || key_of(&key, want, e) ? -1 : 0;
-    for (int i = 0; i < 4 && !rc; i++) {
-        const char *text = i % 2 ? want : a->text;
-        rc = words_add(&w[i], i < 2 ? SQUAD : ROUGE, text, strlen(text), e);
-    }
-    if (!rc && !(rc = words_common(&w[2], &w[3], &common, e))) {
-        size_t all = w[0].n + w[1].n;
-        words_sort(&w[0]), words_sort(&w[1]);
-        a->score[EXACT] = !strcmp(a->text, want);
-        a->score[NORMALISED] = a->key == key;
-        a->score[F1] = all ? 2 * (double)words_shared(&w[0], &w[1]) / (double)all : 1;
-        a->score[ROUGE_L] = common ? 2 * (double)common / (double)(w[2].n + w[3].n) : 0;
-    }
-    for (int i = 0; i < 4; i++) free(w[i].word);
-    return rc;
-}
-
-static bool is_of(char kind, char c) {
-    unsigned char u = (unsigned char)c;
-    return kind == '#' ? u >= '0' && u <= '9' : ((u | 32) >= 'a' && (u | 32) <= 'z') || u >= 0x80;
-}
-
-// --format: * any text, ? one character, # digits, @ letters (all beyond ASCII are), \ the next as it stands
-static bool matches(const char *p, const char *s) {
-    const char *star = NULL, *from = NULL;
-    while (*p || *s) {
-        bool run = *p == '#' || *p == '@', quoted = *p == '\\' && p[1];
-        if (*p == '*') {
-            star = ++p, from = s;
-        } else if (*s && (run ? is_of(*p, *s) : quoted ? p[1] == *s : *p == '?' || *p == *s)) {
-            char kind = *p;
-            p += quoted ? 2 : 1;
-            do s++; while (run ? is_of(kind, *s) : kind == '?' && ((unsigned char)*s & 0xC0) == 0x80);
-        } else if (star && *from) {
-            p = star, s = ++from;
-        } else return false;
-    }
-    return true;
-}
-
-static bool is_json(const char *s) {
-    Json j;
-    Err unused;
-    bool is = !json_parse(&j, "answer", 1, (const uint8_t *)s, strlen(s), &unused);
-    if (is) json_free(&j);
-    return is;
-}
-
-// Is the end, LOOP_MIN bytes or more, three times the same?
-static bool loops(const char *s, size_t n) {
-    for (size_t period = 1; period <= n / 3 && period <= LOOP_MAX; period++) {
-        size_t same = 0;
-        while (same < n - period && s[n - 1 - same] == s[n - 1 - same - period]) same++;
-        if (same >= 2 * period && same + period >= LOOP_MIN) return true;
-    }
-    return false;
-}
-
-static int repeats(bool *so, const char *text, Err *e) {
-    Words w = {0};
-    size_t n = strlen(text), again = 0;
-    int rc = words_add(&w, PLAIN, text, n, e);
-    size_t runs = w.n < RUN ? 0 : w.n - RUN + 1;
-    for (size_t i = 0; i < runs; i++) w.word[i] = hash64(w.word + i, RUN * sizeof *w.word, 0);
-    w.n = runs;
-    words_sort(&w);
-    for (size_t i = 1; i < runs; i++) again += w.word[i] == w.word[i - 1];
-    *so = loops(text, n) || (runs >= RUNS_MIN && (double)again > KIND[REPEATING].limit * (double)runs);
-    free(w.word);
-    return rc;
-}
-
-// Has the text a word that is in neither of two sorted lists?
-static int strange(bool *so, Split how, const char *text, const Words *a, const Words *b, Err *e) {
-    Words w = {0};
-    int rc = words_add(&w, how, text, strlen(text), e);
-    *so = false;
-    for (size_t i = 0; i < w.n; i++) *so = *so || !(words_have(a, w.word[i]) || words_have(b, w.word[i]));
-    free(w.word);
     return rc;
 }
 
@@ -635,26 +388,25 @@ static int strange(bool *so, Split how, const char *text, const Words *a, const 
 // a line break, an answer also ends at its first: a base model that was never taught to end its answer is
 // judged by its first line.
 
-typedef struct { const char *name; size_t row, n; uint64_t key; } Group;    // of n rows; the first one
+typedef struct { const char *name; size_t row, n; } Group;       // of n rows; the first one
 
 typedef struct {
     Rows rows, shots;
     size_t n;
     char **want, **first;             // (n) references, trimmed; first words of what is asked
-    Words spelt, taught;              // known words; words of the answers that were taught; sorted
-    Group *group, most;               // by reference if labels, else by first word; the most frequent reference
+    Judge judge;
+    Group *group, most;               // by reference if few, else by first word; the most frequent reference
     size_t groups, *of;               // of: (n) which group
-    bool labels, first_line;
+    bool first_line;
 } Test;
 
 typedef struct {                      // a model with so many shots
-    const char *path;
+    const char *path, *name;          // name: without the folder
     size_t shots, prompt_tokens, tokens, count[KINDS];
-    char name[19];
     Answer *answer;                   // (rows)
     Mean score[SCORES];
-    double seconds, same, alike;      // seconds: of generating; shares of rows all whose samples are the same,
-} Line;                               // and of pairs of samples that are
+    double seconds, same, alike;      // of generating; rows all whose samples are alike; pairs that are
+} Line;
 
 static char *trimmed(const char *text, size_t n, bool first_line) {
     const uint8_t *s = (const uint8_t *)text;
@@ -676,13 +428,13 @@ static int by_name(const void *a, const void *b) {
 static int by_size(const void *a, const void *b) {
     const Group *x = a, *y = b;
     int order = (x->n < y->n) - (x->n > y->n);
-    return order ? order : (order = by_name(a, b)) ? order : (x->row > y->row) - (x->row < y->row);
+    return order ? order : by_name(a, b);
 }
 
 // Rows of the same name, the largest group first; of equally large ones the first in the order of their bytes
 static void group(Test *t, char *const *name) {
     Group *g = t->group;
-    for (size_t i = 0; i < t->n; i++) g[i] = (Group){name[i], i, 0, 0};
+    for (size_t i = 0; i < t->n; i++) g[i] = (Group){name[i], i, 0};
     qsort(g, t->n, sizeof *g, by_name);
     for (size_t i = 0, k = 0; i < t->n; i = k) {
         while (k < t->n && !strcmp(g[k].name, g[i].name)) k++;
@@ -711,39 +463,17 @@ static int test_group(Test *t, Err *e) {
     }
     group(t, t->want);
     t->most = t->group[0];
-    t->labels = t->groups <= LABELS_MAX && t->groups <= t->n / 2;
-    if (opt.format && !strcmp(opt.format, "labels") && !t->labels)
-        return err_set(e, "--format labels: %s has %zu different answers in %zu rows, want at most %d, each twice "
-                       "on average", t->rows.path, t->groups, t->n, LABELS_MAX);
-    if (!t->labels) group(t, t->first);
-    for (size_t i = 0; i < t->groups && t->labels; i++)
-        if (key_of(&t->group[i].key, t->group[i].name, e)) return -1;
-    return 0;
-}
-
-// Known is the list of --words, or else all that the rows trained on say
-static int words_known(Test *t, Err *e) {
-    const char *path = opt.train ? opt.train : opt.examples;
-    Rows r = {0};
-    uint8_t *list = NULL;
-    size_t n;
-    int rc = 0;
-    if (opt.words) {
-        rc = file_read(opt.words, 1 << 28, &list, &n, e) || words_add(&t->spelt, LETTERS, (char *)list, n, e);
-        if (!rc && !t->spelt.n) rc = err_set(e, "%s: has no word", opt.words);
+    t->judge = (Judge){.format = opt.format, .labels = t->groups};
+    if (t->groups > LABELS_MAX || t->groups > t->n / 2) {
+        if (opt.format && !strcmp(opt.format, "labels"))
+            return err_set(e, "--format labels: %s has %zu different answers in %zu rows, want at most %d, "
+                           "each twice on average", t->rows.path, t->groups, t->n, LABELS_MAX);
+        t->judge.labels = 0;
+        group(t, t->first);
     }
-    if (!rc && path) rc = rows_load(&r, path, true, e);
-    for (size_t i = 0; i < r.n && !rc; i++)
-        for (size_t k = 0; k < r.row[i].turns && !rc; k++) {
-            const Turn *turn = &r.row[i].turn[k];
-            if (turn->role == ROLE_ASSISTANT) rc = words_add(&t->taught, PLAIN, turn->text, strlen(turn->text), e);
-            if (!opt.words && !rc) rc = words_add(&t->spelt, LETTERS, turn->text, strlen(turn->text), e);
-            if (!opt.words && !rc) rc = words_add(&t->spelt, LETTERS, turn->input, strlen(turn->input), e);
-        }
-    words_sort(&t->spelt), words_sort(&t->taught);
-    free(list);
-    rows_free(&r);
-    return rc ? -1 : 0;
+    for (size_t i = 0; i < t->judge.labels; i++)
+        if (key_of(&t->judge.label[i], t->group[i].name, e)) return -1;
+    return 0;
 }
 
 static int test_load(Test *t, Err *e) {
@@ -757,7 +487,8 @@ static int test_load(Test *t, Err *e) {
     t->want = calloc(n, sizeof *t->want), t->first = calloc(n, sizeof *t->first);
     t->group = calloc(n, sizeof *t->group), t->of = calloc(n, sizeof *t->of);
     if (!t->want || !t->first || !t->group || !t->of) return err_set(e, "no memory for %zu rows", n);
-    return test_group(t, e) || words_known(t, e) ? -1 : 0;
+    if (test_group(t, e)) return -1;
+    return judge_learn(&t->judge, opt.words, opt.train ? opt.train : opt.examples, e);
 }
 
 static void test_free(Test *t) {
@@ -765,7 +496,8 @@ static void test_free(Test *t) {
         if (t->want) free(t->want[i]);
         if (t->first) free(t->first[i]);
     }
-    free(t->want), free(t->first), free(t->group), free(t->of), free(t->spelt.word), free(t->taught.word);
+    free(t->want), free(t->first), free(t->group), free(t->of);
+    judge_free(&t->judge);
     rows_free(&t->rows);
     rows_free(&t->shots);
 }
@@ -803,13 +535,13 @@ static int prompts_make(Prompt *p, size_t *longest, Line *l, const Test *t, cons
     size_t context = (size_t)x->k.cfg.context;
     int rc = examples_make(&ex, &t->rows, x->template, &x->k.tok, context, TOO_LONG_REFUSE, TEACH_NONE, e);
     if (!rc && l->shots)
-        rc = examples_make(&shots, &t->shots, x->template, &x->k.tok, context + 1, TOO_LONG_REFUSE, TEACH_ANSWERS,
-                           e);
+        rc = examples_make(&shots, &t->shots, x->template, &x->k.tok, context + 1, TOO_LONG_REFUSE,
+                           TEACH_ANSWERS, e);
     for (size_t i = 0; i < t->n && !rc; i++) {
         if ((rc = prompt_make(&p[i], &ex.ex[i], &shots, &x->k.tok, e))) break;
         if (p[i].n > context)
-            rc = err_set(e, "%s:%" PRIu32 ": the prompt has %zu tokens, want at most the context of %zu\nhint: "
-                         "fewer --shots", t->rows.path, t->rows.row[i].line, p[i].n, context);
+            rc = err_set(e, "%s:%" PRIu32 ": the prompt has %zu tokens, want at most the context of %zu\n"
+                         "hint: fewer --shots", t->rows.path, t->rows.row[i].line, p[i].n, context);
         if (p[i].n > *longest) *longest = p[i].n;
         l->prompt_tokens += p[i].n;
     }
@@ -834,8 +566,8 @@ static int answer(Loaded *x, const Prompt *p, size_t n, const Sampling *how, uin
     return rc;
 }
 
-// --samples: do answers that are drawn agree, whatever their case and punctuation? Sample i of all has its own
-// seed, so no batch changes it.
+// --samples: do answers that are drawn agree, whatever their case and punctuation? Each of all samples has a
+// seed of its own, so no batch changes it.
 static int consistency(Line *l, Loaded *x, const Prompt *p, const Test *t, size_t batch, Err *e) {
     Sampling how = {(float)opt.temperature, 0, 1.0f, 1.0f};
     size_t N = (size_t)opt.samples, all = t->n * N;
@@ -892,60 +624,12 @@ out:
     return rc;
 }
 
-// ---- eval answers: judging --------------------------------------------------------------------------------
-
-static bool measured(const Test *t, int kind) {
-    return kind == WRONG_FORMAT ? opt.format || t->labels : kind == MISSPELT ? t->spelt.n > 0 :
-           kind == UNSUPPORTED ? t->taught.n > 0 : true;
-}
-
-// Which of the labels an answer is, whatever its case and punctuation; t->groups: none
-static size_t label_of(const Test *t, const Answer *a) {
-    size_t i = 0;
-    while (i < t->groups && t->group[i].key != a->key) i++;
-    return i;
-}
-
-static bool format_right(const Test *t, const Answer *a) {
-    if (!opt.format) return !t->labels || label_of(t, a) < t->groups;
-    return !strcmp(opt.format, "labels") ? label_of(t, a) < t->groups :
-           !strcmp(opt.format, "json") ? is_json(a->text) : matches(opt.format, a->text);
-}
-
-static int answer_kinds(Answer *a, const Test *t, size_t row, Err *e) {
-    bool is[KINDS] = {[EMPTY] = !*a->text}, wanted = false;
-    Words asked = {0};
-    const Row *r = &t->rows.row[row];
-    double share = (double)strlen(a->text) / (double)(strlen(t->want[row]) + !*t->want[row]);
-    int rc = 0;
-    if (a->score[EXACT] > 0) return 0;
-    for (size_t k = 0; k + 1 < r->turns && !rc; k++)
-        rc = words_add(&asked, PLAIN, r->turn[k].text, strlen(r->turn[k].text), e) ||
-             words_add(&asked, PLAIN, r->turn[k].input, strlen(r->turn[k].input), e) ? -1 : 0;
-    words_sort(&asked);
-    if (!rc && !is[EMPTY]) {
-        rc = repeats(&is[REPEATING], a->text, e) || repeats(&wanted, t->want[row], e) ||
-             strange(&is[MISSPELT], LETTERS, a->text, &t->spelt, &asked, e) ||
-             strange(&is[UNSUPPORTED], PLAIN, a->text, &t->taught, &asked, e) ? -1 : 0;
-        is[REPEATING] = is[REPEATING] && !wanted;
-        is[CUT_OFF] = a->cut;
-        is[TOO_SHORT] = share < KIND[TOO_SHORT].limit;
-        is[TOO_LONG] = share > KIND[TOO_LONG].limit;
-        is[WRONG_FORMAT] = !format_right(t, a);
-        is[WRONG_CONTENT] = !is[WRONG_FORMAT] && (t->labels ? a->score[NORMALISED] < 1 :
-                                                  a->score[F1] < KIND[WRONG_CONTENT].limit);
-    }
-    for (int i = 0; i < KINDS; i++) a->kinds |= (uint32_t)(is[i] && measured(t, i)) << i;
-    free(asked.word);
-    return rc;
-}
-
 static int line_judge(Line *l, const Test *t, Err *e) {
     double *x = calloc(t->n, sizeof *x);
     int rc = x ? 0 : err_set(e, "no memory for %zu rows", t->n);
     for (size_t i = 0; i < t->n && !rc; i++) {
         Answer *a = &l->answer[i];
-        rc = answer_score(a, t->want[i], e) || answer_kinds(a, t, i, e) ? -1 : 0;
+        rc = answer_judge(a, &t->judge, &t->rows.row[i], t->want[i], e);
         for (int k = 0; k < KINDS; k++) l->count[k] += a->kinds >> k & 1;
         l->tokens += a->tokens;
     }
@@ -962,29 +646,29 @@ static int line_judge(Line *l, const Test *t, Err *e) {
 // Text from outside on a line of its own: cut to so many characters, nothing that would move the cursor
 static void put_text(const char *text, size_t columns, bool pad) {
     const uint8_t *s = (const uint8_t *)text;
-    size_t n = strlen(text), at = 0, k = 1;
-    for (; n && columns; columns--, s += k, n -= k, at++) {
-        k = utf8_length(s, n);
-        bool blank = *s == '\n' || *s == '\r' || *s == '\t', plain = k > 1 ? !(*s == 0xC2 && s[1] < 0xA0) : k && *s >= ' ' && *s < 0x7F;
-        if (plain) printf("%.*s", (int)k, (const char *)s);
-        else putchar(blank ? ' ' : '?');
-        if (!k) k = 1;
+    for (size_t n = strlen(text), k; n && columns; columns--, s += k, n -= k) {
+        size_t length = utf8_length(s, n);
+        bool control = *s < ' ' || *s == 0x7F || (*s == 0xC2 && length == 2 && s[1] < 0xA0);
+        k = length ? length : 1;
+        if (length && !control) printf("%.*s", (int)k, (const char *)s);
+        else putchar(strchr("\t\r\n", *s) ? ' ' : '?');
     }
     if (pad) printf("%*s", (int)columns, "");
 }
 
 static void scores_print(const Line *l, int lines, const Test *t) {
     double n = (double)t->n;
-    printf("  %-18s %13s %7s %6s %7s %7s %6s %7s\n", "model", "exact match", "normal", "F1", "ROUGE-L", "prompt",
-           "answer", "seconds");
+    printf("  %-14s %5s %13s %6s %6s %7s %6s %6s %7s\n", "model", "shots", "exact match", "normal", "F1",
+           "ROUGE-L", "prompt", "answer", "seconds");
     for (int i = 0; i < lines; i++, l++)
-        printf("%c %-18s %5.3f (%5.3f) %7.3f %6.3f %7.3f %7.1f %6.1f %7.3f\n", 'A' + i, l->name, l->score[EXACT].mean,
-               l->score[EXACT].error, l->score[NORMALISED].mean, l->score[F1].mean, l->score[ROUGE_L].mean,
-               (double)l->prompt_tokens / n, (double)l->tokens / n, l->seconds / n);
-    printf("  %-18s %5.3f   always '", "majority answer", (double)t->most.n / n);
-    put_text(t->most.name, 30, false);
+        printf("%c %-14.14s %5zu %5.3f (%5.3f) %6.3f %6.3f %7.3f %6.1f %6.1f %7.3f\n", 'A' + i, l->name,
+               l->shots, l->score[EXACT].mean, l->score[EXACT].error, l->score[NORMALISED].mean,
+               l->score[F1].mean, l->score[ROUGE_L].mean, (double)l->prompt_tokens / n, (double)l->tokens / n,
+               l->seconds / n);
+    printf("  %-20s %5.3f   always '", "majority answer", (double)t->most.n / n);
+    put_text(t->most.name, 24, false);
     printf("'; %zu rows, %zu shots\n", t->n, (size_t)opt.shots);
-    printf("In brackets the standard error; tokens and seconds a row, with --batch %" PRId64 ".\n", opt.batch);
+    printf("Standard error in brackets; tokens and seconds per row, with --batch %" PRId64 "\n", opt.batch);
 }
 
 static void kinds_print(const Line *l, int lines, const Test *t) {
@@ -994,21 +678,21 @@ static void kinds_print(const Line *l, int lines, const Test *t) {
     for (int k = 0; k < KINDS; k++) {
         printf("%-14s", KIND[k].name);
         for (int i = 0; i < lines; i++)
-            if (measured(t, k)) printf("%6zu", l[i].count[k]);
+            if (judge_finds(&t->judge, k)) printf("%6zu", l[i].count[k]);
             else printf("%6c", '-');
         printf("  %s", KIND[k].means);
         if (KIND[k].limit > 0) printf(" %g", KIND[k].limit);
         printf("\n");
     }
     for (int i = 0; i < lines && opt.samples; i++)
-        printf("%c: all %" PRId64 " samples of a row alike in %.3f of the rows, two of them with probability %.3f\n",
-               'A' + i, opt.samples, l[i].same, l[i].alike);
+        printf("%c: in %.3f of the rows all %" PRId64 " samples are alike, of all pairs %.3f\n", 'A' + i,
+               l[i].same, opt.samples, l[i].alike);
 }
 
 // Of each group how often each line is right, and the last one's most frequent error
 static void groups_print(const Line *l, int lines, const Test *t) {
     size_t shown = t->groups < LABELS_MAX ? t->groups : LABELS_MAX;
-    printf("\n%-29s %6s", t->labels ? "label" : "first word of the prompt", "rows");
+    printf("\n%-29s %6s", t->judge.labels ? "label" : "first word of the prompt", "rows");
     for (int i = 0; i < lines; i++) printf("%7c", 'A' + i);
     printf("  errors of %c\n", 'A' + lines - 1);
     for (size_t g = 0; g < shown; g++) {
@@ -1035,7 +719,8 @@ static void confusion_print(const Line *l, int line, const Test *t) {
     printf("  other\n");
     for (size_t g = 0; g < t->groups; g++) {
         size_t said[LABELS_MAX + 1] = {0};
-        for (size_t row = 0; row < t->n; row++) said[label_of(t, &l->answer[row])] += t->of[row] == g;
+        for (size_t row = 0; row < t->n; row++)
+            said[judge_label(&t->judge, &l->answer[row])] += t->of[row] == g;
         printf("%c ", (char)('a' + g));
         put_text(t->group[g].name, 14, true);
         for (size_t k = 0; k <= t->groups; k++)
@@ -1063,15 +748,15 @@ static void worst_print(const Line *l, int line, const Test *t) {
         const Answer *a = &l->answer[pick[i]];
         const Row *r = &t->rows.row[pick[i]];
         const Turn *asked = &r->turn[r->turns - 2];
-        const char *const line_of[3][2] = {{"asked ", *asked->input ? asked->input : asked->text},
-                                           {"wanted", t->want[pick[i]]}, {"said  ", a->text}};
+        const char *const part[3][2] = {{"asked ", *asked->input ? asked->input : asked->text},
+                                        {"wanted", t->want[pick[i]]}, {"said  ", a->text}};
         printf("row %zu:", pick[i]);
         for (int k = 0, n = 0; k < KINDS; k++)
             if (a->kinds >> k & 1) printf("%s %s", n++ ? "," : "", KIND[k].name);
         printf("\n");
         for (int k = 0; k < 3; k++) {
-            printf("  %s  ", line_of[k][0]);
-            put_text(line_of[k][1], 70, false);
+            printf("  %s  ", part[k][0]);
+            put_text(part[k][1], 70, false);
             printf("\n");
         }
     }
@@ -1088,29 +773,30 @@ static void flips_print(const char *who, const Line *right, const Line *wrong, s
     printf(of ? "\n" : " none\n");
 }
 
-static void compared_print(const Compared c[SCORES], const Line *a, const Line *b, const char *pair, size_t n,
-                           const char *said) {
-    size_t both = 0;
+static void compared_print(const Compared c[SCORES], const Line *a, const Line *b, const char *pair,
+                           size_t n) {
+    size_t both = 0, one[2] = {c[EXACT].only[0], c[EXACT].only[1]};
     for (size_t i = 0; i < n; i++) both += a->answer[i].score[EXACT] > 0 && b->answer[i].score[EXACT] > 0;
-    printf("\n%c, then %c: both right %zu, only the first %zu, only the second %zu, neither %zu\n", pair[0], pair[1],
-           both, c[EXACT].only[0], c[EXACT].only[1], n - both - c[EXACT].only[0] - c[EXACT].only[1]);
+    printf("\n%c, then %c: both right %zu, only the first %zu, only the second %zu, neither %zu\n", pair[0],
+           pair[1], both, one[0], one[1], n - both - one[0] - one[1]);
     for (int s = 0; s < SCORES; s++) {
-        printf("  %-12s %+.4f, 95 %% interval %+.4f to %+.4f", SCORE[s], c[s].difference, c[s].low, c[s].high);
+        printf("  %-12s %+.4f, 95 %% interval %+.4f to %+.4f", SCORE[s], c[s].difference, c[s].low,
+               c[s].high);
         if (c[s].judged) printf(", McNemar's p %.3g", c[s].p);
         printf("\n");
     }
-    printf("%s\n", said);
-    flips_print("the first", a, b, n, c[EXACT].only[0]);
-    flips_print("the second", b, a, n, c[EXACT].only[1]);
+    flips_print("the first", a, b, n, one[0]);
+    flips_print("the second", b, a, n, one[1]);
 }
 
 static void compared_json(const Compared c[SCORES], const char *pair, const char *said) {
     printf("{\"first\": %d, \"second\": %d", pair[0] - 'A', pair[1] - 'A');
     for (int s = 0; s < SCORES; s++) {
-        printf(", \"%s\": {\"difference\": %.6f, \"low\": %.6f, \"high\": %.6f", SCORE[s], c[s].difference, c[s].low,
-               c[s].high);
-        if (c[s].judged) printf(", \"only_first\": %zu, \"only_second\": %zu, \"p\": %.6g", c[s].only[0], c[s].only[1],
-                                c[s].p);
+        printf(", \"%s\": {\"difference\": %.6f, \"low\": %.6f, \"high\": %.6f", SCORE[s], c[s].difference,
+               c[s].low, c[s].high);
+        if (c[s].judged)
+            printf(", \"only_first\": %zu, \"only_second\": %zu, \"p\": %.6g", c[s].only[0], c[s].only[1],
+                   c[s].p);
         printf("}");
     }
     printf(", \"conclusion\": \"%s\"}\n", said);
@@ -1129,7 +815,7 @@ static int lines_compare(const Line *a, const Line *b, const char *pair, const T
     if (rc) return rc;
     conclude(said, sizeof said, "exact match", &c[EXACT]);
     if (opt.json) compared_json(c, pair, said);
-    else compared_print(c, a, b, pair, t->n, said);
+    else compared_print(c, a, b, pair, t->n), printf("%s\n", said);
     return 0;
 }
 
@@ -1143,49 +829,39 @@ static int line_json(const Line *l, int i, const Test *t, Err *e) {
                json_number(error, l->score[s].error));
     printf(", \"majority\": %.6f, \"prompt_tokens\": %.3f, \"answer_tokens\": %.3f, \"seconds\": %.6f",
            (double)t->most.n / n, (double)l->prompt_tokens / n, (double)l->tokens / n, l->seconds / n);
-    if (opt.samples) printf(", \"samples\": %" PRId64 ", \"all_alike\": %.6f, \"alike\": %.6f", opt.samples, l->same,
-                            l->alike);
+    if (opt.samples)
+        printf(", \"samples\": %" PRId64 ", \"all_alike\": %.6f, \"alike\": %.6f", opt.samples, l->same,
+               l->alike);
     printf(", \"errors\": {");
     for (int k = 0, shown = 0; k < KINDS; k++)
-        if (measured(t, k)) printf("%s\"%s\": %zu", shown++ ? ", " : "", KIND[k].name, l->count[k]);
+        if (judge_finds(&t->judge, k))
+            printf("%s\"%s\": %zu", shown++ ? ", " : "", KIND[k].name, l->count[k]);
     printf("}}\n");
     free(file);
     return 0;
 }
 
-// One line's scores and errors of a row, as members of a JSON object; returns its length
-static size_t answer_json(char *s, size_t room, const Answer *a) {
-    size_t n = 0;
-    for (int k = 0; k < SCORES; k++)
-        n += (size_t)snprintf(s + n, room - n, "%s\"%s\": %.6g", k ? ", " : "{", SCORE[k], a->score[k]);
-    n += (size_t)snprintf(s + n, room - n, ", \"tokens\": %zu, \"errors\": [", a->tokens);
-    for (int k = 0, shown = 0; k < KINDS; k++)
-        if (a->kinds >> k & 1)
-            n += (size_t)snprintf(s + n, room - n, "%s\"%s\"", shown++ ? ", " : "", KIND[k].name);
-    return n + (size_t)snprintf(s + n, room - n, "]}");
-}
-
-// Keys: of the first line answer, of --vs vs, of the --shots between them shots; of each scores behind its name
+// Keys: of the first line answer, of --vs vs, of the --shots between them shots; _scores of each
 static int answers_log(Log *log, const Line *l, int lines, const Test *t, Err *e) {
-    static const char *const KEY[3][3] = {{"answer", "", ""}, {"answer", "vs", ""}, {"answer", "shots", "vs"}};
+    static const char *const KEY[3][3] = {{"answer"}, {"answer", "vs"}, {"answer", "shots", "vs"}};
     for (size_t i = 0; log && i < t->n; i++) {
         const Row *r = &t->rows.row[i];
         const Turn *asked = &r->turn[r->turns - 2];
-        char scores[3 * 512], *q[6] = {NULL};
-        const char *const text[6] = {asked->text, asked->input, r->output, l[0].answer[i].text,
-                                     lines > 1 ? l[1].answer[i].text : "", lines > 2 ? l[2].answer[i].text : ""};
+        char more[3 * 512], *q[6] = {NULL};
+        const char *text[6] = {asked->text, asked->input, r->output};
         bool all = true;
         size_t n = 0;
-        for (int k = 0; k < 6; k++) all = (q[k] = json_quote(text[k], strlen(text[k]))) && all;
+        for (int k = 0; k < lines; k++) text[3 + k] = l[k].answer[i].text;
+        for (int k = 0; k < 3 + lines; k++) all = (q[k] = json_quote(text[k], strlen(text[k]))) && all;
         for (int k = 0; k < lines; k++) {
-            n += (size_t)snprintf(scores + n, sizeof scores - n, ", \"%s_scores\": ", KEY[lines - 1][k]);
-            n += answer_json(scores + n, sizeof scores - n, &l[k].answer[i]);
+            n += (size_t)snprintf(more + n, sizeof more - n, ", \"%s_scores\": ", KEY[lines - 1][k]);
+            n += answer_json(more + n, sizeof more - n, &l[k].answer[i]);
         }
+        const char *second = lines == 2 ? ", \"vs\": " : lines > 2 ? ", \"shots\": " : "";
         if (all)
-            log_line(log, "{\"row\": %zu, \"instruction\": %s, \"input\": %s, \"reference\": %s, \"answer\": %s%s%s%s%s"
-                     "%s%s%s%s%s}", i, q[0], q[1], q[2], q[3], lines > 1 ? ", \"" : "", KEY[lines - 1][1],
-                     lines > 1 ? "\": " : "", lines > 1 ? q[4] : "", lines > 2 ? ", \"" : "", KEY[lines - 1][2],
-                     lines > 2 ? "\": " : "", lines > 2 ? q[5] : "", scores);
+            log_line(log, "{\"row\": %zu, \"instruction\": %s, \"input\": %s, \"reference\": %s, \"answer\": "
+                     "%s%s%s%s%s%s}", i, q[0], q[1], q[2], q[3], second, q[4] ? q[4] : "",
+                     q[5] ? ", \"vs\": " : "", q[5] ? q[5] : "", more);
         for (int k = 0; k < 6; k++) free(q[k]);
         if (!all) return err_set(e, "no memory for the log");
     }
@@ -1199,7 +875,7 @@ static int lines_report(const Line *l, int lines, const Test *t, Err *e) {
         scores_print(l, lines, t);
         kinds_print(l, lines, t);
         groups_print(l, lines, t);
-        if (t->labels) confusion_print(&l[lines - 1], lines - 1, t);
+        if (t->judge.labels) confusion_print(&l[lines - 1], lines - 1, t);
         worst_print(&l[lines - 1], lines - 1, t);
     }
     for (int i = 0; i < lines; i++)
@@ -1215,11 +891,8 @@ static int lines_plan(Line l[3]) {
     if (opt.shots) l[n++] = (Line){.path = opt.model, .shots = (size_t)opt.shots};
     if (opt.vs) l[n++].path = opt.vs;
     for (int i = 0; i < n; i++) {
-        int room = (int)sizeof l[i].name - (l[i].shots > 9 ? 11 : l[i].shots ? 10 : 1);
-        const char *path = l[i].path, *tail = strrchr(path, '/');
-        if (tail && strlen(path) > (size_t)room) path = tail + 1;
-        int put = snprintf(l[i].name, sizeof l[i].name, "%.*s", room, path);
-        if (l[i].shots) snprintf(l[i].name + put, sizeof l[i].name - (size_t)put, ", %zu shots", l[i].shots);
+        const char *tail = strrchr(l[i].path, '/');
+        l[i].name = tail ? tail + 1 : l[i].path;
     }
     return n;
 }
