@@ -3,7 +3,7 @@
 //
 // Read in this order: KIND[], the table of errors -> words_add -> answer_score -> the kinds -> answer_judge.
 // Words are compared by their 64-bit hashes. Lower case is Python's for Latin, Greek and Cyrillic letters, but
-// for a final sigma and a capital I with a dot; what is a letter is told by blocks of Unicode, not by a table.
+// for a final sigma and dotted capital I; blocks of Unicode, not a table of each character, tell the letters.
 #include "score.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,15 +26,20 @@ enum { RUN = 3, RUNS_MIN = 6 };                                  // words; runs
 
 // ---- words ------------------------------------------------------------------------------------------------
 
+// Capitals lo, lo + step, ... up to hi; the small letter is `add` further.
 static uint32_t lower(uint32_t c) {
-    bool pairs = (c >= 0x100 && c <= 0x137) || (c >= 0x14A && c <= 0x177) || (c >= 0x460 && c <= 0x481) ||
-                 (c >= 0x48A && c <= 0x4BF) || (c >= 0x4D0 && c <= 0x52F) || (c >= 0x1EA0 && c <= 0x1EFF);
-    if ((c >= 'A' && c <= 'Z') || (c >= 0xC0 && c <= 0xDE && c != 0xD7) ||
-        (c >= 0x391 && c <= 0x3AB && c != 0x3A2) || (c >= 0x410 && c <= 0x42F)) return c + 32;
-    if (c >= 0x400 && c <= 0x40F) return c + 80;
-    if ((c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17E)) return c + (c & 1);
-    if (c == 0x178) return 0xFF;
-    return pairs && c != 0x130 ? c | 1 : c;
+    static const struct { uint16_t lo, hi, step; int16_t add; } CAPITAL[] = {
+        {'A', 'Z', 1, 32}, {0xC0, 0xD6, 1, 32}, {0xD8, 0xDE, 1, 32}, {0x100, 0x12E, 2, 1}, {0x132, 0x136, 2, 1},
+        {0x139, 0x147, 2, 1}, {0x14A, 0x176, 2, 1}, {0x178, 0x178, 1, -121}, {0x179, 0x17D, 2, 1},
+        {0x1CD, 0x1DB, 2, 1}, {0x1DE, 0x1EE, 2, 1}, {0x1F8, 0x21E, 2, 1}, {0x222, 0x232, 2, 1},
+        {0x386, 0x386, 1, 38}, {0x388, 0x38A, 1, 37}, {0x38C, 0x38C, 1, 64}, {0x38E, 0x38F, 1, 63},
+        {0x391, 0x3A1, 1, 32}, {0x3A3, 0x3AB, 1, 32}, {0x400, 0x40F, 1, 80}, {0x410, 0x42F, 1, 32},
+        {0x460, 0x480, 2, 1}, {0x48A, 0x4BE, 2, 1}, {0x4C1, 0x4CD, 2, 1}, {0x4D0, 0x52E, 2, 1},
+        {0x1E00, 0x1E94, 2, 1}, {0x1EA0, 0x1EFE, 2, 1}};
+    for (size_t i = 0; i < sizeof CAPITAL / sizeof *CAPITAL && c >= CAPITAL[i].lo; i++)
+        if (c <= CAPITAL[i].hi && (c - CAPITAL[i].lo) % CAPITAL[i].step == 0)
+            return (uint32_t)((int32_t)c + CAPITAL[i].add);
+    return c;
 }
 
 // The character at s, in lower case; what is no UTF-8 is U+FFFD
