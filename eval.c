@@ -328,10 +328,9 @@ static void loss_print(const Loss *l, int i, const char *name) {
         printf("  windows of %" PRId32 " tokens, each %" PRId64 " on from the last; no token counts twice\n",
                l->context, stride);
     if (!opt.json) return;
-    printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g, \"bits_per_byte\": %s", i,
-           l->rows, l->all.targets, mean, json_number(bits, bpb));      // special tokens alone have no bytes
+    printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g", i, l->rows, l->all.targets, mean);
     if (opt.text) printf(", \"context\": %" PRId32 ", \"stride\": %" PRId64, l->context, stride);
-    printf("}\n");
+    printf(", \"bits_per_byte\": %s}\n", json_number(bits, bpb));       // special tokens alone have no bytes
 }
 
 // Only where both models predict the same bytes in each row: windows of different tokenizers do not
@@ -571,14 +570,14 @@ static int answer(Loaded *x, const Prompt *p, size_t n, const Sampling *how, uin
 static int consistency(Line *l, Loaded *x, const Prompt *p, const Test *t, size_t batch, Err *e) {
     Sampling how = {(float)opt.temperature, 0, 1.0f, 1.0f};
     size_t N = (size_t)opt.samples, all = t->n * N;
-    uint64_t *said = calloc(all, sizeof *said);
+    uint64_t *said = calloc(all, sizeof *said), seed = hash_number((uint64_t)opt.seed, 0);
     Prompt *many = calloc(batch, sizeof *many);
     Answer *a = calloc(batch, sizeof *a);
     int rc = said && many && a ? 0 : err_set(e, "no memory for %zu samples", all);
     for (size_t i = 0; i < all && !rc; i += batch) {
         size_t k = all - i < batch ? all - i : batch;
         for (size_t j = 0; j < k; j++) many[j] = p[(i + j) / N];
-        rc = answer(x, many, k, &how, (uint64_t)opt.seed + i, t->first_line, a, e);
+        rc = answer(x, many, k, &how, seed + i, t->first_line, a, e);
         for (size_t j = 0; j < k; j++) {
             if (!rc) rc = key_of(&said[i + j], a[j].text, e);
             free(a[j].text), a[j].text = NULL;
