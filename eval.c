@@ -640,7 +640,7 @@ static int line_judge(Line *l, const Test *t, Err *e) {
     return rc;
 }
 
-// ---- eval answers: saying -------------------------------------------------------------------------------
+// ---- eval answers: saying ---------------------------------------------------------------------------------
 
 // Text from outside on a line of its own: cut to so many characters, nothing that would move the cursor
 static void put_text(const char *text, size_t columns, bool pad) {
@@ -713,9 +713,9 @@ static void groups_print(const Line *l, int lines, const Test *t) {
 
 // Percent of a label's rows, so that 20 labels fit 80 columns: next to a 100 stand only dots.
 static void confusion_print(const Line *l, int line, const Test *t) {
-    printf("\nsaid by %c in %%", 'A' + line);
+    printf("\nwhat %c said, in %% of each label's rows; ?: none of the labels\n%16s", 'A' + line, "");
     for (size_t g = 0; g < t->groups; g++) printf("%3c", (char)('a' + g));
-    printf("  other\n");
+    printf("  ?\n");
     for (size_t g = 0; g < t->groups; g++) {
         size_t said[LABELS_MAX + 1] = {0};
         for (size_t row = 0; row < t->n; row++)

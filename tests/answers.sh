@@ -50,7 +50,7 @@ narrow() { ! awk 'length > 80' "$1" | grep -v "^On items like\|^These " | grep .
 three_lines() {
     "$bin/eval" answers $three > said && cat said && narrow said && grep -q "^A base.bin  *0 " said &&
         grep -q "^B base.bin  *1 " said && grep -q "^C tuned.bin  *0 " said &&
-        has "A, then B:" "A, then C:" "B, then C:" "24 rows, 1 shots" "said by C in %" "wrong format" "rows" < said
+        has "A, then B:" "A, then C:" "B, then C:" "24 rows, 1 shots" "what C said, in %" "wrong format" "rows" < said
 }
 same_lines() {                                    # each line is what it is alone
     "$bin/eval" answers $three --json > three.json && "$bin/eval" answers $ask --json > one.json &&
@@ -131,7 +131,7 @@ first_words() {                                   # where references are many, b
         echo "{\"input\": \"$([ $n -gt 16 ] && echo Name || echo Count) it\", \"output\": \"number $n\"}"
     done > many.jsonl
     "$bin/eval" answers --model base.bin --data many.jsonl --max-tokens 8 > said && cat said && grep -q "^Count  *16  0.000" said &&
-        grep -q "^Name  *8  0.000" said && ! grep -q "said by" said
+        grep -q "^Name  *8  0.000" said && ! grep -q "what A said" said
 }
 harmless() {                                      # nothing from a file moves the cursor
     printf '{"input": "a\\u001b[2J\\u0085b", "output": "\\u001b[31m\\tred"}\n' > escape.jsonl
