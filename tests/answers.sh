@@ -188,8 +188,10 @@ loss_vs() {
 }
 log_sums() {                                      # the rows of the log add up to the loss
     "$bin/eval" loss --model base.bin --data val.jsonl --json --log rows.jsonl > said &&
-        awk -F'[:,}]' -v want="$(field loss < said)" '{ t += $6; n += $10 }
-            END { d = n / t - want; exit !(NR == 24 && d * d < 1e-12 * want * want) }' rows.jsonl
+        awk -F'[:,}]' -v want="$(field loss < said)" -v bits="$(field bits_per_byte < said)" '
+            { t += $6; b += $8; n += $10 }
+            END { d = n / t / want - 1; f = n / b / log(2) / bits - 1; exit !(NR == 24 && d * d + f * f < 1e-12) }' \
+            rows.jsonl
 }
 check "--stride of the whole context: the same bytes" whole_stride
 check "--stride on a text of one window: the same" short_text
