@@ -59,7 +59,8 @@ static void help(void) {
            "  ./eval loss    --model m.bin [--vs other.bin] --text book.txt\n"
            "  ./eval loss    --model m.bin [--vs other.bin] --data held-out.json\n"
            "  ./eval answers --model m.bin [--vs other.bin] --data held-out.json\n"
-           "  ./eval answers --model m.bin --data held-out.json --shots 3 --examples t.json\n\n",
+           "  ./eval answers --model base.bin --vs tuned.bin --data held-out.json \\\n"
+           "                 --shots 3 --examples train.json (base, base with shots, tuned)\n\n",
            TUNE_VERSION);
     options_print(OPTION, OPTIONS);
 }
@@ -328,7 +329,8 @@ static void loss_print(const Loss *l, int i, const char *name) {
         printf("  windows of %" PRId32 " tokens, each %" PRId64 " on from the last; no token counts twice\n",
                l->context, stride);
     if (!opt.json) return;
-    printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g", i, l->rows, l->all.targets, mean);
+    printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g", i, l->rows, l->all.targets,
+           mean);
     if (opt.text) printf(", \"context\": %" PRId32 ", \"stride\": %" PRId64, l->context, stride);
     printf(", \"bits_per_byte\": %s}\n", json_number(bits, bpb));       // special tokens alone have no bytes
 }

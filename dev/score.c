@@ -2,8 +2,8 @@
 // ROUGE-L; and what is wrong with it. All of it follows from the bytes of texts; no model judges here.
 //
 // Read in this order: KIND[], the table of errors -> words_add -> answer_score -> the kinds -> answer_judge.
-// Words are compared by their 64-bit hashes. Lower case is Python's for Latin, Greek and Cyrillic letters, but
-// for a final sigma and dotted capital I; blocks of Unicode, not a table of each character, tell the letters.
+// Words are compared by their 64-bit hashes. Lower case is Python's for Latin, Greek and Cyrillic letters,
+// but for a final sigma and dotted capital I; blocks of Unicode, not a table of each character, tell letters.
 #include "score.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,15 +13,15 @@ const char *const SCORE[SCORES] = {"exact_match", "normalised", "f1", "rouge_l"}
 const Kind KIND[KINDS] = {
     {"empty", "nothing but white space", 0},
     {"cut off", "by --max-tokens or a full context", 0},
-    {"repeating", "ends in a loop, or runs of 3 words again", 0.3},       // share of the runs
-    {"too short", "bytes, of the reference's, below", 0.5},
-    {"too long", "bytes, of the reference's, above", 2},
+    {"repeating", "loop at the end, or 3-word runs again above", 0.3},      // share of the runs
+    {"too short", "bytes per byte of the reference: below", 0.5},
+    {"too long", "bytes per byte of the reference: above", 2},
     {"wrong format", "not as --format wants it", 0},
-    {"wrong content", "right format; other label, or F1 below", 0.5},
+    {"wrong content", "right format, but other label or F1 below", 0.5},
     {"misspelt", "a word that no known text has", 0},
     {"unsupported", "a word neither asked nor ever taught", 0},
 };
-enum { LOOP_MIN = 16, LOOP_MAX = 256, LIST_MAX = 1 << 28 };      // bytes
+enum { LOOP_MIN = 16, LOOP_MAX = 256, LIST_MAX = 1 << 26 };      // bytes
 enum { RUN = 3, RUNS_MIN = 6 };                                  // words; runs
 
 // ---- words ------------------------------------------------------------------------------------------------
@@ -29,13 +29,13 @@ enum { RUN = 3, RUNS_MIN = 6 };                                  // words; runs
 // Capitals lo, lo + step, ... up to hi; the small letter is `add` further.
 static uint32_t lower(uint32_t c) {
     static const struct { uint16_t lo, hi, step; int16_t add; } CAPITAL[] = {
-        {'A', 'Z', 1, 32}, {0xC0, 0xD6, 1, 32}, {0xD8, 0xDE, 1, 32}, {0x100, 0x12E, 2, 1}, {0x132, 0x136, 2, 1},
-        {0x139, 0x147, 2, 1}, {0x14A, 0x176, 2, 1}, {0x178, 0x178, 1, -121}, {0x179, 0x17D, 2, 1},
-        {0x1CD, 0x1DB, 2, 1}, {0x1DE, 0x1EE, 2, 1}, {0x1F8, 0x21E, 2, 1}, {0x222, 0x232, 2, 1},
-        {0x386, 0x386, 1, 38}, {0x388, 0x38A, 1, 37}, {0x38C, 0x38C, 1, 64}, {0x38E, 0x38F, 1, 63},
-        {0x391, 0x3A1, 1, 32}, {0x3A3, 0x3AB, 1, 32}, {0x400, 0x40F, 1, 80}, {0x410, 0x42F, 1, 32},
-        {0x460, 0x480, 2, 1}, {0x48A, 0x4BE, 2, 1}, {0x4C1, 0x4CD, 2, 1}, {0x4D0, 0x52E, 2, 1},
-        {0x1E00, 0x1E94, 2, 1}, {0x1EA0, 0x1EFE, 2, 1}};
+        {'A', 'Z', 1, 32}, {0xC0, 0xD6, 1, 32}, {0xD8, 0xDE, 1, 32}, {0x100, 0x12E, 2, 1},
+        {0x132, 0x136, 2, 1}, {0x139, 0x147, 2, 1}, {0x14A, 0x176, 2, 1}, {0x178, 0x178, 1, -121},
+        {0x179, 0x17D, 2, 1}, {0x1CD, 0x1DB, 2, 1}, {0x1DE, 0x1EE, 2, 1}, {0x1F8, 0x21E, 2, 1},
+        {0x222, 0x232, 2, 1}, {0x386, 0x386, 1, 38}, {0x388, 0x38A, 1, 37}, {0x38C, 0x38C, 1, 64},
+        {0x38E, 0x38F, 1, 63}, {0x391, 0x3A1, 1, 32}, {0x3A3, 0x3AB, 1, 32}, {0x400, 0x40F, 1, 80},
+        {0x410, 0x42F, 1, 32}, {0x460, 0x480, 2, 1}, {0x48A, 0x4BE, 2, 1}, {0x4C1, 0x4CD, 2, 1},
+        {0x4D0, 0x52E, 2, 1}, {0x1E00, 0x1E94, 2, 1}, {0x1EA0, 0x1EFE, 2, 1}};
     for (size_t i = 0; i < sizeof CAPITAL / sizeof *CAPITAL && c >= CAPITAL[i].lo; i++)
         if (c <= CAPITAL[i].hi && (c - CAPITAL[i].lo) % CAPITAL[i].step == 0)
             return (uint32_t)((int32_t)c + CAPITAL[i].add);

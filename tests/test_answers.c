@@ -1,6 +1,6 @@
 // test_answers.c -- ./eval answers and loss from inside: scores against the published programs' numbers, each
-// kind of error with a case on either side of its limit, patterns, windows. It includes eval.c, dev/score.c; the
-// programs are tested by answers.sh.
+// kind of error with a case on either side of its limit, patterns, windows. It includes eval.c, dev/score.c;
+// answers.sh tests the programs.
 #define main eval_main
 int main(int argc, char **argv);
 #include "../eval.c"
