@@ -13,7 +13,7 @@ const char *const SCORE[SCORES] = {"exact_match", "normalised", "f1", "rouge_l"}
 const Kind KIND[KINDS] = {
     {"empty", "nothing but white space", 0},
     {"cut off", "by --max-tokens or a full context", 0},
-    {"repeating", "loop at the end, or 3-word runs again above", 0.3},      // share of the runs
+    {"repeating", "loop at end, or 3-word runs again above", 0.3},           // share of the runs
     {"too short", "bytes per byte of the reference: below", 0.5},
     {"too long", "bytes per byte of the reference: above", 2},
     {"wrong format", "not as --format wants it", 0},
