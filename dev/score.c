@@ -325,7 +325,8 @@ size_t answer_json(char *s, size_t room, const Answer *a) {
     size_t n = 0;
     for (int k = 0; k < SCORES; k++)
         n += (size_t)snprintf(s + n, room - n, "%s\"%s\": %.6g", k ? ", " : "{", SCORE[k], a->score[k]);
-    n += (size_t)snprintf(s + n, room - n, ", \"tokens\": %zu, \"errors\": [", a->tokens);
+    n += (size_t)snprintf(s + n, room - n, ", \"tokens\": %zu, \"cut\": %s, \"errors\": [", a->tokens,
+                           a->cut ? "true" : "false");
     for (int k = 0, shown = 0; k < KINDS; k++)
         if (a->kinds >> k & 1)
             n += (size_t)snprintf(s + n, room - n, "%s\"%s\"", shown++ ? ", " : "", KIND[k].name);
