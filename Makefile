@@ -28,7 +28,10 @@ programs: $(PROGRAMS:%=$(BUILD)/%)
 $(BUILD)/%.o: %.c model.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -c $< -o $@
-$(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
+$(BUILD)/train: train.c $(ROOMS)
+	$(CC) $(FLAGS) $^ -o $@ -lm
+$(BUILD)/dev/score.o: dev/score.h
+$(BUILD)/eval: eval.c $(BUILD)/dev/score.o $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
 $(BUILD)/chat: dev/chat.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
@@ -62,12 +65,16 @@ $(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
 TESTS  += $(BUILD)/test_gguf
 $(BUILD)/test_gguf: tests/test_gguf.c dev/gguf.c $(filter-out %/gguf.o,$(FORMATS)) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out dev/gguf.c,$^) -o $@ $(CHECK)
+TESTS  += $(BUILD)/test_answers
+$(BUILD)/test_answers: tests/test_answers.c eval.c dev/score.c dev/score.h tests/run.h $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $< $(ROOMS) -o $@ $(CHECK)
 $(BUILD)/pty: tests/pty.c
 	@mkdir -p $(BUILD)
 	$(CC) $(OPT) -Wall -Wextra $< -o $@
 test: all $(TESTS) $(BUILD)/pty ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
+	sh tests/answers.sh $(BUILD)
 	sh tests/chat.sh $(BUILD)
 test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
 	sh tests/bits.sh

@@ -460,7 +460,7 @@ refused "convert over --merge"         "inner.bin: OUT is what is read, inner.bi
 refused "--merge of something else"    "text.txt: is no adapter"                       convert text.txt --merge base.bin out/m.bin
 refused "convert of a device"          "/dev/zero: is a device or a pipe"              convert /dev/zero out/m.bin
 refused "--log spelt another way than a new --out" "./new.bin: is this run's new.bin as well" train $m $d --out new.bin --log ./new.bin
-refused "eval loss with --shots"       "--log, --shots and --examples are for answers" eval loss --model base.bin --data val.jsonl --shots 2
+refused "eval loss with --shots"       "--shots, --examples, .* are for answers" eval loss --model base.bin --data val.jsonl --shots 2
 echo precious > new.bin.state
 refused "to begin where a state is"    "new.bin.state: is there, so a run was interrupted" train $m $d --out new.bin
 kept_whole() { cmp base.bin inner.bin && cmp adapter.bin kept.bin && [ "$(cat new.bin.state)" = precious ] && [ ! -e new.bin ]; }
@@ -515,7 +515,7 @@ answers_log() {
     "$bin/eval" answers $m --vs tuned.bin $ask --log answers.jsonl > /dev/null &&
         [ "$(grep -c . answers.jsonl)" = 9 ] &&
         has '{"row": 0, "instruction": "Which color?", "input": "the white cat", "reference": "it is white"' \
-            '"vs": "it is white"}' < answers.jsonl
+            '"vs": "it is white"' < answers.jsonl
 }
 same_answers() {
     "$bin/eval" answers $m --vs tuned.bin $ask --batch 1 --threads 1 --log one.jsonl "$@" > /dev/null &&
@@ -523,8 +523,8 @@ same_answers() {
         [ "$(grep -c . one.jsonl)" = 9 ] && cmp one.jsonl eight.jsonl
 }
 shots() {                                         # the prompts get longer
-    few=$("$bin/eval" answers $m $ask | awk '/^base.bin/ { print $3 }') &&
-        many=$("$bin/eval" answers $m $ask --shots 1 --examples train.jsonl | awk '/^base.bin/ { print $3 }') &&
+    few=$("$bin/eval" answers $m $ask | awk '/^A base.bin/ { print $(NF - 2) }') &&
+        many=$("$bin/eval" answers $m $ask --shots 1 --examples train.jsonl | awk '/^A base.bin/ { print $(NF - 2) }') &&
         less "$few" "$many"
 }
 few_rows() {                                      # an overlong row beyond the limit is none of its business
