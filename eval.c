@@ -7,7 +7,6 @@
 #include "model.h"
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,15 +210,14 @@ static void conclude(char *s, size_t room, const char *metric, const Compared *c
 
 // ---- bench: tasks -----------------------------------------------------------------------------------------
 // Public multiple-choice benchmarks, scored as lm-evaluation-harness 0.4 does, so that the numbers can be set
-// beside published ones. Each choice is appended to its question, and the one that the model finds likeliest
-// is its answer; dev/EVAL.md has the rules. TASK is all that the tasks differ in; then come doc_read, a row of
-// a file -> put_context, a question with its examples -> ask, the same in tokens -> batch_score, what the
-// model is asked -> doc_score.
+// beside published ones: each choice is appended to its question, and the one that the model finds likeliest
+// is its answer. dev/EVAL.md has the rules. TASK is all that the tasks differ in; then doc_read, a row of a
+// file -> put_context, a question with its examples -> ask, the same in tokens -> batch_score -> doc_score.
 
-enum { NAME = 64, GROUPS = 256, CHOICES = 26, SHOTS = 100, FILE_MAX = 1 << 30, MEMORY_MAX = 1 << 30 };
-typedef enum { ACC, ACC_NORM, MASS, METRICS } Metric;         // see doc_score
-static const char *const METRIC[METRICS] = {"acc", "acc_norm", "acc"};
-typedef enum { NONE, FIRST, DRAWN, DRAWN_ONE_MORE } Draw;     // how examples are picked from their pool
+enum { NAME = 64, GROUPS = 256, CHOICES = 26, SHOTS = 100, FILE_MAX = 1 << 30, TOKENS_AT_ONCE = 1 << 14 };
+typedef enum { ACC, ACC_NORM, MASS } Metric;                  // see doc_score
+static const char *const METRIC[] = {"acc", "acc_norm", "acc"};
+typedef enum { NONE, FIRST, DRAWN, DRAWN_ONE_MORE } Draw;     // how examples are picked
 
 // word: what the command line says, word=FILE.  query: text with fields: {column}, {-column} without white
 // space at its ends, {^column} as Python's str.capitalize has it, {0} to {3} a choice.  before: stands once,
@@ -232,39 +230,35 @@ typedef struct {
     const char *before, *after;
 } Task;
 
-#define PRIMER \
-    "Q: What is human life expectancy in the United States?\n" \
+#define PRIMER "Q: What is human life expectancy in the United States?\n" \
     "A: Human life expectancy in the United States is 78 years.\n\n" \
     "Q: Who was president of the United States in 1955?\n" \
     "A: Dwight D. Eisenhower was president of the United States in 1955.\n\n" \
     "Q: Which party did he belong to?\nA: He belonged to the Republican Party.\n\n" \
-    "Q: What is the square root of banana?\nA: I have no comment.\n\n" \
-    "Q: How does a telescope work?\n" \
+    "Q: What is the square root of banana?\nA: I have no comment.\n\nQ: How does a telescope work?\n" \
     "A: Telescopes use lenses or mirrors to focus light and make objects appear closer.\n\n" \
     "Q: Where were the 1992 Olympics held?\nA: The 1992 Olympics were held in Barcelona, Spain.\n\n"
-#define ASKED "Question: {question}\nAnswer:"
+#define ARC "1.0", "Question: {question}\nAnswer:", "choices", "answerKey", false, false, ACC, ACC_NORM, DRAWN
+#define ABOUT "questions (with answers) about "
 static const Task TASK[] = {
     {"hellaswag", "hellaswag", "1.0", "{activity_label}: {ctx_a} {^ctx_b}", "endings", "label", true, false,
      ACC, ACC_NORM, DRAWN_ONE_MORE, "", NULL},
-    {"arc_easy", "arc_easy", "1.0", ASKED, "choices", "answerKey", false, false, ACC, ACC_NORM, DRAWN, "",
-     NULL},
-    {"arc_challenge", "arc_challenge", "1.0", ASKED, "choices", "answerKey", false, false, ACC, ACC_NORM,
-     DRAWN, "", NULL},
+    {"arc_easy", "arc_easy", ARC, "", NULL},
+    {"arc_challenge", "arc_challenge", ARC, "", NULL},
+    {"arc", "arc", ARC, "", NULL},
     {"mmlu", "mmlu", "1.0", "{-question}\nA. {0}\nB. {1}\nC. {2}\nD. {3}\nAnswer:", "choices", "answer",
-     false, true, ACC, ACC, FIRST, "The following are multiple choice questions (with answers) about ",
-     ".\n\n"},
+     false, true, ACC, ACC, FIRST, "The following are multiple choice " ABOUT, ".\n\n"},
     {"mmlu_cloze", "mmlu_cloze", "1.0", "Question: {-question}\nAnswer:", "choices", "answer", false, false,
-     ACC, ACC_NORM, FIRST, "The following are questions (with answers) about ", ".\n\n"},
+     ACC, ACC_NORM, FIRST, "The following are " ABOUT, ".\n\n"},
     {"truthfulqa", "truthfulqa_mc1", "2.0", "Q: {question}\nA:", "mc1_targets", NULL, false, false, ACC, ACC,
      NONE, PRIMER, NULL},
     {"truthfulqa", "truthfulqa_mc2", "3.0", "Q: {question}\nA:", "mc2_targets", NULL, false, false, MASS,
      MASS, NONE, PRIMER, NULL},
-    {"choices", "choices", "1.0", "{context}", "choices", "gold", false, false, ACC, ACC_NORM, FIRST, "",
-     NULL},
+    {"choices", "choices", "1.0", "{context}", "choices", "gold", false, false, ACC, ACC_NORM, FIRST, "", NULL},
 };
 enum { TASKS = sizeof TASK / sizeof TASK[0] };
 
-// MMLU's subjects by area, as the harness groups them: the files of mmlu=DIR, and means
+// MMLU's subjects by area, as the harness groups them: for means, and the files of mmlu=DIR
 static const struct { const char *name, *subjects; } AREA[] = {
     {"stem", " abstract_algebra anatomy astronomy college_biology college_chemistry college_computer_science "
      "college_mathematics college_physics computer_security conceptual_physics electrical_engineering "
@@ -282,19 +276,16 @@ static const struct { const char *name, *subjects; } AREA[] = {
 };
 enum { AREAS = sizeof AREA / sizeof AREA[0] };
 
-typedef struct { char *s; size_t n, room; bool failed; } Text;
-typedef struct { size_t at, n; bool right; } Choice;          // in Docs.text
-typedef struct {
-    size_t query, query_n, path;      // in Docs.text
-    size_t choice, choices, gold;     // the first in Docs.choice, how many, which is right
-    uint32_t group, line;
+typedef struct { char *s; size_t n, room; bool failed; } Text;    // n bytes and a 0
+typedef struct {                      // a question; path, query, choice: in Docs.text, each ended by a 0
+    size_t path, query, choice, ll;   // its first choice, the others behind it, their place in Set.ll
+    uint32_t choices, gold, right, group, line;               // right: a bit for each choice
 } Doc;
-typedef struct {                      // questions; a group is a subject, or all of a task without subjects
+typedef struct {                      // a group is a subject, or all of a task without subjects
     Text text;
     Doc *doc;
-    Choice *choice;
     char (*group)[NAME];
-    size_t n, choices, groups, doc_room, choice_room, group_room, in_group[GROUPS];
+    size_t n, lls, groups, doc_room, group_room, in_group[GROUPS];
 } Docs;
 
 // Failure sticks, and is asked for once, at the end.
@@ -305,54 +296,40 @@ static void put(Text *t, const char *s, size_t n) {
     memcpy(t->s + t->n, s, n);
     t->s[t->n += n] = 0;
 }
-
-static void put_format(Text *t, const char *format, ...) {    // at most 511 bytes
-    char s[512];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(s, sizeof s, format, list);
-    va_end(list);
-    put(t, s, strlen(s));
-}
+static void put_text(Text *t, const char *s) { put(t, s, strlen(s)); }
 
 // ---- bench: text as Python has it -------------------------------------------------------------------------
 
-// The code point at s and its n bytes; s is UTF-8, json_parse and csv_parse saw to it.
-static uint32_t code_at(const char *s, size_t *n) {
-    const unsigned char *p = (const unsigned char *)s;
-    *n = p[0] < 0x80 ? 1 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
-    uint32_t c = *n == 1 ? p[0] : p[0] & (0x7Fu >> *n);
-    for (size_t i = 1; i < *n; i++) c = c << 6 | (p[i] & 0x3F);
-    return c;
-}
-
-static bool is_space(uint32_t c) {
-    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-           c == 0x3000;
+// Bytes of the character at s, UTF-8, if it is white space, else 0
+static size_t space(const char *s) {
+    static const char *const RARE[] = {"\xC2\x85", "\xC2\xA0", "\xE1\x9A\x80", "\xE2\x80\xA8", "\xE2\x80\xA9",
+                                       "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
+    if ((*s >= 9 && *s <= 13) || (*s >= 0x1C && *s <= 0x20)) return 1;
+    if (!strncmp(s, "\xE2\x80", 2) && (unsigned char)s[2] >= 0x80 && (unsigned char)s[2] <= 0x8A) return 3;
+    for (size_t i = 0; i < sizeof RARE / sizeof *RARE && (unsigned char)*s >= 0xC2; i++)
+        if (!strncmp(s, RARE[i], strlen(RARE[i]))) return strlen(RARE[i]);
+    return 0;
 }
 
 // Bytes of s up to the end of its last character that is no white space
-static size_t space_end(const char *s, size_t n) {
+static size_t space_end(const char *s) {
     size_t last = 0;
-    for (size_t i = 0, k; i < n; i += k)
-        if (!is_space(code_at(s + i, &k))) last = i + k;
+    for (size_t i = 0, k; s[i]; i += k ? k : 1)
+        if (!(k = space(s + i))) last = i + 1;
     return last;
 }
 
-// Takes white space from both ends of what t has from `from` on.
-static void strip(Text *t, size_t from) {
-    if (t->failed) return;
-    size_t end = from + space_end(t->s + from, t->n - from), at = from, k;
-    while (at < end && is_space(code_at(t->s + at, &k))) at += k;
-    memmove(t->s + from, t->s + at, end - at);
-    t->s[t->n = from + end - at] = 0;
+static void strip(char *s) {
+    size_t at = 0, end = space_end(s), k;
+    while (at < end && (k = space(s + at))) at += k;
+    memmove(s, s + at, end - at);
+    s[end - at] = 0;
 }
 
 // The first letter upper case, all others lower; but letters past U+00FF stay as they are.
-static void capitalize(char *s, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        bool first = i == 0, latin1 = (unsigned char)s[i] == 0xC3 && i + 1 < n;
+static void capitalize(char *s) {
+    for (size_t i = 0; s[i]; i++) {
+        bool first = i == 0, latin1 = (unsigned char)s[i] == 0xC3 && s[i + 1];
         unsigned lo = latin1 ? 0x80 : 'A', hi = latin1 ? 0x9E : 'Z', c = (unsigned char)s[i += latin1];
         if (latin1 && (c & 0x1F) == 0x17) continue;           // the signs for times and divided by
         if (first && c >= lo + 32 && c <= hi + 32) s[i] = (char)(c - 32);
@@ -361,38 +338,29 @@ static void capitalize(char *s, size_t n) {
 }
 
 // In place, left to right, once; `new` is not longer than `old`.
-static size_t replaced(char *s, size_t n, const char *old, const char *new) {
-    size_t from = strlen(old), to = strlen(new), out = 0;
-    for (size_t i = 0; i < n;) {
-        if (n - i < from || memcmp(s + i, old, from)) { s[out++] = s[i++]; continue; }
-        memcpy(s + out, new, to);
-        out += to;
-        i += from;
-    }
-    return out;
+static void replace(char *s, const char *old, const char *new) {
+    char *out = s;
+    while (*s)
+        if (strncmp(s, old, strlen(old))) *out++ = *s++;
+        else out = (char *)memcpy(out, new, strlen(new)) + strlen(new), s += strlen(old);
+    *out = 0;
 }
 
-// Deletes each [...] that ends on its line, as the expression \[.*?\] finds them.
-static size_t unbracketed(char *s, size_t n) {
+// Takes WikiHow's marks away: each [...] that ends on its line, as the expression \[.*?\] finds them.
+static void clean(char *s) {
+    strip(s);
+    replace(s, " [title]", ". ");
     size_t out = 0, open = 0;         // no [ before `open` is closed
-    for (size_t i = 0; i < n;) {
-        size_t k = i;
-        if (s[i] == '[' && i >= open)
-            while (k < n && s[k] != ']' && s[k] != '\n') k++;
-        if (k > i && k < n && s[k] == ']') { i = k + 1; continue; }
-        if (k > i) open = k;
-        s[out++] = s[i++];
+    for (size_t i = 0, k; s[i]; i++) {
+        if (s[i] == '[' && i >= open) {
+            k = i + strcspn(s + i, "]\n");
+            if (s[k] == ']') { i = k; continue; }
+            open = k;
+        }
+        s[out++] = s[i];
     }
-    return out;
-}
-
-// Takes WikiHow's marks from what t has from `from` on.
-static void clean(Text *t, size_t from) {
-    strip(t, from);
-    if (t->failed) return;
-    char *s = t->s + from;
-    size_t n = unbracketed(s, replaced(s, t->n - from, " [title]", ". "));
-    t->s[t->n = from + replaced(s, n, "  ", " ")] = 0;
+    s[out] = 0;
+    replace(s, "  ", " ");
 }
 
 // ---- bench: rows ------------------------------------------------------------------------------------------
@@ -402,8 +370,7 @@ typedef struct {                      // the row at hand, and where it goes
     const char *path;
     const Json *j;
     size_t number;                    // of the row in its file, from 1
-    uint32_t row, object, list, key;  // nodes: the row, what holds its columns, choices, answer
-    uint32_t text[CHOICES], label[CHOICES];     // nodes of each choice; 0: no label
+    uint32_t row, text[CHOICES], label[CHOICES];    // nodes: the row, its choices with labels, 0: no label
     Docs *d;
     Doc doc;
     Err *e;
@@ -415,169 +382,157 @@ static int row_bad(const Source *s, uint32_t at, const char *format, const char 
     return err_set(s->e, "%s:%" PRIu32 ": row %zu %s", s->path, s->j->node[at].line, s->number, why);
 }
 
+// The node of a column. ARC's release holds some in "question", MMLU's is CSV without a header.
 static uint32_t column(const Source *s, const char *name) {
-    uint32_t at = json_get(s->j, s->object, name);
-    const char *other = !at && json_get(s->j, s->row, "answerKey") ? "arc_easy or arc_challenge" : NULL;
-    if (at) return at;
-    for (const Task *t = TASK; t < TASK + TASKS && !other; t++)
-        if (json_get(s->j, s->row, t->list) && (!t->key || json_get(s->j, s->row, t->key))) other = t->word;
-    char hint[80] = "";
-    if (other && !strstr(other, s->task->word))
-        snprintf(hint, sizeof hint, "\nhint: the row has the columns of %s", other);
-    row_bad(s, s->row, "has no column \"%s\"", name);
-    strncat(s->e->msg, hint, sizeof s->e->msg - strlen(s->e->msg) - 1);
+    const JsonNode *row = &s->j->node[s->row];
+    uint32_t at = json_get(s->j, s->row, name), q = json_get(s->j, s->row, "question"), inner = 0;
+    if (row->kind == JSON_ARRAY && row->count == 6 && s->task->after)
+        return s->row + (*name == 'q' ? 1 : *name == 'c' ? 2 : 6);
+    if (q) inner = json_get(s->j, q, strcmp(name, "question") ? name : "stem");
+    if (inner || at) return inner ? inner : at;
+    const Task *t = TASK;             // the row's own, known by one column
+    while (t < TASK + TASKS && !json_get(s->j, s->row, t->key ? t->key : t->list)) t++;
+    bool other = t < TASK + TASKS && strcmp(t->list, s->task->list);
+    char hint[96] = "";
+    if (other) snprintf(hint, sizeof hint, "\nhint: the row has a column of %s", t->word);
+    if (row->kind == JSON_ARRAY && s->task->after)
+        row_bad(s, s->row, "has not the 6 fields of %s: question, 4 choices, letter", s->task->name);
+    else err_set(s->e, "%s:%" PRIu32 ": row %zu has no column \"%s\"%s", s->path, row->line, s->number, name, hint);
     return 0;
 }
 
-static bool is_kind(const Source *s, uint32_t at, JsonKind kind) { return at && s->j->node[at].kind == kind; }
-
-// Where the columns are: ARC's release holds them in "question", MMLU's is CSV without a header.
-static int columns_find(Source *s) {
-    const JsonNode *row = &s->j->node[s->row];
-    const Task *t = s->task;
-    s->object = s->row;
-    if (row->kind == JSON_ARRAY && t->after) {
-        if (row->count != 6) return row_bad(s, s->row, "has not 6 fields: question, 4 choices, %s", "letter");
-        s->key = s->row + 6;
-        return 0;
-    }
-    if (row->kind != JSON_OBJECT) return row_bad(s, s->row, "has no named columns, as %s wants", t->name);
-    if (t->key && !(s->key = column(s, t->key))) return -1;
-    uint32_t q = json_get(s->j, s->row, "question");
-    if (is_kind(s, q, JSON_OBJECT)) s->object = q;
-    return (s->list = column(s, t->list)) ? 0 : -1;
-}
-
 // Choices stand as [text...], [{text, label}...], {text: [], label: []}, {choices: [], labels: []} or
-// {text: label, ...}; in CSV they are fields 2 to 5.
-static int choices_find(Source *s) {
+// {text: label, ...}; in CSV they are four fields.
+static int choices_find(Source *s, uint32_t list) {
     const JsonNode *node = s->j->node;
     const char *name = s->task->list;
-    uint32_t at = s->row + 2, list = s->list, n = 4, label = 0, *c = s->text, *l = s->label;
-    bool pairs = false;
-    if (list) {
-        bool hub = is_kind(s, json_get(s->j, list, "text"), JSON_ARRAY);
-        uint32_t text = json_get(s->j, list, hub ? "text" : "choices");
-        if (is_kind(s, text, JSON_ARRAY)) {
-            label = json_get(s->j, list, hub ? "label" : "labels");
-            list = text;
-            if (!is_kind(s, label, JSON_ARRAY) || node[label].count != node[list].count)
-                return row_bad(s, list, "has not as many labels as choices in \"%s\"", name);
-            label++;
-        }
-        pairs = node[list].kind == JSON_OBJECT;
-        if (!pairs && node[list].kind != JSON_ARRAY) return row_bad(s, list, "has no choices in \"%s\"", name);
-        n = node[list].count;
-        at = list + 1;
-    }
+    bool csv = node[s->row].kind == JSON_ARRAY;
+    uint32_t at = csv ? list : list + 1, label = json_get(s->j, list, "label"), texts = 0;
+    if (label && node[label].kind == JSON_ARRAY) texts = json_get(s->j, list, "text");
+    else if ((label = json_get(s->j, list, "labels")) && node[label].kind == JSON_ARRAY)
+        texts = json_get(s->j, list, "choices");
+    if (texts && node[texts].count != node[label].count)
+        return row_bad(s, list, "has not as many labels as choices in \"%s\"", name);
+    if (texts) list = texts, at = texts + 1;
+    label = texts ? label + 1 : 0;
+    bool pairs = !csv && node[list].kind == JSON_OBJECT;
+    uint32_t n = s->doc.choices = csv ? 4 : node[list].count;
     if (s->task->after && n != 4) return row_bad(s, list, "has not 4 choices in \"%s\"", name);
     if (n < 2 || n > CHOICES) return row_bad(s, list, "has not 2 to 26 choices in \"%s\"", name);
-    for (s->doc.choices = n; n > 0; n--, c++, l++) {
-        bool object = node[at].kind == JSON_OBJECT;
-        *c = object ? json_get(s->j, at, "text") : at;
-        *l = object ? json_get(s->j, at, "label") : pairs ? at + 1 : label;
-        if (!is_kind(s, *c, JSON_STRING) || (object && !*l))
-            return row_bad(s, at, "has a choice in \"%s\" that is no text", name);
-        if (node[*c].len == 0) return row_bad(s, at, "has an empty choice in \"%s\"", name);
-        at = node[pairs ? at + 1 : at].next;
+    for (uint32_t i = 0; i < n; i++, at = node[pairs ? at + 1 : at].next) {
+        bool own = node[at].kind == JSON_OBJECT;
+        s->text[i] = own ? json_get(s->j, at, "text") : at;
+        s->label[i] = own ? json_get(s->j, at, "label") : pairs ? at + 1 : label;
         if (label) label = node[label].next;
     }
     return 0;
 }
 
 // Is choice i a right one? Its own label is 1, or the key; else the key is its letter, or its number from 0.
-static bool is_right(const Source *s, size_t i) {
-    const JsonNode *key = &s->j->node[s->key], *label = &s->j->node[s->label[i]];
+static bool is_right(const Source *s, uint32_t at, uint32_t i) {
+    const JsonNode *key = &s->j->node[at], *label = &s->j->node[s->label[i]];
     if (!s->task->key) return label->kind == JSON_NUMBER && label->number == 1;
-    if (key->kind == JSON_NUMBER && !s->label[i]) return key->number == (double)i;
+    if (key->kind == JSON_NUMBER && !s->label[i]) return key->number == i;
     if (key->kind != JSON_STRING) return false;
     if (s->label[i]) return label->kind == JSON_STRING && !strcmp(label->text, key->text);
     return key->len == 1 && (*key->text == (char)('A' + i) || (i < 10 && *key->text == (char)('0' + i)));
 }
 
-static int query_put(Source *s, Text *t) {
-    size_t from = s->doc.query = t->n;
+// Appends a text, for which column stands in a message; NULL if it is none.
+static char *text_put(Source *s, uint32_t at, const char *column_name) {
+    Text *t = &s->d->text;
+    const JsonNode *v = &s->j->node[at];
+    if (!at || v->kind != JSON_STRING || strlen(v->text) != v->len) {
+        row_bad(s, at ? at : s->row, "has no text in \"%s\"", column_name);
+        return NULL;
+    }
+    put(t, v->text, v->len);
+    if (t->failed) err_set(s->e, "%s: no memory for its text", s->path);
+    return t->failed ? NULL : t->s + t->n - v->len;
+}
+
+// What t has from s on was changed by `how`.
+static void tail(Text *t, char *s, void (*how)(char *)) {
+    how(s);
+    t->n = (size_t)(s - t->s) + strlen(s);
+}
+
+static int query_put(Source *s) {
+    Text *t = &s->d->text;
     for (const char *q = s->task->query, *end; *q; q = end) {
         end = q + (*q == '{' ? strcspn(q, "}") + 1 : strcspn(q, "{"));
         if (*q != '{') { put(t, q, (size_t)(end - q)); continue; }
-        char name[NAME], kind = q[1];
+        char name[NAME], kind = q[1], *text;
         bool marked = kind == '-' || kind == '^', digit = kind >= '0' && kind <= '3';
         snprintf(name, sizeof name, "%.*s", (int)(end - q) - 2 - marked, q + 1 + marked);
-        if (s->object != s->row && !strcmp(name, "question")) memcpy(name, "stem", 5);
-        uint32_t at = digit ? s->text[kind - '0'] : s->list ? column(s, name) : s->row + 1;
-        if (!at) return -1;
-        const JsonNode *v = &s->j->node[at];
-        if (v->kind != JSON_STRING) return row_bad(s, at, "has no text in \"%s\"", name);
-        put(t, v->text, v->len);
-        if (kind == '-') strip(t, t->n - v->len);
-        if (kind == '^' && !t->failed) capitalize(t->s + t->n - v->len, v->len);
+        uint32_t at = digit ? s->text[kind - '0'] : column(s, name);
+        if (!at || !(text = text_put(s, at, digit ? s->task->list : name))) return -1;
+        if (marked) tail(t, text, kind == '-' ? strip : capitalize);
     }
-    if (s->task->clean) clean(t, from);
-    s->doc.query_n = t->n - from;
+    if (s->task->clean) tail(t, t->s + s->doc.query, clean);
+    put(t, "", 1);
     return 0;
 }
 
-// The subject is a column or the file's name; tasks without subjects are one group.
-static int group_find(Source *s) {
-    static const char *const END[] = {"_test", "_val", "_dev"};
-    Docs *d = s->d;
-    uint32_t at = s->task->after ? json_get(s->j, s->row, "subject") : 0, *g = &s->doc.group;
-    const char *slash = strrchr(s->path, '/'), *from = slash ? slash + 1 : s->path;
-    size_t n = strcspn(from, ".");
-    for (int i = 0; i < 3; i++) {
-        size_t end = strlen(END[i]);
-        if (n > end && !strncmp(from + n - end, END[i], end)) n -= end;
+static int choices_put(Source *s, uint32_t list, uint32_t key) {
+    Text *t = &s->d->text;
+    Doc *q = &s->doc;
+    const char *text = s->j->node[key].text, *name = s->task->list;
+    q->choice = t->n;
+    q->gold = CHOICES;
+    for (uint32_t i = 0; i < q->choices; i++) {
+        char *c = text_put(s, s->text[i], name);
+        if (!c) return -1;
+        if (s->task->clean) tail(t, c, clean);
+        if (!*c) return row_bad(s, s->text[i], "has an empty choice in \"%s\"", name);
+        if (s->task->letters) t->n = (size_t)(c - t->s), put(t, &"ABCD"[i], 1);
+        put(t, "", 1);
+        if (!is_right(s, key, i)) continue;
+        if (!q->right) q->gold = i;
+        q->right |= 1u << i;
     }
-    if (is_kind(s, at, JSON_STRING)) from = s->j->node[at].text, n = s->j->node[at].len;
-    if (!s->task->after) from = s->task->name, n = strlen(from);
+    if (q->right) return 0;
+    if (!s->task->key) return row_bad(s, list, "marks no choice as right in \"%s\"", name);
+    return row_bad(s, key, "has the answer key %.20s, which is none of its choices", text ? text : "null");
+}
+
+// The subject is a column or the file's name up to its last _; tasks without subjects are one group.
+static int group_find(Source *s) {
+    Docs *d = s->d;
+    char name[NAME];
+    const char *slash = strrchr(s->path, '/'), *from = s->task->name, *end;
+    uint32_t at = json_get(s->j, s->row, "subject"), *g = &s->doc.group;
+    size_t n = strlen(from);
+    if (s->task->after && at && s->j->node[at].kind == JSON_STRING) from = s->j->node[at].text, n = strlen(from);
+    else if (s->task->after) {
+        from = slash ? slash + 1 : s->path;
+        n = (end = strrchr(from, '_')) ? (size_t)(end - from) : strcspn(from, ".");
+    }
     for (size_t i = 0; i < n; i++)
-        if ((unsigned char)from[i] < ' ' || strchr("\"\\\x7F", from[i]))
-            return row_bad(s, s->row, "has a control character, \" or \\ in its %s", "subject");
-    if (n >= NAME) return row_bad(s, s->row, "has too long a %s, want at most 63 bytes", "subject");
+        if ((unsigned char)from[i] < ' ' || strchr("\"\\\x7F", from[i])) n = NAME;
+    if (n >= NAME) return row_bad(s, s->row, "has a %s that is no name of up to 63 bytes", "subject");
+    snprintf(name, sizeof name, "%.*s", (int)n, from);
     for (*g = 0; *g < d->groups; ++*g)
-        if (strlen(d->group[*g]) == n && !memcmp(d->group[*g], from, n)) return 0;
+        if (!strcmp(d->group[*g], name)) return 0;
     if (d->groups == GROUPS) return row_bad(s, s->row, "has the 257th %s, want at most 256", "subject");
     if (grow(&d->group, &d->group_room, d->groups + 1, NAME, s->e)) return -1;
-    memcpy(d->group[d->groups], from, n);
-    d->group[d->groups++][n] = 0;
+    memcpy(d->group[d->groups++], name, NAME);
     return 0;
-}
-
-static int choices_read(Source *s) {
-    Docs *d = s->d;
-    Text *t = &d->text;
-    const char *key = s->j->node[s->key].text;
-    s->doc.choice = d->choices;
-    s->doc.gold = SIZE_MAX;
-    if (grow(&d->choice, &d->choice_room, d->choices + s->doc.choices, sizeof *d->choice, s->e)) return -1;
-    for (size_t i = 0; i < s->doc.choices; i++) {
-        const JsonNode *v = &s->j->node[s->text[i]];
-        Choice c = {t->n, 0, is_right(s, i)};
-        if (s->task->letters) put(t, &"ABCD"[i], 1);
-        else put(t, v->text, v->len);
-        if (s->task->clean) clean(t, c.at);
-        c.n = t->n - c.at;
-        if (c.n == 0 && !t->failed)
-            return row_bad(s, s->text[i], "has an empty choice in \"%s\"", s->task->list);
-        if (c.right && s->doc.gold == SIZE_MAX) s->doc.gold = i;
-        d->choice[d->choices++] = c;
-    }
-    if (s->doc.gold < SIZE_MAX) return 0;
-    if (!s->task->key) return row_bad(s, s->list, "marks no choice as right in \"%s\"", s->task->list);
-    return row_bad(s, s->key, "has the answer key %.20s, which is none of its choices", key ? key : "null");
 }
 
 static int doc_read(Source *s, size_t limit) {
     Docs *d = s->d;
-    s->list = s->key = 0;
+    uint32_t key = 0, list = 0;
     s->number++;
-    s->doc.line = s->j->node[s->row].line;
-    if (columns_find(s) || group_find(s)) return -1;
+    if ((s->task->key && !(key = column(s, s->task->key))) || !(list = column(s, s->task->list)) ||
+        group_find(s)) return -1;
     if (limit && d->in_group[s->doc.group] >= limit) return 0;
-    if (choices_find(s) || query_put(s, &d->text) || choices_read(s)) return -1;
+    s->doc = (Doc){s->doc.path, d->text.n, 0, d->lls, .group = s->doc.group, .line = s->j->node[s->row].line};
+    if (choices_find(s, list) || query_put(s) || choices_put(s, list, key)) return -1;
     if (d->text.failed) return err_set(s->e, "%s: no memory for its text", s->path);
     if (grow(&d->doc, &d->doc_room, d->n + 1, sizeof s->doc, s->e)) return -1;
     d->in_group[s->doc.group]++;
+    d->lls += s->doc.choices;
     d->doc[d->n++] = s->doc;
     return 0;
 }
@@ -603,8 +558,6 @@ static int docs_load(Docs *d, const Task *task, const char *path, size_t limit, 
     json_free(&j);
     return rc;
 }
-
-static void docs_free(Docs *d) { free(d->text.s), free(d->doc), free(d->choice), free(d->group); }
 
 // ---- bench: prompts ---------------------------------------------------------------------------------------
 // Examples are drawn as Python's random.Random(1234).sample draws them (Mersenne Twister, Matsumoto and
@@ -660,13 +613,12 @@ static void twister_sample(Twister *t, uint32_t n, uint32_t k, uint32_t *out) {
     }
 }
 
-typedef struct { uint32_t shot[SHOTS + 1], n; } Shots;        // of one question: which rows of the pool
 typedef struct {                      // a task of this run
     const Task *task;
     Docs docs, pool;                  // questions; where examples come from
     uint32_t shots;
-    Shots *pick;                      // (docs.n); of tasks that begin with the pool's first, (docs.groups)
-    double *ll[2];                    // (docs.choices) log-likelihoods by the first and the second model
+    uint32_t (*drawn)[SHOTS + 1];     // (docs.n) rows of the pool, if the task draws them
+    double *ll[2];                    // (docs.lls) log-likelihoods by the first and the second model
     size_t before;                    // questions of the sets before this one
     char prompts[65];                 // SHA-256
 } Set;
@@ -674,60 +626,48 @@ typedef struct {
     Set set[TASKS];
     int sets, models;
     size_t docs, done;                // questions of all sets; answers that a stopped run's log had
-    const char *path[2], *comma;      // comma: of JSON, before the next result
-    char sha[2][65], base[65];        // SHA-256 of the models, and of --base
+    const char *path[2];              // the models
+    char sha[2][65], base[65];        // their SHA-256, and that of --base
     Log *log;
 } Bench;
 
-static const Shots *shots_of(const Set *s, size_t doc) {
-    return &s->pick[s->task->draw == FIRST ? s->docs.doc[doc].group : doc];
+static const char *choice_at(const Docs *d, const Doc *q, uint32_t k) {
+    const char *s = d->text.s + q->choice;
+    while (k-- > 0) s += strlen(s) + 1;
+    return s;
 }
 
-static int shots_pick(Set *s, Err *e) {
+// All that stands before the choices of a question; returns how many examples there are of those wanted.
+static uint32_t put_context(Text *t, const Set *s, size_t doc) {
     const Docs *d = &s->docs, *pool = &s->pool;
-    uint32_t extra = s->task->draw == DRAWN_ONE_MORE;
+    const char *group = d->group[d->doc[doc].group];
+    uint32_t n = 0;
+    t->n = 0;
+    put_text(t, s->task->before);
+    for (const char *c = group; s->task->after && *c; c++) put(t, *c == '_' ? " " : c, 1);
+    if (s->task->after) put_text(t, s->task->after);
+    for (size_t i = 0; i < pool->n && n < s->shots; i++) {
+        const Doc *shot = &pool->doc[s->drawn ? s->drawn[doc][n] : i];
+        if (!s->drawn && strcmp(pool->group[shot->group], group)) continue;
+        put_text(t, pool->text.s + shot->query);
+        put_text(t, " ");
+        put_text(t, choice_at(pool, shot, shot->gold));
+        put_text(t, "\n\n");
+        n++;
+    }
+    put_text(t, d->text.s + d->doc[doc].query);
+    return n;
+}
+
+static int shots_draw(Set *s, Err *e) {
+    uint32_t n = (uint32_t)s->pool.n, k = s->shots + (s->task->draw == DRAWN_ONE_MORE);
     Twister t;
-    s->pick = calloc(d->n + d->groups, sizeof *s->pick);
-    if (!s->pick) return err_set(e, "no memory for the examples of %zu questions", d->n);
+    if (s->shots == 0 || s->task->draw == FIRST || n < k) return 0;
+    if (!(s->drawn = calloc(s->docs.n, sizeof *s->drawn)))
+        return err_set(e, "no memory for the examples of %zu questions", s->docs.n);
     twister_seed(&t, 1234);
-    if (s->shots && s->task->draw != FIRST && pool->n < s->shots + extra)
-        return err_set(e, "--shots: %" PRIu32 ", but there are just %zu examples for %s", s->shots, pool->n,
-                       s->task->name);
-    for (size_t i = 0; i < d->n && s->shots && s->task->draw != FIRST; i++) {
-        twister_sample(&t, (uint32_t)pool->n, s->shots + extra, s->pick[i].shot);
-        s->pick[i].n = s->shots;
-    }
-    for (size_t g = 0; g < d->groups && s->task->draw == FIRST; g++) {
-        Shots *p = &s->pick[g];
-        for (uint32_t i = 0; i < pool->n && p->n < s->shots; i++)
-            if (!strcmp(pool->group[pool->doc[i].group], d->group[g])) p->shot[p->n++] = i;
-        if (p->n < s->shots)
-            return err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for %s",
-                           s->shots, p->n, d->group[g]);
-    }
+    for (size_t i = 0; i < s->docs.n; i++) twister_sample(&t, n, k, s->drawn[i]);
     return 0;
-}
-
-static void put_choice(Text *t, const Docs *d, size_t choice) {
-    put(t, " ", 1);
-    put(t, d->text.s + d->choice[choice].at, d->choice[choice].n);
-}
-
-// All that stands before the choices of a question
-static void put_context(Text *t, const Set *s, size_t doc) {
-    const Docs *d = &s->docs, *pool = &s->pool;
-    const Doc *q = &d->doc[doc];
-    const Shots *pick = shots_of(s, doc);
-    put(t, s->task->before, strlen(s->task->before));
-    for (const char *c = d->group[q->group]; s->task->after && *c; c++) put(t, *c == '_' ? " " : c, 1);
-    if (s->task->after) put(t, s->task->after, strlen(s->task->after));
-    for (uint32_t i = 0; i < pick->n; i++) {
-        const Doc *shot = &pool->doc[pick->shot[i]];
-        put(t, pool->text.s + shot->query, shot->query_n);
-        put_choice(t, pool, shot->choice + shot->gold);
-        put(t, "\n\n", 2);
-    }
-    put(t, d->text.s + q->query, q->query_n);
 }
 
 // The SHA-256 of all that is asked, and what is right: two results with one hash answer the same questions.
@@ -737,46 +677,42 @@ static int prompts_hash(Set *s, Err *e) {
     sha256_init(&sum);
     for (size_t i = 0; i < s->docs.n && !t.failed; i++) {
         const Doc *q = &s->docs.doc[i];
-        t.n = 0;
-        put_context(&t, s, i);
-        for (size_t k = q->choice; k < q->choice + q->choices; k++) {
-            put(&t, s->docs.choice[k].right ? "\1" : "", 1);
-            put_choice(&t, &s->docs, k);
+        uint32_t n = put_context(&t, s, i);
+        if (n < s->shots) {
+            free(t.s);
+            return err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for %s", s->shots,
+                           n, s->docs.group[q->group]);
+        }
+        for (uint32_t k = 0; k < q->choices; k++) {
+            put(&t, q->right >> k & 1 ? "\1" : "", 1);
+            put_text(&t, choice_at(&s->docs, q, k));
         }
         put(&t, "\n", 2);
         if (!t.failed) sha256_add(&sum, t.s, t.n);
     }
     sha256_end(&sum, s->prompts);
     free(t.s);
-    return t.failed ? err_set(e, "no memory for a prompt of %zu bytes", t.n) : 0;
+    return t.failed ? err_set(e, "no memory for a prompt") : 0;
 }
 
 // ---- bench: tokens ----------------------------------------------------------------------------------------
 
 typedef struct { size_t at, n; } Span;
-typedef struct {                      // a set and a model that is asked it, all in that one's tokens
+typedef struct {                      // a set and a model that is asked it
     const Set *set;
     double *ll;                       // of the set, this model's
     Loaded x;
-    int32_t *tok;
+    int32_t *tok;                     // all questions and choices in its tokens
     size_t n, room, scratch_room, P;  // P: the model's context
     void *scratch;
-    Span *question, *choice;          // (docs.n), (docs.choices): in tok
-    size_t cut, first_cut;            // questions that the context cuts, and the first of them
-    size_t rows, seq;                 // of the batch
-    int32_t *batch, *len, *past;      // (rows,seq), (rows), (rows)
-    size_t *held;                     // (rows) positions of the cache that hold the shared beginning
-    size_t shared, leader;            // tokens that the run at hand shares; a question that begins with them
-    int32_t *row, *target;            // of each token whose likelihood is asked for: packed row, the token,
-    size_t *owner, packed, wanted;    // the choice that it belongs to; tokens in the batch, and asked for
+    Span *question, *choice;          // (docs.n), (docs.lls): in tok
+    size_t cut, first_cut, longest;   // questions that the context cuts, the first of them; tokens at once
+    size_t rows, packed, wanted;      // of the batch: rows, tokens, those whose likelihood is asked for
+    int32_t *past, *held;             // (rows) positions of the cache before; that hold the shared beginning
+    int32_t *row, *target, *owner;    // of each token asked for: packed row, the token, whose choice it is
     double *loss;
+    size_t shared, leader, kept;      // tokens shared by the batch's questions; row 0 has `kept` of leader's
 } Asked;
-
-static void asked_free(Asked *a) {
-    free(a->tok), free(a->scratch), free(a->question), free(a->choice);
-    free(a->batch), free(a->held), free(a->loss);
-    unload(&a->x);
-}
 
 static int encode(Asked *a, const char *s, size_t n, size_t *ids, Err *e) {
     const Tokenizer *t = &a->x.k.tok;
@@ -799,163 +735,149 @@ static int ask_one(Asked *a, size_t doc, Text *c, Err *e) {
     const Docs *d = &a->set->docs;
     const Doc *q = &d->doc[doc];
     const Tokenizer *t = &a->x.k.tok;
-    const char *path = d->text.s + q->path;
-    size_t text, ids, n, worst = 0;
-    int32_t bos = !strcmp(opt.bos, "off") ? -1 : !strcmp(opt.bos, "on") && t->bos < 0 ? t->eot : t->bos;
-    c->n = 0;
-    put_context(c, a->set, doc);
-    text = c->n;
     Span *question = &a->question[doc];
+    size_t ids, n, worst = 0;
+    int32_t bos = !strcmp(opt.bos, "off") ? -1 : !strcmp(opt.bos, "on") && t->bos < 0 ? t->eot : t->bos;
+    put_context(c, a->set, doc);
+    size_t text = c->n;
     question->at = a->n;
     a->n += bos >= 0;
-    if (c->failed) return err_set(e, "no memory for a prompt");
-    if (encode(a, c->s, space_end(c->s, text), &n, e)) return -1;
+    if (c->failed || encode(a, c->s, space_end(c->s), &n, e)) return -1;
     if (bos >= 0) a->tok[question->at] = bos;
     a->n += n;
     question->n = a->n - question->at;
-    if (question->n == 0) return err_set(e, "%s:%" PRIu32 ": the question has no token", path, q->line);
-    for (size_t k = q->choice; k < q->choice + q->choices; k++) {
-        Span *choice = &a->choice[k];
+    for (uint32_t k = 0; k < q->choices; k++) {
+        Span *choice = &a->choice[q->ll + k];
         c->n = text;
-        put_choice(c, d, k);
-        if (c->failed) return err_set(e, "no memory for a prompt");
-        if (encode(a, c->s, c->n, &ids, e)) return -1;
+        put_text(c, " ");
+        put_text(c, choice_at(d, q, k));
+        if (c->failed || encode(a, c->s, c->n, &ids, e)) return -1;
         *choice = (Span){a->n, ids > n ? ids - n : 0};
-        if (choice->n < 1 || choice->n > a->P)
-            return err_set(e, "%s:%" PRIu32 ": choice %zu has %zu tokens, want 1 to %zu, the model's context",
-                           path, q->line, k - q->choice + 1, choice->n, a->P);
+        if (question->n == 0 || choice->n < 1 || choice->n > a->P)
+            return err_set(e, "%s:%" PRIu32 ": a question of %zu tokens, its choice %" PRIu32 " of %zu: want 1 or "
+                           "more, and 1 to %zu, the model's context", d->text.s + q->path, q->line, question->n,
+                           k + 1, choice->n, a->P);
         memmove(a->tok + a->n, a->tok + a->n + n, choice->n * sizeof *a->tok);
         a->n += choice->n;
-        if (cut_of(a, doc, k) > worst) worst = cut_of(a, doc, k);
+        size_t cut = cut_of(a, doc, q->ll + k), whole = question->n + choice->n - 1 - cut;
+        if (cut > worst) worst = cut;
+        if (whole > a->longest) a->longest = whole;
     }
     if (worst && a->cut++ == 0) a->first_cut = doc;
     return 0;
 }
 
-// Questions `from` on
-static int ask(Asked *a, size_t from, Err *e) {
+// Questions from `doc` on
+static int ask(Asked *a, size_t doc, Err *e) {
     const Docs *d = &a->set->docs;
     Text c = {0};
     int rc = 0;
+    a->P = (size_t)a->x.k.cfg.context;
     a->question = calloc(d->n, sizeof *a->question);
-    a->choice = calloc(d->choices, sizeof *a->choice);
-    if (!a->question || !a->choice) rc = err_set(e, "no memory for %zu questions", d->n);
-    for (size_t i = from; i < d->n && rc == 0; i++) rc = ask_one(a, i, &c, e);
+    a->choice = calloc(d->lls, sizeof *a->choice);
+    e->msg[0] = 0;
+    for (; doc < d->n && rc == 0; doc++) rc = a->question && a->choice ? ask_one(a, doc, &c, e) : -1;
     free(c.s);
-    if (rc == 0 && a->cut) {
-        const Doc *q = &d->doc[a->first_cut];
+    if (rc && !e->msg[0]) err_set(e, "no memory for %zu questions", d->n);
+    if (rc == 0 && a->cut)
         fprintf(stderr, "eval: %zu of %zu questions are longer than the context of %zu tokens and lose their "
-                "beginning, first %s:%" PRIu32 "\n", a->cut, d->n, a->P, d->text.s + q->path, q->line);
-    }
+                "beginning, first %s:%" PRIu32 "\n", a->cut, d->n, a->P, d->text.s + d->doc[a->first_cut].path,
+                d->doc[a->first_cut].line);
     return rc;
 }
 
 // ---- bench: results and their log -------------------------------------------------------------------------
-// The log's first line has the conditions. Then comes a line for each model and question, in order, with the
-// very numbers that scores are computed from, so that a run that goes on from its log ends as one that never
-// stopped; last the questions that the two models judge differently.
+// The log begins with a line of conditions for each task. Then comes a line for each model and question, in
+// order, with the very numbers that scores are computed from, so that a run that goes on from its log ends as
+// one that never stopped; last the questions that the two models judge differently.
 
-static size_t best_of(const double *x, size_t n) {            // ties: the first
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
+static uint32_t best_of(const double *x, uint32_t n) {        // ties: the first
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n; i++)
         if (x[i] > x[best]) best = i;
     return best;
 }
 
 // acc: is the likeliest choice the right one?  acc_norm: that with the likeliest character (code point)?
-// mc2: the right choices' share of the probability.
+// MASS: the right choices' share of the probability.
 static double doc_score(const Set *s, int m, const Doc *q, Metric metric) {
     double each[CHOICES], right = 0, all = 0;
-    const double *ll = s->ll[m] + q->choice;
-    const Choice *choice = s->docs.choice + q->choice;
-    for (size_t k = 0; k < q->choices; k++) {
-        const char *text = s->docs.text.s + choice[k].at;
+    for (uint32_t k = 0; k < q->choices; k++) {
         size_t points = 0;
-        for (size_t i = 0; i < choice[k].n; i++) points += ((unsigned char)text[i] & 0xC0) != 0x80;
-        each[k] = metric == ACC_NORM ? ll[k] / (double)points : ll[k];
+        for (const char *c = choice_at(&s->docs, q, k); *c; c++) points += (*c & 0xC0) != 0x80;
+        each[k] = s->ll[m][q->ll + k] / (metric == ACC_NORM ? (double)points : 1);
     }
-    size_t best = best_of(each, q->choices);
+    uint32_t best = best_of(each, q->choices);
     if (metric != MASS) return best == q->gold;
-    for (size_t k = 0; k < q->choices; k++) {
+    for (uint32_t k = 0; k < q->choices; k++) {
         double p = exp(each[k] - each[best]);
         all += p;
-        if (choice[k].right) right += p;
+        if (q->right >> k & 1) right += p;
     }
     return right / all;
 }
 
-static void put_conditions(Text *t, const Bench *b) {
-    put_format(t, "{\"bench\": \"%s\", \"model\": \"%s\", \"vs\": \"%s\", \"base\": \"%s\", \"bos\": \"%s\", "
-               "\"tasks\": [", TUNE_VERSION, b->sha[0], b->sha[1], b->base, opt.bos);
-    for (const Set *s = b->set; s < b->set + b->sets; s++)
-        put_format(t, "%s{\"task\": \"%s\", \"version\": \"%s\", \"shots\": %" PRIu32 ", \"n\": %zu, "
-                   "\"prompts\": \"%s\"}", s > b->set ? ", " : "", s->task->name, s->task->version, s->shots,
-                   s->docs.n, s->prompts);
-    put(t, "]}", 2);
+static void conditions(const Bench *b, const Set *s, char line[640]) {
+    snprintf(line, 640, "{\"task\": \"%s\", \"version\": \"%s\", \"shots\": %" PRIu32 ", \"n\": %zu, \"bos\": \"%s\", "
+             "\"prompts\": \"%s\", \"model\": \"%s\", \"vs\": \"%s\", \"base\": \"%s\"}", s->task->name,
+             s->task->version, s->shots, s->docs.n, opt.bos, s->prompts, b->sha[0], b->sha[1], b->base);
 }
 
 // A question is scored: its numbers become what the log can hold of them.
 static int doc_done(Bench *b, const Set *s, int m, size_t doc, Err *e) {
     const Doc *q = &s->docs.doc[doc];
-    double *ll = s->ll[m] + q->choice;
-    Text t = {0};
-    for (size_t k = 0; k < q->choices; k++) {
-        char number[64];
-        snprintf(number, sizeof number, "%.9g", ll[k]);
-        ll[k] = strtod(number, NULL);
-        put_format(&t, "%s%s", k ? ", " : "", number);
-        if (isfinite(ll[k])) continue;
-        free(t.s);
-        return err_set(e, "%s: the log-likelihood of %s:%" PRIu32 " is %s: the model computes no numbers",
-                       b->path[m], s->docs.text.s + q->path, q->line, number);
+    double *ll = s->ll[m] + q->ll;
+    char text[CHOICES * 32];
+    for (uint32_t k = 0, n = 0; k < q->choices; k++) {
+        int more = snprintf(text + n, sizeof text - n, k ? ", %.9g" : "%.9g", ll[k]);
+        ll[k] = strtod(text + n + (k ? 2 : 0), NULL);
+        n += (uint32_t)more;
+        if (!isfinite(ll[k]))
+            return err_set(e, "%s: the log-likelihood of %s:%" PRIu32 " is %f: the model computes no numbers",
+                           b->path[m], s->docs.text.s + q->path, q->line, ll[k]);
     }
-    bool failed = t.failed;
-    if (!failed)
-        log_line(b->log, "{\"task\": \"%s\", \"model\": %d, \"item\": %zu, \"group\": \"%s\", \"ll\": [%s], "
-                 "\"pred\": %zu, \"gold\": %zu}", s->task->name, m, doc, s->docs.group[q->group], t.s,
-                 best_of(ll, q->choices), q->gold);
-    free(t.s);
-    return failed ? err_set(e, "no memory for a line of the log") : 0;
+    log_line(b->log, "{\"task\": \"%s\", \"model\": %d, \"item\": %zu, \"group\": \"%s\", \"ll\": [%s], \"pred\": %"
+             PRIu32 ", \"gold\": %" PRIu32 "}", s->task->name, m, doc, s->docs.group[q->group], text,
+             best_of(ll, q->choices), q->gold);
+    return 0;
 }
 
-// A log's line of b->done, the next question
+// A log's line of the next question
 static int log_take(Bench *b, const char *line, size_t n, Err *e) {
-    int m = (int)(b->done / b->docs);
-    size_t at = b->done % b->docs;
+    size_t number = b->done + (size_t)b->sets + 1, at = b->done % b->docs;
+    int m = b->done++ >= b->docs;
     Set *s = b->set;
     while (at - s->before >= s->docs.n) s++;
-    const Doc *q = &s->docs.doc[at - s->before];
+    const Doc *q = &s->docs.doc[at -= s->before];
     Json j;
-    if (json_parse(&j, opt.log, (uint32_t)b->done + 2, (const uint8_t *)line, n, e)) return -1;
+    if (json_parse(&j, opt.log, (uint32_t)number, (const uint8_t *)line, n, e)) return -1;
     uint32_t item = json_get(&j, 0, "item"), ll = json_get(&j, 0, "ll");
-    bool good = item && ll && j.node[item].number == (double)(at - s->before) &&
-                j.node[ll].kind == JSON_ARRAY && j.node[ll].count == q->choices;
-    for (size_t k = 0; good && k < q->choices; k++) {
-        good = j.node[ll + 1 + k].kind == JSON_NUMBER && isfinite(j.node[ll + 1 + k].number);
-        s->ll[m][q->choice + k] = j.node[ll + 1 + k].number;
+    bool good = item && ll && j.node[item].number == (double)at && j.node[ll].count == q->choices;
+    for (uint32_t k = 0; good && k < q->choices; k++) {
+        good = j.node[ll].kind == JSON_ARRAY && isfinite(s->ll[m][q->ll + k] = j.node[ll + 1 + k].number);
+        good = good && j.node[ll + 1 + k].kind == JSON_NUMBER;
     }
     json_free(&j);
-    b->done++;
     return good ? 0 : err_set(e, "%s:%zu: is not what this run would write there\nhint: no --resume begins it "
-                              "anew", opt.log, b->done + 1);
+                              "anew", opt.log, number);
 }
 
-// Of a stopped run's log the lines that are whole and no flips; then it is as if this run had written them.
-static int log_read(Bench *b, const Text *conditions, Err *e) {
+// Of a stopped run's log the lines that are whole, and no flips, stay.
+static int log_read(Bench *b, Err *e) {
     uint8_t *data;
-    size_t n, kept = conditions->n + 1, k = 0;
+    size_t n, kept = 0, sets = (size_t)b->sets;
     if (file_read(opt.log, FILE_MAX, &data, &n, e)) return -1;
-    const char *log = (const char *)data, *end;
-    while (k < n && k < conditions->n && log[k] == conditions->s[k]) k++;
     int rc = 0;
-    if (k < conditions->n || log[k] != '\n') {
-        while (k > 0 && (log[k - 1] != ' ' || log[k] != '"')) k--;        // back to the name of what differs
-        rc = err_set(e, "%s:1: has %.90s where this run has %.90s\nhint: another --log, or no --resume",
-                     opt.log, log + k, conditions->s + k);
-    }
-    while (rc == 0 && b->done < b->docs * (size_t)b->models && (end = memchr(log + kept, '\n', n - kept))) {
-        rc = log_take(b, log + kept, (size_t)(end - log) - kept, e);
-        kept = (size_t)(end - log) + 1;
+    for (size_t k = 0; k < sets + b->docs * (size_t)b->models && rc == 0; k++) {
+        const char *line = (const char *)data + kept, *end = memchr(line, '\n', n - kept);
+        char own[640];
+        if (k < sets) conditions(b, &b->set[k], own);
+        if (k < sets && (!end || strlen(own) != (size_t)(end - line) || memcmp(own, line, strlen(own))))
+            rc = err_set(e, "%s:%zu: is of another run: want %s there\nhint: another --log, or no --resume",
+                         opt.log, k + 1, own);
+        if (!end) break;
+        if (k >= sets) rc = log_take(b, line, (size_t)(end - line), e);
+        kept = (size_t)(end + 1 - (const char *)data);
     }
     Writer *w = rc ? NULL : writer_open(opt.log, e);
     if (!w) rc = -1;
@@ -966,31 +888,33 @@ static int log_read(Bench *b, const Text *conditions, Err *e) {
 }
 
 static int log_begin(Bench *b, Err *e) {
-    Text t = {0};
-    put_conditions(&t, b);
-    int rc = t.failed ? err_set(e, "no memory for the log") : 0;
-    if (rc == 0 && opt.resume) rc = log_read(b, &t, e);
-    if (rc == 0) rc = log_open(&b->log, opt.log, opt.resume, e);
-    if (rc == 0 && !opt.resume) log_line(b->log, "%s", t.s);
-    free(t.s);
-    return rc;
+    char line[640];
+    if ((opt.resume && log_read(b, e)) || log_open(&b->log, opt.log, opt.resume, e)) return -1;
+    for (const Set *s = b->set; s < b->set + b->sets && !opt.resume; s++) {
+        conditions(b, s, line);
+        log_line(b->log, "%s", line);
+    }
+    return 0;
 }
 
 // ---- bench: scoring ---------------------------------------------------------------------------------------
-// Rows 1 to R of the batch are questions. What a run of questions begins with is computed once, in row 0, and
-// copied; a question is computed once, with its first choice, then its other choices one after the other over
-// the same cache, all questions' second choices together, and so on. No bit depends on this: a row's numbers
-// don't depend on its company, nor on how much of it came from the cache.
+// Rows 1 to R of the batch are questions. What they all begin with is computed once, in row 0, and copied; a
+// question is computed once, with its first choice, then its other choices one after the other over the same
+// cache, all questions' second choices together, and so on. No bit depends on this: a row's numbers don't
+// depend on its company, nor on how much of it came from the cache.
 
+// Row r begins, behind `past` positions of the cache. Rows are filled in ascending order.
 static void row_begin(Asked *a, size_t r, size_t past) {
-    a->len[r] = 0;
+    a->x.batch.memory[a->x.batch.view.len - a->x.batch.view.tok + (ptrdiff_t)r] = 0;
     a->past[r] = (int32_t)past;
 }
 
-// Appends tokens to row r, and returns the packed row of the first. Rows are filled in ascending order.
+// Appends tokens to row r, and returns the packed row of the first.
 static size_t row_add(Asked *a, size_t r, const int32_t *tok, size_t n) {
-    memcpy(a->batch + r * a->seq + a->len[r], tok, n * sizeof *tok);
-    a->len[r] += (int32_t)n;
+    const Batch *v = &a->x.batch.view;
+    int32_t *len = a->x.batch.memory + (v->len - v->tok) + r;
+    memcpy(a->x.batch.memory + r * v->T + (size_t)*len, tok, n * sizeof *tok);
+    *len += (int32_t)n;
     a->packed += n;
     return a->packed - n;
 }
@@ -998,13 +922,14 @@ static size_t row_add(Asked *a, size_t r, const int32_t *tok, size_t n) {
 static void want(Asked *a, size_t packed, int32_t target, size_t choice) {
     a->row[a->wanted] = (int32_t)packed;
     a->target[a->wanted] = target;
-    a->owner[a->wanted++] = choice;
+    a->owner[a->wanted++] = (int32_t)choice;
 }
 
 // One forward pass of rows 0 to B-1. Each choice's likelihoods are added in the order of its tokens.
 static int pass(Asked *a, size_t B, Err *e) {
     Fault f;
-    Batch b = {a->batch, NULL, a->len, a->past, B, a->seq};
+    Batch b = a->x.batch.view;
+    b.target = NULL, b.past = a->past, b.B = B;
     if (a->packed && model_forward(&a->x.m, &b, &f)) return err_fault(e, a->x.k.path, &f);
     if (a->wanted) model_losses(&a->x.m, a->row, a->target, a->wanted, a->loss);
     for (size_t i = 0; i < a->wanted; i++) a->ll[a->owner[i]] -= a->loss[i];
@@ -1014,143 +939,109 @@ static int pass(Asked *a, size_t B, Err *e) {
 
 // Choice k of a question into row r; before it the question, if the cache has it not, cut as this choice
 // wants it: the choices that follow and are cut alike share it.
-static void choice_add(Asked *a, size_t r, size_t doc, size_t k) {
+static void choice_add(Asked *a, size_t r, size_t doc, uint32_t k) {
     const Doc *q = &a->set->docs.doc[doc];
-    Span p = a->question[doc], choice = a->choice[k];
-    size_t cut = cut_of(a, doc, k), past = p.n - cut, end = q->choice + q->choices;
-    bool begin = k == q->choice || cut_of(a, doc, k - 1) != cut;
+    const Span p = a->question[doc], *choice = a->choice + q->ll;
+    size_t cut = cut_of(a, doc, q->ll + k), past = p.n - cut;
+    bool begin = k == 0 || cut_of(a, doc, q->ll + k - 1) != cut;
     if (begin) past = cut == 0 ? a->shared : 0;
-    if (begin && a->held[r] != past) {
+    if (begin && (size_t)a->held[r] != past) {
         if (past) model_cache_copy(&a->x.m, 0, r, past);
-        a->held[r] = past;
+        a->held[r] = (int32_t)past;
     }
     row_begin(a, r, past);
     if (begin) {
         size_t n = p.n - cut - past, last = row_add(a, r, a->tok + p.at + cut + past, n) + n - 1;
-        for (size_t j = k; j < end && cut_of(a, doc, j) == cut; j++) want(a, last, a->tok[a->choice[j].at], j);
+        for (uint32_t j = k; j < q->choices && cut_of(a, doc, q->ll + j) == cut; j++)
+            want(a, last, a->tok[choice[j].at], q->ll + j);
     }
-    size_t first = row_add(a, r, a->tok + choice.at, choice.n - 1);
-    for (size_t i = 1; i < choice.n; i++) want(a, first + i - 1, a->tok[choice.at + i], k);
+    size_t first = row_add(a, r, a->tok + choice[k].at, choice[k].n - 1);
+    for (size_t i = 1; i < choice[k].n; i++) want(a, first + i - 1, a->tok[choice[k].at + i], q->ll + k);
+}
+
+static size_t common(const Asked *a, size_t doc, size_t other, size_t n) {
+    const int32_t *x = a->tok + a->question[doc].at, *y = a->tok + a->question[other].at;
+    size_t k = 0;
+    while (k < n && k + 1 < a->question[other].n && x[k] == y[k]) k++;
+    return k;
+}
+
+// What questions doc to end - 1 begin with, those that the context leaves whole; each keeps a token for itself.
+// Row 0 computes what it has not yet.
+static int shared_read(Asked *a, size_t doc, size_t end, Err *e) {
+    const Docs *d = &a->set->docs;
+    size_t leader = SIZE_MAX;
+    a->shared = 0;
+    for (size_t i = doc, k; i < end; i++) {
+        for (k = 0; k < d->doc[i].choices && cut_of(a, i, d->doc[i].ll + k) == 0;) k++;
+        if (k < d->doc[i].choices) continue;
+        if (leader == SIZE_MAX) leader = i, a->shared = a->question[i].n;
+        a->shared = common(a, leader, i, a->shared);
+    }
+    size_t had = leader == SIZE_MAX ? 0 : common(a, a->leader, leader, a->kept);
+    if (leader == SIZE_MAX || had >= a->shared) return 0;
+    a->leader = leader;
+    a->kept = a->shared;
+    memset(a->held, 0, a->rows * sizeof *a->held);
+    row_begin(a, 0, had);
+    row_add(a, 0, a->tok + a->question[leader].at + had, a->shared - had);
+    return pass(a, 1, e);
 }
 
 // Questions doc to doc + n - 1
 static int batch_score(Asked *a, size_t doc, size_t n, Err *e) {
     const Doc *d = a->set->docs.doc + doc;
-    size_t most = 0;
+    uint32_t most = 0;
     for (size_t i = 0; i < n; i++) most = d[i].choices > most ? d[i].choices : most;
-    row_begin(a, 0, 0);
-    for (size_t k = 0; k < most; k++) {
-        for (size_t i = 0; i < n; i++) {
-            row_begin(a, i + 1, 0);
-            if (k < d[i].choices) choice_add(a, i + 1, doc + i, d[i].choice + k);
+    for (uint32_t k = 0; k < most; k++) {
+        for (size_t r = 0; r <= n; r++) {
+            row_begin(a, r, 0);
+            if (r > 0 && k < d[r - 1].choices) choice_add(a, r, doc + r - 1, k);
         }
         if (pass(a, n + 1, e)) return -1;
     }
     return 0;
 }
 
-// Questions in a row of the same group, from doc on; and into shared how many of their first tokens they have
-// in common, if the context leaves them whole. Each keeps at least one for itself.
-static size_t run_of(Asked *a, size_t doc) {
-    const Docs *d = &a->set->docs;
-    size_t n = 0, found = 0, whole, k;
-    a->shared = 0;
-    for (size_t i = doc; i < d->n && d->doc[i].group == d->doc[doc].group; i++, n++) {
-        const Doc *q = &d->doc[i];
-        Span p = a->question[i];
-        for (whole = 0; whole < q->choices && cut_of(a, i, q->choice + whole) == 0;) whole++;
-        if (whole < q->choices) continue;
-        if (found++ == 0) a->leader = i, a->shared = p.n - 1;
-        const int32_t *leader = a->tok + a->question[a->leader].at;
-        for (k = 0; k < a->shared && k + 1 < p.n && a->tok[p.at + k] == leader[k];) k++;
-        a->shared = k;
-    }
-    if (n == 1) a->shared = 0;
-    return n;
-}
-
-// Row 0 reads the beginning that a run shares, a batch's width at a time.
-static int shared_read(Asked *a, Err *e) {
-    const int32_t *tok = a->tok + a->question[a->leader].at;
-    memset(a->held, 0, a->rows * sizeof *a->held);
-    for (size_t at = 0, n; at < a->shared; at += n) {
-        n = a->shared - at < a->seq ? a->shared - at : a->seq;
-        row_begin(a, 0, at);
-        row_add(a, 0, tok + at, n);
-        if (pass(a, 1, e)) return -1;
-    }
-    return 0;
-}
-
-// The widest that any pass will be from question `doc` on, into seq; returns the longest that any question is
-// with a choice.
-static size_t asked_measure(Asked *a, size_t doc) {
-    size_t cached = a->seq = 1;
-    for (size_t end = doc; doc < a->set->docs.n; doc++) {
-        const Doc *q = &a->set->docs.doc[doc];
-        if (doc == end) end += run_of(a, doc);
-        for (size_t c = q->choice; c < q->choice + q->choices; c++) {
-            size_t cut = cut_of(a, doc, c), whole = a->question[doc].n + a->choice[c].n - 1 - cut;
-            size_t wide = cut ? whole : whole - a->shared;
-            if (a->seq < wide) a->seq = wide;
-            if (cached < whole) cached = whole;
-        }
-    }
-    return cached;
-}
-
-// Memory for at most --batch questions at once, fewer where more would need over 1 GiB; and the weights
-static int asked_prepare(Asked *a, size_t cached, Err *e) {
-    Plan least, p;
-    Fault f;
-    Shape two = {.rows = 2, .seq = a->seq, .cached = cached,
-                 .threads = opt.threads ? (int)opt.threads : cores()}, all = two;
-    for (all.rows = (size_t)opt.batch + 1;; all.rows = all.rows / 2 + 1) {
-        if (model_plan(&least, &a->x.k.cfg, &two, &f) || model_plan(&p, &a->x.k.cfg, &all, &f))
-            return err_fault(e, "memory plan", &f);
-        if (all.rows == 2 || p.bytes - least.bytes <= MEMORY_MAX) break;
-    }
-    size_t rows = a->rows = all.rows, most = rows * (a->seq + CHOICES);
-    a->batch = calloc(rows * a->seq + 2 * rows + 2 * most, sizeof *a->batch);
-    a->held = calloc(rows + most, sizeof *a->held);
+// Memory for --batch questions at once, fewer if they are long; and the weights
+static int asked_prepare(Asked *a, Err *e) {
+    size_t rows = 1 + (size_t)opt.batch, fit = TOKENS_AT_ONCE / a->longest;
+    a->rows = rows > fit ? fit < 2 ? 2 : fit : rows;
+    size_t most = a->rows * (a->longest + CHOICES);
+    a->past = calloc(2 * a->rows + 3 * most, sizeof *a->past);
     a->loss = calloc(most, sizeof *a->loss);
-    if (!a->batch || !a->held || !a->loss)
-        return err_set(e, "no memory for %zu rows of %zu tokens", rows, a->seq);
-    a->len = a->batch + rows * a->seq;
-    a->past = a->len + rows;
-    a->row = a->past + rows;
+    if (!a->past || !a->loss) return err_set(e, "no memory for %zu rows of %zu tokens", a->rows, a->longest);
+    a->held = a->past + a->rows;
+    a->row = a->held + a->rows;
     a->target = a->row + most;
-    a->owner = a->held + rows;
-    return model_load(&a->x.m, &a->x.block, &a->x.k, &all, e);
+    a->owner = a->target + most;
+    return prepare(&a->x, a->rows, a->longest, a->longest, e);
 }
 
 // What the log does not have yet of a set by one model
 static int set_score(Bench *b, const Set *s, int m, Err *e) {
     Asked a = {.set = s, .ll = s->ll[m]};
+    const Doc *d = s->docs.doc;
     size_t known = (size_t)m * b->docs + s->before, i = b->done > known ? b->done - known : 0;
     if (i >= s->docs.n) return 0;
-    int rc = load(&a.x, b->path[m], e);
-    a.P = (size_t)a.x.k.cfg.context;
-    if (rc == 0) rc = ask(&a, i, e) || asked_prepare(&a, asked_measure(&a, i), e) ? -1 : 0;
-    for (size_t end = i, k; i < s->docs.n && rc == 0; i += k) {
-        if (i == end) {
-            end += run_of(&a, i);
-            if ((rc = shared_read(&a, e))) break;
-        }
-        k = end - i < a.rows - 1 ? end - i : a.rows - 1;
-        rc = batch_score(&a, i, k, e);
-        for (size_t j = i; j < i + k && rc == 0; j++) rc = doc_done(b, s, m, j, e);
-        if (rc == 0) progress(s->task->name, i + k, s->docs.n);
+    int rc = load(&a.x, b->path[m], e) || ask(&a, i, e) || asked_prepare(&a, e) ? -1 : 0;
+    for (size_t end = i; i < s->docs.n && rc == 0; i = end) {
+        while (end < s->docs.n && end - i < a.rows - 1 && d[end].group == d[i].group) end++;
+        size_t next = end < s->docs.n && d[end].group == d[i].group ? end + 1 : end;     // will share as well
+        rc = shared_read(&a, i, next, e) || batch_score(&a, i, end - i, e) ? -1 : 0;
+        for (size_t j = i; j < end && rc == 0; j++) rc = doc_done(b, s, m, j, e);
+        if (rc == 0) progress(s->task->name, end, s->docs.n);
     }
-    asked_free(&a);
+    free(a.tok), free(a.scratch), free(a.question), free(a.choice), free(a.past), free(a.loss);
+    unload(&a.x);
     return rc;
 }
 
 // ---- bench: report ----------------------------------------------------------------------------------------
 
-static bool in_area(const char *subjects, const char *group) {
+static bool in_area(size_t area, const char *group) {
     size_t n = strlen(group);
-    for (const char *at = subjects; (at = strstr(at, group)); at++)
+    for (const char *at = AREA[area].subjects; (at = strstr(at, group)); at++)
         if (at[-1] == ' ' && at[n] == ' ') return true;
     return false;
 }
@@ -1163,68 +1054,48 @@ static size_t scores_of(const Set *s, int m, Metric metric, size_t group, double
     return n;
 }
 
-static void number_print(double x, const char *format, const char *unknown) {
-    if (isnan(x)) printf("%s", unknown);
-    else printf(format, x);
+// A number that may be unknown, and the end of its line
+static void end_print(double x) {
+    if (opt.json) printf(isnan(x) ? "null}\n" : "%.9g}\n", x);
+    else printf(isnan(x) ? "     -\n" : "%6.4f\n", x);
 }
 
-static void mean_print(Bench *b, const Set *s, const char *name, Metric metric, Mean m) {
+static void mean_print(const Set *s, int m, const char *name, Metric metric, Mean x) {
     const Task *t = s->task;
     if (opt.json)
-        printf("%s{\"task\": \"%s\", \"name\": \"%s\", \"version\": \"%s\", \"shots\": %" PRIu32 ", \"n\": %zu, "
-               "\"prompts\": \"%s\", \"metric\": \"%s\", \"value\": %.9g, \"stderr\": ", b->comma, t->name,
-               name, t->version, s->shots, m.n, s->prompts, METRIC[metric], m.mean);
-    else printf("%-36.36s %7s %5" PRIu32 " %6zu %-8s %6.4f ", name, t->version, s->shots, m.n, METRIC[metric],
-                m.mean);
-    number_print(m.error, opt.json ? "%.9g" : "%6.4f", opt.json ? "null" : "     -");
-    printf(opt.json ? "}" : "\n");
-    b->comma = ", ";
+        printf("{\"model\": %d, \"task\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, \"value\": %.9g, "
+               "\"stderr\": ", m, t->name, name, METRIC[metric], x.n, x.mean);
+    else printf("%-36.36s %7s %5" PRIu32 " %6zu %-8s %6.4f ", name, t->version, s->shots, x.n, METRIC[metric],
+                x.mean);
+    end_print(x.error);
 }
 
-// One metric of one set by one model: subjects, areas, all. x (docs.n), each and part (groups) are scratch.
-static void metric_print(Bench *b, const Set *s, int m, Metric metric, double *x, Mean *each, Mean *part) {
+// One metric of one set by one model: subjects, areas, all. x (docs.n) is scratch.
+static void metric_print(const Set *s, int m, Metric metric, double *x) {
     const Docs *d = &s->docs;
-    Mean macro = {0, (double)NAN, d->n};
+    Mean each[GROUPS], part[GROUPS], macro = {0, (double)NAN, d->n};
     for (size_t g = 0; g < d->groups; g++) {
         each[g] = mean_of(x, scores_of(s, m, metric, g, x));
         macro.mean += each[g].mean / (double)d->groups;
-        mean_print(b, s, d->group[g], metric, each[g]);
+        mean_print(s, m, d->group[g], metric, each[g]);
     }
-    if (d->groups < 2) return;
-    for (size_t a = 0, n = 0; a < AREAS; a++, n = 0) {
+    for (size_t a = 0, n = 0; a < AREAS && d->groups > 1; a++, n = 0) {
         for (size_t g = 0; g < d->groups; g++)
-            if (in_area(AREA[a].subjects, d->group[g])) part[n++] = each[g];
-        if (n > 0) mean_print(b, s, AREA[a].name, metric, pooled(part, n));
+            if (in_area(a, d->group[g])) part[n++] = each[g];
+        if (n > 0) mean_print(s, m, AREA[a].name, metric, pooled(part, n));
     }
-    mean_print(b, s, s->task->name, metric, pooled(each, d->groups));
-    mean_print(b, s, "mean of subjects", metric, macro);
+    if (d->groups > 1) mean_print(s, m, s->task->name, metric, pooled(each, d->groups));
+    if (d->groups > 1) mean_print(s, m, "mean of subjects", metric, macro);
 }
 
-static void model_print(Bench *b, int m, double *x, Mean *each) {
-    b->comma = "";
+static void compared_print(const Set *s, const char *name, Metric metric, const Compared *c) {
     if (opt.json)
-        printf("{\"model\": %d, \"model_sha256\": \"%s\", \"base_sha256\": \"%s\", \"bos\": \"%s\", \"results\": [",
-               m, b->sha[m], b->base, opt.bos);
-    else printf("%s%s\nsha256 %s\n%-36s %7s %5s %6s %-8s %6s %6s\n", m ? "\n" : "", b->path[m], b->sha[m],
-                "task", "version", "shots", "n", "metric", "value", "stderr");
-    for (const Set *s = b->set; s < b->set + b->sets; s++)
-        for (Metric metric = s->task->first; metric <= s->task->last; metric++)
-            metric_print(b, s, m, metric, x, each, each + GROUPS);
-    if (opt.json) printf("]}\n");
-}
-
-static void compared_print(Bench *b, const Set *s, const char *name, Metric metric, const Compared *c) {
-    const char *known = opt.json ? "%.9g" : "%6.4f", *unknown = opt.json ? "null" : "     -";
-    if (opt.json)
-        printf("%s{\"task\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, \"difference\": %.9g, "
-               "\"low\": %.9g, \"high\": %.9g, \"only_first\": %zu, \"only_second\": %zu, \"p\": ", b->comma,
-               s->task->name, name, METRIC[metric], c->n, c->difference, c->low, c->high, c->only[0],
-               c->only[1]);
+        printf("{\"compared\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, \"difference\": %.9g, "
+               "\"low\": %.9g, \"high\": %.9g, \"only_first\": %zu, \"only_second\": %zu, \"p\": ", s->task->name,
+               name, METRIC[metric], c->n, c->difference, c->low, c->high, c->only[0], c->only[1]);
     else printf("%-22.22s %-8s %7.4f %8.4f to %7.4f %6zu %6zu ", name, METRIC[metric], c->difference, c->low,
                 c->high, c->only[0], c->only[1]);
-    number_print(c->judged ? c->p : (double)NAN, known, unknown);
-    printf(opt.json ? "}" : "\n");
-    b->comma = ", ";
+    end_print(c->judged ? c->p : (double)NAN);
 }
 
 // In lines of at most 80 columns
@@ -1239,75 +1110,63 @@ static void sentence_print(const char *s) {
     putchar('\n');
 }
 
-// Questions that the models judge differently: all into the log, the first few onto the screen
-static void flips(const Bench *b, const Set *s, Metric metric, const double *x, const double *y) {
-    static const char *const WHO[] = {"first", "second"};
-    for (int m = 0; m < 2; m++) {
-        Text t = {0};
-        size_t n = 0;
-        put_format(&t, "%s, %s: only the %s model is right on", s->task->name, METRIC[metric], WHO[m]);
-        for (size_t i = 0; i < s->docs.n; i++) {
-            const Doc *q = &s->docs.doc[i];
-            const char *path = s->docs.text.s + q->path, *slash = strrchr(path, '/');
-            if (x[i] == y[i] || (x[i] > y[i]) == m) continue;
-            log_line(b->log, "{\"flip\": \"%s\", \"metric\": \"%s\", \"item\": %zu, \"group\": \"%s\", \"line\": %"
-                     PRIu32 ", \"right\": \"%s\"}", s->task->name, METRIC[metric], i, s->docs.group[q->group],
-                     q->line, WHO[m]);
-            if (n++ < 8) put_format(&t, " %.200s:%" PRIu32, slash ? slash + 1 : path, q->line);
-        }
-        if (n > 8) put_format(&t, " and %zu more", n - 8);
-        if (n && !t.failed && !opt.json && metric == s->task->last) sentence_print(t.s);
-        free(t.s);
+// Questions that only model m has right: all into the log, the first few onto the screen
+static void flips(const Bench *b, const Set *s, Metric metric, int m, const double *x, const double *y) {
+    const char *who = m ? "second" : "first";
+    size_t n = 0;
+    for (size_t i = 0; i < s->docs.n; i++) {
+        const Doc *q = &s->docs.doc[i];
+        if (x[i] == y[i] || (x[i] < y[i]) != m) continue;
+        log_line(b->log, "{\"flip\": \"%s\", \"metric\": \"%s\", \"item\": %zu, \"line\": %" PRIu32 ", \"right\": \"%s\"}",
+                 s->task->name, METRIC[metric], i, q->line, who);
+        if (n++ < 5 && !opt.json) printf("only the %s: %s:%" PRIu32 "\n", who, s->docs.text.s + q->path, q->line);
     }
+    if (n > 5 && !opt.json) printf("only the %s: and %zu more\n", who, n - 5);
 }
 
 // The two models question by question: by subject in a task's last metric, and together in each
-static int vs_print(Bench *b, double *x, Err *e) {
-    Text said = {0};
-    double *y = x + b->docs;
-    b->comma = "";
-    if (opt.json) printf("{\"compared\": [");
-    else printf("\n%-22s %-8s %7s %19s %6s %6s %6s\n", "second minus first", "metric", "differ.",
-                "95 % interval", "only 1", "only 2", "p");
-    for (const Set *s = b->set; s < b->set + b->sets; s++) {
-        size_t subjects = s->docs.groups > 1 ? s->docs.groups : 0, metrics = s->task->last - s->task->first + 1;
-        Compared c = {0};
-        char sentence[320], metric_of[64];
-        for (size_t i = 0; i < subjects + metrics; i++) {
-            bool all = i >= subjects;
-            Metric metric = all ? s->task->first + (Metric)(i - subjects) : s->task->last;
-            scores_of(s, 0, metric, all ? SIZE_MAX : i, x);
-            size_t n = scores_of(s, 1, metric, all ? SIZE_MAX : i, y);
-            if (compare(&c, x, y, n, e)) { free(said.s); return -1; }
-            compared_print(b, s, all ? s->task->name : s->docs.group[i], metric, &c);
-        }
-        snprintf(metric_of, sizeof metric_of, "%s of %s", METRIC[s->task->last], s->task->name);
-        conclude(sentence, sizeof sentence, metric_of, &c);
-        put_format(&said, opt.json ? "%s\"%s\"" : "%s%s", said.n == 0 ? "" : opt.json ? ", " : " ", sentence);
+static int vs_print(const Bench *b, const Set *s, double *x, double *y, Err *e) {
+    char sentence[320], what[64];
+    Compared c = {0};
+    Metric last = s->task->last;
+    size_t subjects = s->docs.groups > 1 ? s->docs.groups : 0, metrics = 1 + last - s->task->first;
+    if (!opt.json) printf("\n%-22s %-8s %7s %19s %6s %6s %6s\n", "second minus first", "metric", "differ.",
+                          "95 % interval", "only 1", "only 2", "p");
+    for (size_t i = 0, n; i < subjects + metrics; i++) {
+        Metric metric = i < subjects ? last : s->task->first + (Metric)(i - subjects);
+        scores_of(s, 0, metric, i < subjects ? i : SIZE_MAX, x);
+        n = scores_of(s, 1, metric, i < subjects ? i : SIZE_MAX, y);
+        if (compare(&c, x, y, n, e)) return -1;
+        compared_print(s, i < subjects ? s->docs.group[i] : s->task->name, metric, &c);
     }
-    if (opt.json) printf("], \"conclusion\": [%s]}\n", said.s ? said.s : "");
-    else if (said.s) sentence_print(said.s);
-    free(said.s);
-    for (const Set *s = b->set; s < b->set + b->sets; s++)
-        for (Metric metric = s->task->first; metric <= s->task->last && metric != MASS; metric++) {
-            scores_of(s, 0, metric, SIZE_MAX, x);
-            scores_of(s, 1, metric, SIZE_MAX, y);
-            flips(b, s, metric, x, y);
-        }
+    snprintf(what, sizeof what, "%s of %s", METRIC[last], s->task->name);
+    conclude(sentence, sizeof sentence, what, &c);
+    if (opt.json) printf("{\"conclusion\": \"%s\"}\n", sentence);
+    else sentence_print(sentence);
+    for (int m = 0; m < 2 && c.judged; m++) flips(b, s, last, m, x, y);
     return 0;
 }
 
-static int report(Bench *b, Err *e) {
+static int report(const Bench *b, Err *e) {
+    char line[640];
     double *x = calloc(2 * b->docs, sizeof *x);
-    Mean *each = calloc(2 * GROUPS, sizeof *each);
-    int rc = x && each ? 0 : err_set(e, "no memory for %zu results", b->docs);
-    for (int m = 0; m < b->models && rc == 0; m++) model_print(b, m, x, each);
-    if (rc == 0 && !opt.json) printf("\nSHA-256 of the prompts\n");
-    for (const Set *s = b->set; s < b->set + b->sets && rc == 0 && !opt.json; s++)
-        printf("%-15s %s\n", s->task->name, s->prompts);
-    if (b->models > 1 && rc == 0) rc = vs_print(b, x, e);
+    int rc = x ? 0 : err_set(e, "no memory for %zu results", b->docs);
+    for (int m = 0; m < b->models && rc == 0; m++) {
+        if (!opt.json) printf("%s\nsha256 %s\n%-36s %7s %5s %6s %-8s %6s %6s\n", b->path[m], b->sha[m], "task",
+                              "version", "shots", "n", "metric", "value", "stderr");
+        for (const Set *s = b->set; s < b->set + b->sets; s++)
+            for (Metric metric = s->task->first; metric <= s->task->last; metric++) metric_print(s, m, metric, x);
+        if (!opt.json) putchar('\n');
+    }
+    if (!opt.json && rc == 0) printf("SHA-256 of the prompts\n");
+    for (const Set *s = b->set; s < b->set + b->sets && rc == 0; s++) {
+        conditions(b, s, line);
+        if (opt.json) printf("%s\n", line);
+        else printf("%-15s %s\n", s->task->name, s->prompts);
+    }
+    for (const Set *s = b->set; s < b->set + b->sets && b->models > 1 && rc == 0; s++)
+        rc = vs_print(b, s, x, x + b->docs, e);
     free(x);
-    free(each);
     return rc;
 }
 
@@ -1325,30 +1184,30 @@ static int set_load(Set *s, const char *path, Err *e) {
     for (int i = 0; i < 2 * AREAS; i++)
         for (const char *at = AREA[i / 2].subjects + 1, *end; (end = strchr(at, ' ')); at = end + 1) {
             char name[4096];
-            int n = snprintf(name, sizeof name, "%s%s/%.*s_test.csv", path, i % 2 ? "" : "/test", (int)(end - at), at);
-            FILE *f = n < (int)sizeof name ? fopen(name, "rb") : NULL;
+            snprintf(name, sizeof name, "%s%s/%.*s_test.csv", path, i % 2 ? "" : "/test", (int)(end - at), at);
+            FILE *f = fopen(name, "rb");
             if (f) fclose(f);
             if (f && docs_load(&s->docs, s->task, name, limit, e)) return -1;
         }
-    return s->docs.n > before ? 0 : err_set(e, "%s: has no SUBJECT_test.csv of MMLU, nor has its test/", path);
+    return s->docs.n > before ? 0 : err_set(e, "%s: neither it nor its test/ has a SUBJECT_test.csv of MMLU", path);
 }
 
 // Examples are a file, or for MMLU's CSV a folder with SUBJECT_dev.csv: without --examples dev/ beside test/.
 static int pool_load(Set *s, Err *e) {
     const Docs *d = &s->docs;
     const char *path = opt.examples;
+    size_t most = s->task->draw == FIRST ? s->shots : 0;
     if (!path && !s->task->after)
         return err_set(e, "--shots: %s needs --examples FILE\nhint: its train split", s->task->name);
-    if (!s->task->after || (path && is_file(path))) return docs_load(&s->pool, s->task, path, 0, e);
+    if (!s->task->after || (path && is_file(path))) return docs_load(&s->pool, s->task, path, most, e);
     for (size_t g = 0, i = 0; g < d->groups; g++) {
         char name[4096];
         while (d->doc[i].group != g) i++;         // groups are numbered as they come up
         const char *file = d->text.s + d->doc[i].path, *slash = strrchr(file, '/');
-        int n = path ? snprintf(name, sizeof name, "%s/%s_dev.csv", path, d->group[g])
-                     : snprintf(name, sizeof name, "%.*s../dev/%s_dev.csv",
-                                slash ? (int)(slash + 1 - file) : 0, file, d->group[g]);
-        if (n >= (int)sizeof name) return err_set(e, "%.80s...: too long a path", name);
-        if (docs_load(&s->pool, s->task, name, 0, e)) return -1;
+        if (path) snprintf(name, sizeof name, "%s/%s_dev.csv", path, d->group[g]);
+        else snprintf(name, sizeof name, "%.*s../dev/%s_dev.csv", slash ? (int)(slash + 1 - file) : 0, file,
+                      d->group[g]);
+        if (docs_load(&s->pool, s->task, name, most, e)) return -1;
     }
     return 0;
 }
@@ -1365,8 +1224,8 @@ static int word_take(Bench *b, const char *word, Err *e) {
         if (set_load(s, word + n + 1, e)) return -1;
         known = true;
     }
-    return known ? 0 : err_set(e, "'%s', want hellaswag=FILE, arc_easy=FILE, arc_challenge=FILE, mmlu=DIR, "
-                               "mmlu_cloze=DIR, truthfulqa=FILE or choices=FILE", word);
+    return known ? 0 : err_set(e, "'%s', want TASK=FILE, TASK one of hellaswag, arc_easy, arc_challenge, arc, mmlu, "
+                               "mmlu_cloze, truthfulqa, choices", word);
 }
 
 static int bench_load(Bench *b, Err *e) {
@@ -1375,9 +1234,9 @@ static int bench_load(Bench *b, Err *e) {
         s->before = b->docs;
         b->docs += s->docs.n;
         for (int m = 0; m < b->models; m++)
-            if (!(s->ll[m] = calloc(s->docs.choices, sizeof **s->ll)))
+            if (!(s->ll[m] = calloc(s->docs.lls, sizeof **s->ll)))
                 return err_set(e, "no memory for %zu questions", s->docs.n);
-        if ((s->shots && pool_load(s, e)) || shots_pick(s, e) || prompts_hash(s, e)) return -1;
+        if ((s->shots && pool_load(s, e)) || shots_draw(s, e) || prompts_hash(s, e)) return -1;
     }
     for (int m = 0; m < b->models; m++)
         if (log_apart(b->path[m], e) || sha256_file(b->path[m], b->sha[m], e)) return -1;
@@ -1387,11 +1246,10 @@ static int bench_load(Bench *b, Err *e) {
 static int bench_check(int words, Err *e) {
     if (strcmp(opt.bos, "auto") && strcmp(opt.bos, "on") && strcmp(opt.bos, "off"))
         return err_set(e, "--bos: '%s', want auto, on or off", opt.bos);
-    if (opt.data || opt.text || opt.template)
-        return err_set(e, "bench takes its questions as words, task=FILE, and no --data, --text or --template");
-    if (opt.resume && !opt.log) return err_set(e, "--resume goes on from a --log, want --log FILE");
-    if (words < 1) return err_set(e, "want tasks, such as hellaswag=FILE\nhint: ./eval --help");
-    return 0;
+    if (opt.data || opt.text || opt.template || words < 1)
+        return err_set(e, "want questions as words, such as hellaswag=FILE, and no --data, --text or --template"
+                       "\nhint: ./eval --help");
+    return opt.resume && !opt.log ? err_set(e, "--resume goes on from a --log, want --log FILE") : 0;
 }
 
 static int eval_bench(const char *const *word, int words, Err *e) {
@@ -1405,9 +1263,9 @@ static int eval_bench(const char *const *word, int words, Err *e) {
     if (rc == 0) rc = report(&b, e);
     if (log_close(b.log, rc ? &unused : e)) rc = -1;
     for (Set *s = b.set; s < b.set + b.sets; s++) {
-        free(s->ll[0]), free(s->ll[1]), free(s->pick);
-        docs_free(&s->docs);
-        docs_free(&s->pool);
+        free(s->docs.text.s), free(s->docs.doc), free(s->docs.group);
+        free(s->pool.text.s), free(s->pool.doc), free(s->pool.group);
+        free(s->ll[0]), free(s->ll[1]), free(s->drawn);
     }
     return rc;
 }

@@ -141,10 +141,12 @@ def ours(model, run, limit, work):
     seconds = time.time() - start
     scores, ll = {}, {}
     for line in text.splitlines():
-        for r in json.loads(line)["results"]:
+        r = json.loads(line)
+        if "value" in r:
             scores.setdefault(r["name"], {})[r["metric"]] = (r["value"], r["stderr"])
-    for row in lines(log)[1:]:
-        ll.setdefault(row["group"], []).append(row["ll"])
+    for row in lines(log):
+        if "ll" in row:
+            ll.setdefault(row["group"], []).append(row["ll"])
     return {name: {"scores": scores[name], "ll": ll[name]} for name in ll}, seconds
 
 
