@@ -254,7 +254,8 @@ static const Task TASK[] = {
      NONE, PRIMER, NULL},
     {"truthfulqa", "truthfulqa_mc2", "3.0", "Q: {question}\nA:", "mc2_targets", NULL, false, false, MASS,
      MASS, NONE, PRIMER, NULL},
-    {"choices", "choices", "1.0", "{context}", "choices", "gold", false, false, ACC, ACC_NORM, FIRST, "", NULL},
+    {"choices", "choices", "1.0", "{context}", "choices", "gold", false, false, ACC, ACC_NORM, FIRST, "",
+     NULL},
 };
 enum { TASKS = sizeof TASK / sizeof TASK[0] };
 
@@ -289,14 +290,14 @@ typedef struct {                      // a group is a subject, or all of a task 
 } Docs;
 
 // Failure sticks, and is asked for once, at the end.
-static void put(Text *t, const char *s, size_t n) {
+static void add_bytes(Text *t, const char *s, size_t n) {
     Err e;
     t->failed = t->failed || grow(&t->s, &t->room, t->n + n + 1, 1, &e);
     if (t->failed) return;
     memcpy(t->s + t->n, s, n);
     t->s[t->n += n] = 0;
 }
-static void put_text(Text *t, const char *s) { put(t, s, strlen(s)); }
+static void add(Text *t, const char *s) { add_bytes(t, s, strlen(s)); }
 
 // ---- bench: text as Python has it -------------------------------------------------------------------------
 
@@ -390,14 +391,13 @@ static uint32_t column(const Source *s, const char *name) {
         return s->row + (*name == 'q' ? 1 : *name == 'c' ? 2 : 6);
     if (q) inner = json_get(s->j, q, strcmp(name, "question") ? name : "stem");
     if (inner || at) return inner ? inner : at;
-    const Task *t = TASK;             // the row's own, known by one column
+    const Task *t = TASK;             // whose row it is, told by one column
     while (t < TASK + TASKS && !json_get(s->j, s->row, t->key ? t->key : t->list)) t++;
     bool other = t < TASK + TASKS && strcmp(t->list, s->task->list);
-    char hint[96] = "";
-    if (other) snprintf(hint, sizeof hint, "\nhint: the row has a column of %s", t->word);
-    if (row->kind == JSON_ARRAY && s->task->after)
-        row_bad(s, s->row, "has not the 6 fields of %s: question, 4 choices, letter", s->task->name);
-    else err_set(s->e, "%s:%" PRIu32 ": row %zu has no column \"%s\"%s", s->path, row->line, s->number, name, hint);
+    bool csv = row->kind == JSON_ARRAY && s->task->after;
+    err_set(s->e, "%s:%" PRIu32 ": row %zu has no %s \"%s\"%s%s", s->path, row->line, s->number,
+            csv ? "6 fields, question, 4 choices and letter: no" : "column", name,
+            other ? "\nhint: it has a column of " : "", other ? t->word : "");
     return 0;
 }
 
@@ -446,7 +446,7 @@ static char *text_put(Source *s, uint32_t at, const char *column_name) {
         row_bad(s, at ? at : s->row, "has no text in \"%s\"", column_name);
         return NULL;
     }
-    put(t, v->text, v->len);
+    add_bytes(t, v->text, v->len);
     if (t->failed) err_set(s->e, "%s: no memory for its text", s->path);
     return t->failed ? NULL : t->s + t->n - v->len;
 }
@@ -461,7 +461,7 @@ static int query_put(Source *s) {
     Text *t = &s->d->text;
     for (const char *q = s->task->query, *end; *q; q = end) {
         end = q + (*q == '{' ? strcspn(q, "}") + 1 : strcspn(q, "{"));
-        if (*q != '{') { put(t, q, (size_t)(end - q)); continue; }
+        if (*q != '{') { add_bytes(t, q, (size_t)(end - q)); continue; }
         char name[NAME], kind = q[1], *text;
         bool marked = kind == '-' || kind == '^', digit = kind >= '0' && kind <= '3';
         snprintf(name, sizeof name, "%.*s", (int)(end - q) - 2 - marked, q + 1 + marked);
@@ -470,7 +470,7 @@ static int query_put(Source *s) {
         if (marked) tail(t, text, kind == '-' ? strip : capitalize);
     }
     if (s->task->clean) tail(t, t->s + s->doc.query, clean);
-    put(t, "", 1);
+    add_bytes(t, "", 1);
     return 0;
 }
 
@@ -485,8 +485,8 @@ static int choices_put(Source *s, uint32_t list, uint32_t key) {
         if (!c) return -1;
         if (s->task->clean) tail(t, c, clean);
         if (!*c) return row_bad(s, s->text[i], "has an empty choice in \"%s\"", name);
-        if (s->task->letters) t->n = (size_t)(c - t->s), put(t, &"ABCD"[i], 1);
-        put(t, "", 1);
+        if (s->task->letters) t->n = (size_t)(c - t->s), add_bytes(t, &"ABCD"[i], 1);
+        add_bytes(t, "", 1);
         if (!is_right(s, key, i)) continue;
         if (!q->right) q->gold = i;
         q->right |= 1u << i;
@@ -503,8 +503,10 @@ static int group_find(Source *s) {
     const char *slash = strrchr(s->path, '/'), *from = s->task->name, *end;
     uint32_t at = json_get(s->j, s->row, "subject"), *g = &s->doc.group;
     size_t n = strlen(from);
-    if (s->task->after && at && s->j->node[at].kind == JSON_STRING) from = s->j->node[at].text, n = strlen(from);
-    else if (s->task->after) {
+    if (s->task->after && at && s->j->node[at].kind == JSON_STRING) {
+        from = s->j->node[at].text;
+        n = strlen(from);
+    } else if (s->task->after) {
         from = slash ? slash + 1 : s->path;
         n = (end = strrchr(from, '_')) ? (size_t)(end - from) : strcspn(from, ".");
     }
@@ -552,7 +554,7 @@ static int docs_load(Docs *d, const Task *task, const char *path, size_t limit, 
     int rc = rows_parse(&j, &s.row, path, data, n, e);
     free(data);
     if (rc) return -1;
-    put(&d->text, path, strlen(path) + 1);
+    add_bytes(&d->text, path, strlen(path) + 1);
     for (; s.row < j.nodes && rc == 0; s.row = j.node[s.row].next) rc = doc_read(&s, limit);
     if (rc == 0 && s.number == 0) rc = err_set(e, "%s: has no rows", path);
     json_free(&j);
@@ -643,19 +645,19 @@ static uint32_t put_context(Text *t, const Set *s, size_t doc) {
     const char *group = d->group[d->doc[doc].group];
     uint32_t n = 0;
     t->n = 0;
-    put_text(t, s->task->before);
-    for (const char *c = group; s->task->after && *c; c++) put(t, *c == '_' ? " " : c, 1);
-    if (s->task->after) put_text(t, s->task->after);
+    add(t, s->task->before);
+    for (const char *c = group; s->task->after && *c; c++) add_bytes(t, *c == '_' ? " " : c, 1);
+    if (s->task->after) add(t, s->task->after);
     for (size_t i = 0; i < pool->n && n < s->shots; i++) {
         const Doc *shot = &pool->doc[s->drawn ? s->drawn[doc][n] : i];
         if (!s->drawn && strcmp(pool->group[shot->group], group)) continue;
-        put_text(t, pool->text.s + shot->query);
-        put_text(t, " ");
-        put_text(t, choice_at(pool, shot, shot->gold));
-        put_text(t, "\n\n");
+        add(t, pool->text.s + shot->query);
+        add(t, " ");
+        add(t, choice_at(pool, shot, shot->gold));
+        add(t, "\n\n");
         n++;
     }
-    put_text(t, d->text.s + d->doc[doc].query);
+    add(t, d->text.s + d->doc[doc].query);
     return n;
 }
 
@@ -680,14 +682,14 @@ static int prompts_hash(Set *s, Err *e) {
         uint32_t n = put_context(&t, s, i);
         if (n < s->shots) {
             free(t.s);
-            return err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for %s", s->shots,
-                           n, s->docs.group[q->group]);
+            return err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for %s",
+                           s->shots, n, s->docs.group[q->group]);
         }
         for (uint32_t k = 0; k < q->choices; k++) {
-            put(&t, q->right >> k & 1 ? "\1" : "", 1);
-            put_text(&t, choice_at(&s->docs, q, k));
+            add_bytes(&t, q->right >> k & 1 ? "\1" : "", 1);
+            add(&t, choice_at(&s->docs, q, k));
         }
-        put(&t, "\n", 2);
+        add_bytes(&t, "\n", 2);
         if (!t.failed) sha256_add(&sum, t.s, t.n);
     }
     sha256_end(&sum, s->prompts);
@@ -749,14 +751,14 @@ static int ask_one(Asked *a, size_t doc, Text *c, Err *e) {
     for (uint32_t k = 0; k < q->choices; k++) {
         Span *choice = &a->choice[q->ll + k];
         c->n = text;
-        put_text(c, " ");
-        put_text(c, choice_at(d, q, k));
+        add(c, " ");
+        add(c, choice_at(d, q, k));
         if (c->failed || encode(a, c->s, c->n, &ids, e)) return -1;
         *choice = (Span){a->n, ids > n ? ids - n : 0};
         if (question->n == 0 || choice->n < 1 || choice->n > a->P)
-            return err_set(e, "%s:%" PRIu32 ": a question of %zu tokens, its choice %" PRIu32 " of %zu: want 1 or "
-                           "more, and 1 to %zu, the model's context", d->text.s + q->path, q->line, question->n,
-                           k + 1, choice->n, a->P);
+            return err_set(e, "%s:%" PRIu32 ": a question of %zu tokens, its choice %" PRIu32 " of %zu: want "
+                           "1 or more, and 1 to %zu, the model's context", d->text.s + q->path, q->line,
+                           question->n, k + 1, choice->n, a->P);
         memmove(a->tok + a->n, a->tok + a->n + n, choice->n * sizeof *a->tok);
         a->n += choice->n;
         size_t cut = cut_of(a, doc, q->ll + k), whole = question->n + choice->n - 1 - cut;
@@ -781,8 +783,8 @@ static int ask(Asked *a, size_t doc, Err *e) {
     if (rc && !e->msg[0]) err_set(e, "no memory for %zu questions", d->n);
     if (rc == 0 && a->cut)
         fprintf(stderr, "eval: %zu of %zu questions are longer than the context of %zu tokens and lose their "
-                "beginning, first %s:%" PRIu32 "\n", a->cut, d->n, a->P, d->text.s + d->doc[a->first_cut].path,
-                d->doc[a->first_cut].line);
+                "beginning, first %s:%" PRIu32 "\n", a->cut, d->n, a->P,
+                d->text.s + d->doc[a->first_cut].path, d->doc[a->first_cut].line);
     return rc;
 }
 
@@ -818,9 +820,10 @@ static double doc_score(const Set *s, int m, const Doc *q, Metric metric) {
 }
 
 static void conditions(const Bench *b, const Set *s, char line[640]) {
-    snprintf(line, 640, "{\"task\": \"%s\", \"version\": \"%s\", \"shots\": %" PRIu32 ", \"n\": %zu, \"bos\": \"%s\", "
-             "\"prompts\": \"%s\", \"model\": \"%s\", \"vs\": \"%s\", \"base\": \"%s\"}", s->task->name,
-             s->task->version, s->shots, s->docs.n, opt.bos, s->prompts, b->sha[0], b->sha[1], b->base);
+    snprintf(line, 640, "{\"task\": \"%s\", \"version\": \"%s\", \"shots\": %" PRIu32 ", \"n\": %zu, "
+             "\"bos\": \"%s\", \"prompts\": \"%s\", \"model\": \"%s\", \"vs\": \"%s\", \"base\": \"%s\"}",
+             s->task->name, s->task->version, s->shots, s->docs.n, opt.bos, s->prompts, b->sha[0], b->sha[1],
+             b->base);
 }
 
 // A question is scored: its numbers become what the log can hold of them.
@@ -836,9 +839,9 @@ static int doc_done(Bench *b, const Set *s, int m, size_t doc, Err *e) {
             return err_set(e, "%s: the log-likelihood of %s:%" PRIu32 " is %f: the model computes no numbers",
                            b->path[m], s->docs.text.s + q->path, q->line, ll[k]);
     }
-    log_line(b->log, "{\"task\": \"%s\", \"model\": %d, \"item\": %zu, \"group\": \"%s\", \"ll\": [%s], \"pred\": %"
-             PRIu32 ", \"gold\": %" PRIu32 "}", s->task->name, m, doc, s->docs.group[q->group], text,
-             best_of(ll, q->choices), q->gold);
+    log_line(b->log, "{\"task\": \"%s\", \"model\": %d, \"item\": %zu, \"group\": \"%s\", \"ll\": [%s], "
+             "\"pred\": %" PRIu32 ", \"gold\": %" PRIu32 "}", s->task->name, m, doc, s->docs.group[q->group],
+             text, best_of(ll, q->choices), q->gold);
     return 0;
 }
 
@@ -858,8 +861,8 @@ static int log_take(Bench *b, const char *line, size_t n, Err *e) {
         good = good && j.node[ll + 1 + k].kind == JSON_NUMBER;
     }
     json_free(&j);
-    return good ? 0 : err_set(e, "%s:%zu: is not what this run would write there\nhint: no --resume begins it "
-                              "anew", opt.log, number);
+    return good ? 0 : err_set(e, "%s:%zu: is not what this run would write there\nhint: no --resume begins "
+                              "it anew", opt.log, number);
 }
 
 // Of a stopped run's log the lines that are whole, and no flips, stay.
@@ -887,7 +890,7 @@ static int log_read(Bench *b, Err *e) {
     return rc;
 }
 
-static int log_begin(Bench *b, Err *e) {
+static int bench_log(Bench *b, Err *e) {
     char line[640];
     if ((opt.resume && log_read(b, e)) || log_open(&b->log, opt.log, opt.resume, e)) return -1;
     for (const Set *s = b->set; s < b->set + b->sets && !opt.resume; s++) {
@@ -966,8 +969,8 @@ static size_t common(const Asked *a, size_t doc, size_t other, size_t n) {
     return k;
 }
 
-// What questions doc to end - 1 begin with, those that the context leaves whole; each keeps a token for itself.
-// Row 0 computes what it has not yet.
+// What questions doc to end - 1 begin with, those that the context leaves whole; each keeps a token for
+// itself. Row 0 computes what it has not yet.
 static int shared_read(Asked *a, size_t doc, size_t end, Err *e) {
     const Docs *d = &a->set->docs;
     size_t leader = SIZE_MAX;
@@ -1054,20 +1057,18 @@ static size_t scores_of(const Set *s, int m, Metric metric, size_t group, double
     return n;
 }
 
-// A number that may be unknown, and the end of its line
-static void end_print(double x) {
-    if (opt.json) printf(isnan(x) ? "null}\n" : "%.9g}\n", x);
-    else printf(isnan(x) ? "     -\n" : "%6.4f\n", x);
+static const char *shown(char s[32], double x) {               // a number that may be unknown
+    if (isnan(x)) return opt.json ? "null" : "-";
+    snprintf(s, 32, opt.json ? "%.9g" : "%.4f", x);
+    return s;
 }
 
 static void mean_print(const Set *s, int m, const char *name, Metric metric, Mean x) {
-    const Task *t = s->task;
-    if (opt.json)
-        printf("{\"model\": %d, \"task\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, \"value\": %.9g, "
-               "\"stderr\": ", m, t->name, name, METRIC[metric], x.n, x.mean);
-    else printf("%-36.36s %7s %5" PRIu32 " %6zu %-8s %6.4f ", name, t->version, s->shots, x.n, METRIC[metric],
-                x.mean);
-    end_print(x.error);
+    char value[32], error[32];
+    printf(opt.json ? "{\"model\": %d, \"task\": \"%s\", \"name\": \"%s\", \"version\": \"%s\", "
+           "\"shots\": %" PRIu32 ", \"n\": %zu, \"metric\": \"%s\", \"value\": %s, \"stderr\": %s}\n"
+           : "%.0d%.0s%-36.36s %7s %5" PRIu32 " %6zu %-8s %6s %6s\n", opt.json ? m : 0, s->task->name, name,
+           s->task->version, s->shots, x.n, METRIC[metric], shown(value, x.mean), shown(error, x.error));
 }
 
 // One metric of one set by one model: subjects, areas, all. x (docs.n) is scratch.
@@ -1088,26 +1089,13 @@ static void metric_print(const Set *s, int m, Metric metric, double *x) {
     if (d->groups > 1) mean_print(s, m, "mean of subjects", metric, macro);
 }
 
-static void compared_print(const Set *s, const char *name, Metric metric, const Compared *c) {
-    if (opt.json)
-        printf("{\"compared\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, \"difference\": %.9g, "
-               "\"low\": %.9g, \"high\": %.9g, \"only_first\": %zu, \"only_second\": %zu, \"p\": ", s->task->name,
-               name, METRIC[metric], c->n, c->difference, c->low, c->high, c->only[0], c->only[1]);
-    else printf("%-22.22s %-8s %7.4f %8.4f to %7.4f %6zu %6zu ", name, METRIC[metric], c->difference, c->low,
-                c->high, c->only[0], c->only[1]);
-    end_print(c->judged ? c->p : (double)NAN);
-}
-
-// In lines of at most 80 columns
-static void sentence_print(const char *s) {
-    for (int at = 0, n; *s; s += n, s += *s == ' ') {
-        n = (int)strcspn(s, " ");
-        bool fits = at + 1 + n <= 80;
-        if (at > 0) putchar(fits ? ' ' : '\n');
-        printf("%.*s", n, s);
-        at = at > 0 && fits ? at + 1 + n : n;
-    }
-    putchar('\n');
+static void pair_print(const Set *s, const char *name, Metric metric, const Compared *c) {
+    char d[32], low[32], high[32], p[32];
+    printf(opt.json ? "{\"compared\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, "
+           "\"difference\": %s, \"low\": %s, \"high\": %s, \"only_first\": %zu, \"only_second\": %zu, "
+           "\"p\": %s}\n" : "%.0s%-20.20s %-8s %5zu %7s %7s to %7s %4zu %4zu %6s\n", s->task->name, name, METRIC[metric],
+           c->n, shown(d, c->difference), shown(low, c->low), shown(high, c->high), c->only[0], c->only[1],
+           shown(p, c->judged ? c->p : (double)NAN));
 }
 
 // Questions that only model m has right: all into the log, the first few onto the screen
@@ -1117,9 +1105,10 @@ static void flips(const Bench *b, const Set *s, Metric metric, int m, const doub
     for (size_t i = 0; i < s->docs.n; i++) {
         const Doc *q = &s->docs.doc[i];
         if (x[i] == y[i] || (x[i] < y[i]) != m) continue;
-        log_line(b->log, "{\"flip\": \"%s\", \"metric\": \"%s\", \"item\": %zu, \"line\": %" PRIu32 ", \"right\": \"%s\"}",
-                 s->task->name, METRIC[metric], i, q->line, who);
-        if (n++ < 5 && !opt.json) printf("only the %s: %s:%" PRIu32 "\n", who, s->docs.text.s + q->path, q->line);
+        log_line(b->log, "{\"flip\": \"%s\", \"metric\": \"%s\", \"item\": %zu, \"line\": %" PRIu32
+                 ", \"right\": \"%s\"}", s->task->name, METRIC[metric], i, q->line, who);
+        if (n++ < 5 && !opt.json)
+            printf("only the %s: %s:%" PRIu32 "\n", who, s->docs.text.s + q->path, q->line);
     }
     if (n > 5 && !opt.json) printf("only the %s: and %zu more\n", who, n - 5);
 }
@@ -1130,19 +1119,18 @@ static int vs_print(const Bench *b, const Set *s, double *x, double *y, Err *e) 
     Compared c = {0};
     Metric last = s->task->last;
     size_t subjects = s->docs.groups > 1 ? s->docs.groups : 0, metrics = 1 + last - s->task->first;
-    if (!opt.json) printf("\n%-22s %-8s %7s %19s %6s %6s %6s\n", "second minus first", "metric", "differ.",
-                          "95 % interval", "only 1", "only 2", "p");
+    if (!opt.json) printf("\n%-20s %-8s %5s %7s %18s %4s %4s %6s\n", "second minus first", "metric", "n",
+                          "differ.", "95 % interval", "1st", "2nd", "p");
     for (size_t i = 0, n; i < subjects + metrics; i++) {
         Metric metric = i < subjects ? last : s->task->first + (Metric)(i - subjects);
         scores_of(s, 0, metric, i < subjects ? i : SIZE_MAX, x);
         n = scores_of(s, 1, metric, i < subjects ? i : SIZE_MAX, y);
         if (compare(&c, x, y, n, e)) return -1;
-        compared_print(s, i < subjects ? s->docs.group[i] : s->task->name, metric, &c);
+        pair_print(s, i < subjects ? s->docs.group[i] : s->task->name, metric, &c);
     }
     snprintf(what, sizeof what, "%s of %s", METRIC[last], s->task->name);
     conclude(sentence, sizeof sentence, what, &c);
-    if (opt.json) printf("{\"conclusion\": \"%s\"}\n", sentence);
-    else sentence_print(sentence);
+    printf(opt.json ? "{\"conclusion\": \"%s\"}\n" : "%s\n", sentence);
     for (int m = 0; m < 2 && c.judged; m++) flips(b, s, last, m, x, y);
     return 0;
 }
@@ -1152,16 +1140,16 @@ static int report(const Bench *b, Err *e) {
     double *x = calloc(2 * b->docs, sizeof *x);
     int rc = x ? 0 : err_set(e, "no memory for %zu results", b->docs);
     for (int m = 0; m < b->models && rc == 0; m++) {
-        if (!opt.json) printf("%s\nsha256 %s\n%-36s %7s %5s %6s %-8s %6s %6s\n", b->path[m], b->sha[m], "task",
-                              "version", "shots", "n", "metric", "value", "stderr");
+        if (!opt.json) printf("%s\nsha256 %s\n%-36s %7s %5s %6s %-8s %6s %6s\n", b->path[m], b->sha[m],
+                              "task", "version", "shots", "n", "metric", "value", "stderr");
         for (const Set *s = b->set; s < b->set + b->sets; s++)
-            for (Metric metric = s->task->first; metric <= s->task->last; metric++) metric_print(s, m, metric, x);
+            for (Metric k = s->task->first; k <= s->task->last; k++) metric_print(s, m, k, x);
         if (!opt.json) putchar('\n');
     }
     if (!opt.json && rc == 0) printf("SHA-256 of the prompts\n");
     for (const Set *s = b->set; s < b->set + b->sets && rc == 0; s++) {
         conditions(b, s, line);
-        if (opt.json) printf("%s\n", line);
+        if (opt.json) puts(line);
         else printf("%-15s %s\n", s->task->name, s->prompts);
     }
     for (const Set *s = b->set; s < b->set + b->sets && b->models > 1 && rc == 0; s++)
@@ -1184,12 +1172,14 @@ static int set_load(Set *s, const char *path, Err *e) {
     for (int i = 0; i < 2 * AREAS; i++)
         for (const char *at = AREA[i / 2].subjects + 1, *end; (end = strchr(at, ' ')); at = end + 1) {
             char name[4096];
-            snprintf(name, sizeof name, "%s%s/%.*s_test.csv", path, i % 2 ? "" : "/test", (int)(end - at), at);
+            snprintf(name, sizeof name, "%s%s/%.*s_test.csv", path, i % 2 ? "" : "/test", (int)(end - at),
+                     at);
             FILE *f = fopen(name, "rb");
             if (f) fclose(f);
             if (f && docs_load(&s->docs, s->task, name, limit, e)) return -1;
         }
-    return s->docs.n > before ? 0 : err_set(e, "%s: neither it nor its test/ has a SUBJECT_test.csv of MMLU", path);
+    if (s->docs.n > before) return 0;
+    return err_set(e, "%s: has no SUBJECT_test.csv of MMLU, nor has its test/", path);
 }
 
 // Examples are a file, or for MMLU's CSV a folder with SUBJECT_dev.csv: without --examples dev/ beside test/.
@@ -1224,8 +1214,9 @@ static int word_take(Bench *b, const char *word, Err *e) {
         if (set_load(s, word + n + 1, e)) return -1;
         known = true;
     }
-    return known ? 0 : err_set(e, "'%s', want TASK=FILE, TASK one of hellaswag, arc_easy, arc_challenge, arc, mmlu, "
-                               "mmlu_cloze, truthfulqa, choices", word);
+    if (known) return 0;
+    return err_set(e, "'%s', want TASK=FILE, TASK one of hellaswag, arc_easy, arc_challenge, arc, mmlu, "
+                   "mmlu_cloze, truthfulqa, choices", word);
 }
 
 static int bench_load(Bench *b, Err *e) {
@@ -1247,8 +1238,8 @@ static int bench_check(int words, Err *e) {
     if (strcmp(opt.bos, "auto") && strcmp(opt.bos, "on") && strcmp(opt.bos, "off"))
         return err_set(e, "--bos: '%s', want auto, on or off", opt.bos);
     if (opt.data || opt.text || opt.template || words < 1)
-        return err_set(e, "want questions as words, such as hellaswag=FILE, and no --data, --text or --template"
-                       "\nhint: ./eval --help");
+        return err_set(e, "want questions as words, such as hellaswag=FILE, and no --data, --text or "
+                       "--template\nhint: ./eval --help");
     return opt.resume && !opt.log ? err_set(e, "--resume goes on from a --log, want --log FILE") : 0;
 }
 
@@ -1257,7 +1248,7 @@ static int eval_bench(const char *const *word, int words, Err *e) {
     Err unused;                       // the log's, after another error
     int rc = bench_check(words, e);
     for (int i = 0; i < words && rc == 0; i++) rc = word_take(&b, word[i], e);
-    if (rc == 0) rc = bench_load(&b, e) || log_begin(&b, e) ? -1 : 0;
+    if (rc == 0) rc = bench_load(&b, e) || bench_log(&b, e) ? -1 : 0;
     for (int m = 0; m < b.models; m++)
         for (const Set *s = b.set; s < b.set + b.sets && rc == 0; s++) rc = set_score(&b, s, m, e);
     if (rc == 0) rc = report(&b, e);
@@ -1597,7 +1588,8 @@ int main(int argc, char **argv) {
         rc = err_set(&e, "'%s', want loss, answers or bench first\nhint: ./eval --help", what);
     if (!rc && !opt.model) rc = err_set(&e, "want --model FILE\nhint: ./eval --help");
     words[0] = opt.text;
-    if (!rc) rc = bench ? eval_bench(words + 1, n - 1, &e) : !strcmp(what, "loss") ? eval_loss(words, n, &e) : eval_answers(&e);
+    if (!rc && bench) rc = eval_bench(words + 1, n - 1, &e);
+    else if (!rc) rc = !strcmp(what, "loss") ? eval_loss(words, n, &e) : eval_answers(&e);
     if (!rc && fflush(stdout)) rc = err_set(&e, "cannot write the results to stdout");
     if (rc) fprintf(stderr, "eval: %s\n", e.msg);
     return rc ? EXIT_FAILURE : EXIT_SUCCESS;
