@@ -62,6 +62,9 @@ $(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
 TESTS  += $(BUILD)/test_gguf
 $(BUILD)/test_gguf: tests/test_gguf.c dev/gguf.c $(filter-out %/gguf.o,$(FORMATS)) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out dev/gguf.c,$^) -o $@ $(CHECK)
+TESTS  += $(BUILD)/test_eval
+$(BUILD)/test_eval: tests/test_eval.c eval.c $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out eval.c,$^) -o $@ $(CHECK)
 $(BUILD)/pty: tests/pty.c
 	@mkdir -p $(BUILD)
 	$(CC) $(OPT) -Wall -Wextra $< -o $@
@@ -69,6 +72,7 @@ test: all $(TESTS) $(BUILD)/pty ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
 	sh tests/chat.sh $(BUILD)
+	sh tests/bench.sh $(BUILD)
 test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
 	sh tests/bits.sh
 # dev/parity_double.c has double where model.c says float, so it is left out

@@ -393,8 +393,8 @@ static uint32_t column(const Source *s, const char *name) {
     if (inner || at) return inner ? inner : at;
     const Task *t = TASK;             // whose row it is, told by one column
     while (t < TASK + TASKS && !json_get(s->j, s->row, t->key ? t->key : t->list)) t++;
-    bool other = t < TASK + TASKS && strcmp(t->list, s->task->list);
     bool csv = row->kind == JSON_ARRAY && s->task->after;
+    bool other = t < TASK + TASKS && strcmp(t->key ? t->key : t->list, s->task->key ? s->task->key : "");
     err_set(s->e, "%s:%" PRIu32 ": row %zu has no %s \"%s\"%s%s", s->path, row->line, s->number,
             csv ? "6 fields, question, 4 choices and letter: no" : "column", name,
             other ? "\nhint: it has a column of " : "", other ? t->word : "");
@@ -969,15 +969,15 @@ static size_t common(const Asked *a, size_t doc, size_t other, size_t n) {
     return k;
 }
 
-// What questions doc to end - 1 begin with, those that the context leaves whole; each keeps a token for
-// itself. Row 0 computes what it has not yet.
+// What questions doc to end - 1 begin with, those that the context leaves whole for a choice; each keeps a
+// token for itself. Row 0 computes what it has not yet.
 static int shared_read(Asked *a, size_t doc, size_t end, Err *e) {
     const Docs *d = &a->set->docs;
     size_t leader = SIZE_MAX;
     a->shared = 0;
     for (size_t i = doc, k; i < end; i++) {
-        for (k = 0; k < d->doc[i].choices && cut_of(a, i, d->doc[i].ll + k) == 0;) k++;
-        if (k < d->doc[i].choices) continue;
+        for (k = 0; k < d->doc[i].choices && cut_of(a, i, d->doc[i].ll + k) > 0;) k++;
+        if (k == d->doc[i].choices) continue;
         if (leader == SIZE_MAX) leader = i, a->shared = a->question[i].n;
         a->shared = common(a, leader, i, a->shared);
     }

@@ -1,8 +1,12 @@
-// test_eval.c -- eval_bench.c and eval_stats.c from inside: texts as Python makes them, examples as Python draws them,
-// rows in every form, likelihoods against their definition, statistics against scipy's numbers. It includes
-// eval_bench.c itself; the command line is tested by bench.sh.
+// test_eval.c -- eval.c from inside: texts as Python makes them, examples as Python draws them, rows in every form,
+// likelihoods against their definition, statistics against scipy's numbers. The command line is tested by cli.sh and
+// bench.sh.
 #define _XOPEN_SOURCE 700
-#include "../dev/eval_bench.c"
+#define main eval_main
+int main(int argc, char **argv);
+#include "../eval.c"
+#undef main
+#include "run.h"
 #include <check.h>
 #include <unistd.h>
 
@@ -44,11 +48,10 @@ START_TEST(texts_are_cleaned_as_in_python) {
         {"open [ end", "open [ end"}, {"two [\n] lines [x]", "two [\n] lines "}, {"[a\n[b]c", "[a\nc"}, {"[][]", ""},
         {"\xC2\xA0\xE2\x80\x83wide\xE3\x80\x80", "wide"}, {"", ""}, {"\x1F\x1C x \v\f", "x"}};
     for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) {
-        Text t = {0};
-        put_clean(&t, pair[i][0], strlen(pair[i][0]));
-        put(&t, "", 1);
-        ck_assert_str_eq(t.s, pair[i][1]);
-        free(t.s);
+        char s[100];
+        snprintf(s, sizeof s, "%s", pair[i][0]);
+        clean(s);
+        ck_assert_str_eq(s, pair[i][1]);
     }
 } END_TEST
 
@@ -59,23 +62,24 @@ START_TEST(text_is_capitalized_as_in_python) {
     for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) {
         char s[32];
         snprintf(s, sizeof s, "%s", pair[i][0]);
-        capitalize(s, strlen(s));
+        capitalize(s);
         ck_assert_str_eq(s, pair[i][1]);
     }
 } END_TEST
 
 START_TEST(many_brackets_take_linear_time) {
     size_t n = 1 << 22;                          // 2^44 steps if each [ looked for its ] anew
-    char *s = malloc(n);
+    char *s = calloc(n + 1, 1);
     memset(s, '[', n);
-    ck_assert_uint_eq(unbracketed(s, n), n);
+    clean(s);
+    ck_assert_uint_eq(strlen(s), n);
     free(s);
 } END_TEST
 
 // ---- examples ---------------------------------------------------------------------------------------------
 
 static void must_draw(Twister *t, uint32_t n, uint32_t k, const uint32_t *want, uint32_t wanted) {
-    uint32_t out[SHOTS_MAX + 1];
+    uint32_t out[SHOTS + 1];
     twister_sample(t, n, k, out);
     for (uint32_t i = 0; i < wanted; i++) ck_assert_uint_eq(out[i], want[i]);
     for (uint32_t i = 0; i < k; i++)
@@ -108,29 +112,28 @@ START_TEST(examples_are_drawn_as_in_python) {
     must_draw(&t, 15, 7, few, 7);                // few enough that Python shuffles a list instead
     twister_seed(&t, 1234);
     must_draw(&t, 60, 7, listed, 7);
-    must_draw(&t, 1045, SHOTS_MAX + 1, few, 0);
+    must_draw(&t, 1045, SHOTS + 1, few, 0);
     must_draw(&t, 1, 1, (uint32_t[]){0}, 1);
 } END_TEST
 
 // ---- rows -------------------------------------------------------------------------------------------------
 
 static const Task *task_named(const char *name) {
-    BenchOptions o = {.task = name};
-    Bench b = {.o = &o};
-    ck_assert_int_eq(task_find(&b, &err), 0);
-    return b.task;
+    const Task *t = TASK;
+    while (strcmp(t->name, name)) t++;
+    return t;
 }
 
 static int load_rows(Docs *d, const char *task, const char *name, const char *rows) {
-    Sha256 sum;
-    sha256_init(&sum);
     snprintf(path, sizeof path, "%s/%s", folder, name);
     write_text(path, rows, strlen(rows));
     memset(d, 0, sizeof *d);
-    int rc = docs_load(d, task_named(task), path, 0, 0, &sum, &err);
+    int rc = docs_load(d, task_named(task), path, 0, &err);
     unlink(path);
     return rc;
 }
+
+static void docs_free(Docs *d) { free(d->text.s), free(d->doc), free(d->group); }
 
 // All of a row in one text: group|query|choice|choice*|..., a * behind each right one
 static void must_read(const char *task, const char *name, const char *rows, const char *want) {
@@ -138,17 +141,16 @@ static void must_read(const char *task, const char *name, const char *rows, cons
     Text t = {0};
     ck_assert_msg(load_rows(&d, task, name, rows) == 0, "%s: %s", task, err.msg);
     for (const Doc *q = d.doc; q < d.doc + d.n; q++) {
-        put_text(&t, d.group[q->group]);
-        put_text(&t, "|");
-        put(&t, d.text.s + q->query, q->query_n);
-        for (size_t k = q->choice; k < q->choice + q->choices; k++) {
-            put_text(&t, "|");
-            put(&t, d.text.s + d.choice[k].at, d.choice[k].n);
-            if (d.choice[k].right) put_text(&t, k == q->choice + q->gold ? "*" : "+");
+        add(&t, d.group[q->group]);
+        add(&t, "|");
+        add(&t, d.text.s + q->query);
+        for (uint32_t k = 0; k < q->choices; k++) {
+            add(&t, "|");
+            add(&t, choice_at(&d, q, k));
+            if (q->right >> k & 1) add(&t, k == q->gold ? "*" : "+");
         }
-        put_text(&t, "\n");
+        add(&t, "\n");
     }
-    put(&t, "", 1);
     ck_assert_str_eq(t.s, want);
     free(t.s);
     docs_free(&d);
@@ -172,7 +174,7 @@ START_TEST(rows_are_read_in_every_form) {
               "A. 1\nB. 2.0\nC. x, y\nD.  \nAnswer:|A|B|C*|D\n");
     must_read("mmlu", "x.jsonl", "{\"question\": \"What, is\\n\\\"it\\\"? \", \"subject\": \"hen_care\", \"choices\": [\"1\", \"2.0\", "
               "\"x, y\", \"z\"], \"answer\": 2}", "hen_care|What, is\n\"it\"?\nA. 1\nB. 2.0\nC. x, y\nD. z\nAnswer:|A|B|C*|D\n");
-    must_read("mmlu_continuation", "hen_care_val.csv", "\xEF\xBB\xBFWhy?,p,q,r,s,D\n\nWho?,1,2,3,4,A", "hen_care|Question: Why?\n"
+    must_read("mmlu_cloze", "hen_care_val.csv", "\xEF\xBB\xBFWhy?,p,q,r,s,D\n\nWho?,1,2,3,4,A", "hen_care|Question: Why?\n"
               "Answer:|p|q|r|s*\nhen_care|Question: Who?\nAnswer:|1*|2|3|4\n");
     const char *truth = "truthfulqa_mc2|Q: Is it?\nA:|No.|Yes.*|Maybe.+\n";
     must_read("truthfulqa_mc2", "mc.json", "[{\"question\": \"Is it?\", \"mc2_targets\": {\"No.\": 0, \"Yes.\": 1, \"Maybe.\": 1}}]", truth);
@@ -187,10 +189,10 @@ START_TEST(rows_are_refused_with_file_and_row) {
         {"hellaswag", "v.jsonl", "{\"activity_label\": \"x\", \"ctx_a\": \"y\", \"label\": 1, \"endings\": [\"a\", \"b\"]}",
          "v.jsonl:1: row 1 has no column \"ctx_b\""},
         {"hellaswag", "v.jsonl", "{\"question\": \"x\", \"choices\": [\"a\", \"b\", \"c\", \"d\"], \"answer\": 1}",
-         "has no column \"label\"\nhint: the row has the columns of --task mmlu"},
-        {"mmlu", "v.jsonl", "{\"context\": \"x\", \"choices\": [\"a\", \"b\"], \"gold\": 1}", "columns of --task choices"},
-        {"truthfulqa_mc2", "v.csv", "a,b,c,d,e,A\n", "v.csv:1: row 1 has no named columns, as truthfulqa_mc2 wants"},
-        {"mmlu", "v_test.csv", "a,b,c,d,e,A\na,b,c,d,A\n", "v_test.csv:2: row 2 has not 6 fields"},
+         "has no column \"label\"\nhint: it has a column of mmlu"},
+        {"mmlu", "v.jsonl", "{\"context\": \"x\", \"choices\": [\"a\", \"b\"], \"gold\": 1}", "a column of choices"},
+        {"truthfulqa_mc2", "v.csv", "a,b,c,d,e,A\n", "v.csv:1: row 1 has no column \"mc2_targets\""},
+        {"mmlu", "v_test.csv", "a,b,c,d,e,A\na,b,c,d,A\n", "v_test.csv:2: row 2 has no 6 fields"},
         {"mmlu", "v_test.csv", "a,b,c,d,e,E\n", "row 1 has the answer key E, which is none of its choices"},
         {"mmlu", "v_test.csv", "a,b,,d,e,A\n", "row 1 has an empty choice"},
         {"mmlu", "v.jsonl", "{\"question\": \"x\", \"choices\": [\"a\", \"b\"], \"answer\": 1}", "has not 4 choices"},
@@ -199,15 +201,16 @@ START_TEST(rows_are_refused_with_file_and_row) {
         {"choices", "c.jsonl", "{\"context\": \"x\", \"choices\": [\"a\", \"b\"], \"gold\": null}", "has the answer key null"},
         {"choices", "c.jsonl", "{\"context\": \"x\", \"choices\": [\"a\", \"b\"], \"gold\": 0.5}", "has the answer key 0.5"},
         {"choices", "c.jsonl", "{\"context\": \"x\", \"choices\": [\"a\", \"\"], \"gold\": 0}", "has an empty choice in \"choices\""},
-        {"choices", "c.jsonl", "{\"context\": \"x\", \"choices\": [\"a\", 7], \"gold\": 0}", "has a choice in \"choices\" that is no text"},
+        {"choices", "c.jsonl", "{\"context\": \"x\", \"choices\": [\"a\", 7], \"gold\": 0}", "has no text in \"choices\""},
+        {"choices", "c.jsonl", "{\"context\": \"x\", \"choices\": [\"a\\u0000b\", \"c\"], \"gold\": 0}", "has no text in \"choices\""},
         {"choices", "c.jsonl", "{\"context\": \"x\", \"choices\": [\"a\"], \"gold\": 0}", "has not 2 to 26 choices"},
-        {"choices", "c.jsonl", "{\"context\": \"x\", \"choices\": \"ab\", \"gold\": 0}", "has no choices in \"choices\""},
+        {"choices", "c.jsonl", "{\"context\": \"x\", \"choices\": \"ab\", \"gold\": 0}", "has not 2 to 26 choices in \"choices\""},
         {"choices", "c.jsonl", "{\"context\": [], \"choices\": [\"a\", \"b\"], \"gold\": 0}", "has no text in \"context\""},
-        {"choices", "c.jsonl", "[]", "c.jsonl: has no rows"}, {"choices", "c.jsonl", "[1]", "has no named columns"},
+        {"choices", "c.jsonl", "[]", "c.jsonl: has no rows"}, {"choices", "c.jsonl", "[1]", "row 1 has no column \"gold\""},
         {"arc_easy", "a.jsonl", "{\"question\": \"x\", \"choices\": {\"text\": [\"a\", \"b\"], \"label\": [\"A\"]}, \"answerKey\": \"A\"}",
          "has not as many labels as choices"},
-        {"arc_easy", "a.jsonl", "{\"question\": {\"stem\": \"x\", \"choices\": [{\"text\": \"a\", \"label\": \"A\"}, {\"text\": \"b\"}]}, "
-         "\"answerKey\": \"A\"}", "has a choice in \"choices\" that is no text"},
+        {"arc_easy", "a.jsonl", "{\"question\": {\"stem\": \"x\", \"choices\": [{\"text\": \"a\", \"label\": \"A\"}, {\"label\": \"b\"}]}, "
+         "\"answerKey\": \"A\"}", "has no text in \"choices\""},
         {"arc_easy", "a.jsonl", "{\"question\": \"x\", \"choices\": {\"text\": [\"a\", \"b\"], \"label\": [\"A\", \"B\"]}, "
          "\"answerKey\": \"1\"}", "has the answer key 1, which is none"},
         {"truthfulqa_mc1", "t.json", "[{\"question\": \"x\", \"mc1_targets\": {\"a\": 0, \"b\": 0}}]", "marks no choice as right"},
@@ -277,18 +280,15 @@ START_TEST(csv_stays_in_its_memory) {
 // ---- prompts ----------------------------------------------------------------------------------------------
 
 static void prompt_is(const char *task, const char *name, const char *rows, const char *pool, int shots, const char *want) {
-    BenchOptions o = {.task = task, .bos = "auto", .shots = shots, .examples = "pool", .file = (const char *[]){"x"}};
-    Bench b = {.o = &o};
+    Set b = {.task = task_named(task), .shots = (uint32_t)shots};
     Text t = {0};
-    ck_assert_int_eq(task_find(&b, &err), 0);
     ck_assert_msg(load_rows(&b.docs, task, name, rows) == 0, "%s", err.msg);
     if (shots) ck_assert_msg(load_rows(&b.pool, task, name, pool) == 0, "%s", err.msg);
-    ck_assert_msg(shots_pick(&b, &err) == 0, "%s", err.msg);
+    ck_assert_msg(shots_draw(&b, &err) == 0, "%s", err.msg);
     put_context(&t, &b, b.docs.n - 1);
-    put(&t, "", 1);
     ck_assert_str_eq(t.s, want);
     free(t.s);
-    free(b.pick);
+    free(b.drawn);
     docs_free(&b.docs);
     docs_free(&b.pool);
 }
@@ -300,7 +300,7 @@ START_TEST(prompts_are_put_together) {
     prompt_is("mmlu", "hen_care_test.csv", "q,1,2,3,4,A\n", dev, 2, "The following are multiple choice questions (with answers) "
               "about hen care.\n\na1\nA. p\nB. q\nC. r\nD. s\nAnswer: B\n\na2\nA. t\nB. u\nC. v\nD. w\nAnswer: D\n\n"
               "q\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:");
-    prompt_is("mmlu_continuation", "hen_care_test.csv", "q,1,2,3,4,A\n", dev, 1, "The following are questions (with answers) about "
+    prompt_is("mmlu_cloze", "hen_care_test.csv", "q,1,2,3,4,A\n", dev, 1, "The following are questions (with answers) about "
               "hen care.\n\nQuestion: a1\nAnswer: q\n\nQuestion: q\nAnswer:");
     char arc[2000] = "";                         // the tenth question's two of these ten, by random.Random(1234)
     for (int i = 0; i < 10; i++)
@@ -323,15 +323,16 @@ START_TEST(the_primer_is_the_harness_s) {
 
 // Choices of these lengths in characters; two more bytes each than characters
 static double score(Metric metric, const double *ll, const size_t *points, const bool *right, size_t n, size_t gold) {
-    Choice choice[CHOICES];
     Text t = {0};
+    Doc q = {.choices = (uint32_t)n, .gold = (uint32_t)gold};
     for (size_t k = 0; k < n; k++) {
-        choice[k] = (Choice){t.n, points[k] + 2, right[k]};
-        put_text(&t, "\xE2\x82\xAC");
-        for (size_t i = 1; i < points[k]; i++) put_text(&t, "x");
+        q.right |= (uint32_t)right[k] << k;
+        add(&t, "\xE2\x82\xAC");
+        for (size_t i = 1; i < points[k]; i++) add(&t, "x");
+        add_bytes(&t, "", 1);
     }
-    Bench b = {.docs = {.text = t, .choice = choice}, .ll = {(double *)ll, NULL}};
-    double x = doc_score(&b, 0, &(Doc){.choices = n, .gold = gold}, metric);
+    Set b = {.docs = {.text = t}, .ll = {(double *)ll, NULL}};
+    double x = doc_score(&b, 0, &q, metric);
     free(t.s);
     return x;
 }
@@ -394,38 +395,43 @@ static const char QUESTIONS[] =
     "{\"context\": \"the hen and the cat 12345678\", \"choices\": [\"abcdefgh\", \"b\", \"123456789012\"], \"gold\": 0}\n"
     "{\"context\": \"the hen and the other\", \"choices\": [\"hen\", \"the hen and the cat\"], \"gold\": 0}\n";
 
-static Bench bench_of(const BenchOptions *o) {
-    Bench b = {.o = o};
-    ck_assert_msg(task_find(&b, &err) == 0 && questions_load(&b, &err) == 0, "%s", err.msg);
-    return b;
+static void set_of(Set *s) {
+    *s = (Set){.task = task_named("choices")};
+    ck_assert_msg(docs_load(&s->docs, s->task, path, 0, &err) == 0, "%s", err.msg);
+    s->ll[0] = calloc(s->docs.lls, sizeof *s->ll[0]);
 }
 
-static void bench_free(Bench *b) {
-    for (int m = 0; m < 2; m++) free(b->ll[m]), free(b->done[m]);
-    free(b->pick);
-    docs_free(&b->docs);
-    docs_free(&b->pool);
+static void set_free(Set *s) {
+    docs_free(&s->docs);
+    free(s->ll[0]);
+}
+
+static void asked_of(Asked *a, const Set *s) {
+    *a = (Asked){.set = s, .ll = s->ll[0]};
+    ck_assert_msg(load(&a->x, model_path, &err) == 0 && ask(a, 0, &err) == 0, "%s", err.msg);
+}
+
+static void asked_free(Asked *a) {
+    free(a->tok), free(a->scratch), free(a->question), free(a->choice), free(a->past), free(a->loss);
+    unload(&a->x);
 }
 
 // log p(choice | question) as it is defined: question and choice as one row, of which the last P + 1 tokens count,
 // without a cache and alone
-static double defined(Scorer *s, size_t doc, size_t choice) {
-    Span q = s->a.question[doc], c = s->a.choice[choice];
+static double defined(Asked *s, size_t doc, size_t choice) {
+    Span q = s->question[doc], c = s->choice[choice];
     int32_t row[512], target[512], len;
     size_t n = q.n + c.n, cut = n > s->P + 1 ? n - s->P - 1 : 0;
     double sum = 0, each = 0;
     Fault f;
-    for (size_t i = 0; i < n; i++) row[i] = s->a.tok[i < q.n ? q.at + i : c.at + i - q.n];
+    for (size_t i = 0; i < n; i++) row[i] = s->tok[i < q.n ? q.at + i : c.at + i - q.n];
     for (size_t i = cut; i + 1 < n; i++) target[i] = i + 1 >= q.n ? row[i + 1] : -1;
     len = (int32_t)(n - 1 - cut);
     Batch b = {row + cut, target + cut, &len, NULL, 1, (size_t)len};
-    Shape shape = {1, s->P, 0, 0, false, 1};
-    Plan p;
+    Shape shape = {.rows = 1, .seq = s->P, .threads = 1};
     Model m;
-    ck_assert_int_eq(model_plan(&p, &s->k.cfg, &shape, &f), 0);
-    void *block = block_alloc(p.bytes, &err);
-    model_bind(&m, &p, block);
-    ck_assert_msg(checkpoint_read(&s->k, &m.w, &err) == 0, "%s", err.msg);
+    void *block;
+    ck_assert_msg(model_load(&m, &block, &s->x.k, &shape, &err) == 0, "%s", err.msg);
     ck_assert_int_eq(model_forward(&m, &b, &f), 0);
     model_loss(&m, &b, 0, &sum, &each);
     block_free(block);
@@ -438,34 +444,34 @@ START_TEST(likelihoods_are_their_definition) {
     write_text(path, QUESTIONS, strlen(QUESTIONS));
     static const struct { int64_t batch; int threads; } shape[] = {{1, 1}, {3, 1}, {3, 2}, {32, 3}};
     for (size_t v = 0; v < 4; v++) {
-        BenchOptions o = {.task = "choices", .bos = v ? "auto" : "on", .file = (const char *[]){path}, .files = 1, .models = 1,
-                          .model = {model_path}, .batch = shape[v].batch, .threads = shape[v].threads};
-        Bench b = bench_of(&o);
-        Scorer s = {.b = &b, .ll = b.ll[0], .P = 24};
-        size_t todo[8], cuts = 0, alone = 0, n = b.docs.n;
-        for (size_t i = 0; i < n; i++) todo[i] = i;
-        ck_assert_msg(checkpoint_open(&s.k, model_path, &err) == 0, "%s", err.msg);
-        ck_assert_msg(ask(&s.a, &b, &s.k, &err) == 0, "%s", err.msg);
-        ck_assert_msg(scorer_prepare(&s, scorer_measure(&s, todo, n), &err) == 0, "%s", err.msg);
+        Set b;
+        Asked s;
+        size_t cuts = 0, alone = 0, shared = 0;
+        opt.batch = shape[v].batch, opt.threads = shape[v].threads, opt.bos = v ? "auto" : "on";
+        set_of(&b);
+        asked_of(&s, &b);
+        ck_assert_msg(asked_prepare(&s, &err) == 0, "%s", err.msg);
         ck_assert_uint_eq(s.rows, (size_t)shape[v].batch + 1);
-        run_shared(&s, todo, n);
-        for (size_t at = 0, k; at < n; at += k) {
-            if (at == 0) ck_assert_int_eq(shared_read(&s, &err), 0);
-            k = n - at < s.rows - 1 ? n - at : s.rows - 1;
-            ck_assert_msg(batch_score(&s, todo + at, k, &err) == 0, "%s", err.msg);
+        for (size_t at = 0, end, n = b.docs.n; at < n; at = end) {
+            end = n - at < s.rows - 1 ? n : at + s.rows - 1;
+            ck_assert_int_eq(shared_read(&s, at, end < n ? end + 1 : n, &err), 0);
+            shared += s.shared;
+            ck_assert_msg(batch_score(&s, at, end - at, &err) == 0, "%s", err.msg);
         }
-        for (size_t i = 0; i < n; i++) {
-            cuts += cut_shared(&s, i) > 0;
-            alone += cut_shared(&s, i) < 0;
-            for (size_t k = b.docs.doc[i].choice; k < b.docs.doc[i].choice + b.docs.doc[i].choices; k++) {
-                double want = defined(&s, i, k);
-                ck_assert_msg(b.ll[0][k] == want, "question %zu, choice %zu: %a, want %a", i, k, b.ll[0][k], want);
-                ck_assert(want < -0.01);
+        for (size_t i = 0; i < b.docs.n; i++) {
+            const Doc *q = &b.docs.doc[i];
+            cuts += cut_of(&s, i, q->ll) > 0;
+            for (size_t k = q->ll; k < q->ll + q->choices; k++) {
+                double it = defined(&s, i, k);
+                alone += cut_of(&s, i, k) != cut_of(&s, i, q->ll);
+                ck_assert_msg(b.ll[0][k] == it, "question %zu, choice %zu: %a, want %a", i, k, b.ll[0][k], it);
+                ck_assert(it < -0.01);
             }
         }
         ck_assert(cuts >= 2 && alone >= 1);      // or the questions above no longer test what they are for
-        scorer_free(&s);
-        bench_free(&b);
+        ck_assert(shared >= 3 || shape[v].batch == 32);
+        asked_free(&s);
+        set_free(&b);
     }
 } END_TEST
 
@@ -473,17 +479,15 @@ START_TEST(likelihoods_are_their_definition) {
 START_TEST(losses_come_in_any_number) {
     Config c;
     Checkpoint k;
-    Plan p;
     Fault f;
     Model m;
+    void *block;
     int32_t tok[] = {1, 2, 3, 4, 5, 0}, len[] = {3, 2}, rows[40], target[40];
     double loss[40], one;
     model_make(&c, true);
     Shape s = {.rows = 2, .seq = 3, .threads = 2};
-    ck_assert_int_eq(checkpoint_open(&k, model_path, &err) || model_plan(&p, &c, &s, &f), 0);
-    void *block = block_alloc(p.bytes, &err);
-    model_bind(&m, &p, block);
-    ck_assert_int_eq(checkpoint_read(&k, &m.w, &err) || model_forward(&m, &(Batch){tok, NULL, len, NULL, 2, 3}, &f), 0);
+    ck_assert_int_eq(checkpoint_open(&k, model_path, NULL, &err) || model_load(&m, &block, &k, &s, &err), 0);
+    ck_assert_int_eq(model_forward(&m, &(Batch){tok, NULL, len, NULL, 2, 3}, &f), 0);
     for (int i = 0; i < 40; i++) rows[i] = i * 7 % 5, target[i] = i * 5 % c.vocab;
     model_losses(&m, rows, target, 40, loss);
     for (int i = 0; i < 40; i++) {
@@ -509,18 +513,16 @@ START_TEST(white_space_goes_to_the_choices) {
     model_make(&c, false);
     const char *rows = "{\"context\": \"the hen \\n \\u00a0\", \"choices\": [\"cat\", \" dog\"], \"gold\": 0}\n";
     write_text(path, rows, strlen(rows));
-    BenchOptions o = {.task = "choices", .bos = "off", .file = (const char *[]){path}, .files = 1, .models = 1,
-                      .model = {model_path}, .batch = 4, .threads = 1};
-    Bench b = bench_of(&o);
-    Checkpoint k;
-    Asked a = {0};
-    ck_assert_int_eq(checkpoint_open(&k, model_path, &err) || ask(&a, &b, &k, &err), 0);
-    must_decode(&a, &k.tok, a.question[0], "the hen");
-    must_decode(&a, &k.tok, a.choice[0], " \n \xC2\xA0 cat");
-    must_decode(&a, &k.tok, a.choice[1], " \n \xC2\xA0  dog");
+    Set b;
+    Asked a;
+    opt.bos = "off";
+    set_of(&b);
+    asked_of(&a, &b);
+    must_decode(&a, &a.x.k.tok, a.question[0], "the hen");
+    must_decode(&a, &a.x.k.tok, a.choice[0], " \n \xC2\xA0 cat");
+    must_decode(&a, &a.x.k.tok, a.choice[1], " \n \xC2\xA0  dog");
     asked_free(&a);
-    checkpoint_close(&k);
-    bench_free(&b);
+    set_free(&b);
 } END_TEST
 
 START_TEST(a_shared_beginning_is_found) {
@@ -529,19 +531,22 @@ START_TEST(a_shared_beginning_is_found) {
     const char *rows = "{\"context\": \"the hen and the cat\", \"choices\": [\"a\", \"b\"], \"gold\": 0}\n"
                        "{\"context\": \"the hen and the dog\", \"choices\": [\"a\", \"b\"], \"gold\": 0}\n";
     write_text(path, rows, strlen(rows));
-    BenchOptions o = {.task = "choices", .bos = "off", .file = (const char *[]){path}, .files = 1, .models = 1,
-                      .model = {model_path}, .batch = 4, .threads = 1};
-    Bench b = bench_of(&o);
-    Scorer s = {.b = &b, .ll = b.ll[0], .P = 24};
-    ck_assert_int_eq(checkpoint_open(&s.k, model_path, &err) || ask(&s.a, &b, &s.k, &err), 0);
-    size_t todo[] = {0, 1}, n = 0;
-    run_shared(&s, todo, 2);
-    while (s.a.tok[s.a.question[0].at + n] == s.a.tok[s.a.question[1].at + n]) n++;
-    ck_assert(n >= 4 && s.shared == n);
-    run_shared(&s, todo, 1);                     // a question alone shares nothing
-    ck_assert_uint_eq(s.shared, 0);
-    scorer_free(&s);
-    bench_free(&b);
+    Set b;
+    Asked a;
+    size_t n = 0;
+    opt.bos = "off", opt.batch = 4, opt.threads = 1;
+    set_of(&b);
+    asked_of(&a, &b);
+    ck_assert_int_eq(asked_prepare(&a, &err), 0);
+    while (a.tok[a.question[0].at + n] == a.tok[a.question[1].at + n]) n++;
+    ck_assert_int_eq(shared_read(&a, 0, 2, &err), 0);
+    ck_assert(n >= 4 && a.shared == n && a.kept == n);
+    ck_assert_int_eq(shared_read(&a, 1, 2, &err), 0);         // of one question all but a token, row 0 reads the rest
+    ck_assert(a.shared == a.question[1].n - 1 && a.kept == a.shared && a.leader == 1);
+    ck_assert_int_eq(shared_read(&a, 0, 2, &err), 0);         // row 0 begins with it: nothing to read
+    ck_assert(a.shared == n && a.leader == 1);
+    asked_free(&a);
+    set_free(&b);
 } END_TEST
 
 // ---- statistics -------------------------------------------------------------------------------------------
@@ -640,9 +645,5 @@ int main(void) {
     tcase_add_test(t, no_more_is_claimed_than_was_shown);
     Suite *s = suite_create("eval");
     suite_add_tcase(s, t);
-    SRunner *run = srunner_create(s);
-    srunner_run_all(run, CK_NORMAL);
-    int failed = srunner_ntests_failed(run);
-    srunner_free(run);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }
