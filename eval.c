@@ -40,7 +40,7 @@ static Option OPTION[] = {
     TEXT("--log", &opt.log, "FILE",
          "answers: each row's answers as a line of JSON; bench: each question's log-likelihoods"),
     FLAG("--resume", &opt.resume, "bench: go on from the --log of a run that was stopped"),
-    FLAG("--json", &opt.json, "the results as one line of JSON"),
+    FLAG("--json", &opt.json, "the results as lines of JSON"),
     FLAG("--help", &opt.help, "print this"),
     FLAG("--version", &opt.version, "print the version"),
 };
