@@ -92,6 +92,15 @@ several() {                                       # each task as if it were alon
         bench --model a.bin --vs b.bin mmlu=. truthfulqa=mc.json mmlu=test/hen_care_test.csv --log s.log --shots 2 --resume > again && cmp again out || { cat out again stderr; false; }
 }
 check "--limit counts in each subject" limited
+apart() {                                         # questions of equal length, of two subjects
+    for g in abc xyz; do
+        echo "$g,the hen,a cow,an owl,the cat,A" > ${g}_test.csv
+        bench --model a.bin mmlu_cloze=${g}_test.csv --log $g.log > /dev/null && tail -n 1 $g.log
+    done | sed 's/.*"group"//' > one
+    bench --model a.bin mmlu_cloze=abc_test.csv mmlu_cloze=xyz_test.csv --batch 1 --log two.log > /dev/null &&
+        sed '1d; s/.*"group"//' two.log | cmp - one
+}
+check "a subject's numbers do not depend on the one before" apart
 check "several tasks in one call, folders, and examples beside them" several
 check "a question longer than the context loses its beginning" cut_off
 

@@ -307,6 +307,11 @@ START_TEST(prompts_are_put_together) {
         sprintf(arc + strlen(arc), "{\"question\": \"e%d\", \"choices\": {\"text\": [\"x%d\", \"y%d\"], \"label\": [\"A\", \"B\"]}, "
                 "\"answerKey\": \"%s\"}\n", i, i, i, i % 2 ? "A" : "B");
     prompt_is("arc_easy", "a.jsonl", arc, arc, 2, "Question: e2\nAnswer: y2\n\nQuestion: e1\nAnswer: x1\n\nQuestion: e9\nAnswer:");
+    char swag[2000] = "";                        // here one more is drawn each time
+    for (int i = 0; i < 10; i++)
+        sprintf(swag + strlen(swag), "{\"activity_label\": \"l\", \"ctx_a\": \"e%d\", \"ctx_b\": \"\", \"label\": 0, "
+                "\"endings\": [\"x%d\", \"y\"]}\n", i, i);
+    prompt_is("hellaswag", "h.jsonl", swag, swag, 2, "l: e4 x4\n\nl: e8 x8\n\nl: e9");
 } END_TEST
 
 // The words that TruthfulQA's questions stand behind, by the hash of the harness's own
