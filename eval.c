@@ -1043,10 +1043,9 @@ static int set_score(Bench *b, const Set *s, int m, Err *e) {
 // ---- bench: report ----------------------------------------------------------------------------------------
 
 static bool in_area(size_t area, const char *group) {
-    size_t n = strlen(group);
-    for (const char *at = AREA[area].subjects; (at = strstr(at, group)); at++)
-        if (at[-1] == ' ' && at[n] == ' ') return true;
-    return false;
+    char word[NAME + 2];
+    snprintf(word, sizeof word, " %s ", group);
+    return strstr(AREA[area].subjects, word) != NULL;
 }
 
 // The questions' scores, of one group or (group SIZE_MAX) of all
@@ -1234,19 +1233,16 @@ static int bench_load(Bench *b, Err *e) {
     return opt.base && (log_apart(opt.base, e) || sha256_file(opt.base, b->base, e)) ? -1 : 0;
 }
 
-static int bench_check(int words, Err *e) {
+static int eval_bench(const char *const *word, int words, Err *e) {
+    Bench b = {.models = opt.vs ? 2 : 1, .path = {opt.model, opt.vs}};
+    Err unused;                       // the log's, after another error
+    int rc = 0;
     if (strcmp(opt.bos, "auto") && strcmp(opt.bos, "on") && strcmp(opt.bos, "off"))
         return err_set(e, "--bos: '%s', want auto, on or off", opt.bos);
     if (opt.data || opt.text || opt.template || words < 1)
         return err_set(e, "want questions as words, such as hellaswag=FILE, and no --data, --text or "
                        "--template\nhint: ./eval --help");
-    return opt.resume && !opt.log ? err_set(e, "--resume goes on from a --log, want --log FILE") : 0;
-}
-
-static int eval_bench(const char *const *word, int words, Err *e) {
-    Bench b = {.models = opt.vs ? 2 : 1, .path = {opt.model, opt.vs}};
-    Err unused;                       // the log's, after another error
-    int rc = bench_check(words, e);
+    if (opt.resume && !opt.log) return err_set(e, "--resume goes on from a --log, want --log FILE");
     for (int i = 0; i < words && rc == 0; i++) rc = word_take(&b, word[i], e);
     if (rc == 0) rc = bench_load(&b, e) || bench_log(&b, e) ? -1 : 0;
     for (int m = 0; m < b.models; m++)
