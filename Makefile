@@ -17,23 +17,23 @@ NUMBERS = -ffp-contract=off -fno-math-errno
 FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(OPENMP) $(SANITIZE) $(DEFINE)
 ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
 FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf hf_tokenizer gguf llama2c)
-PROGRAMS = train eval convert chat bench
+PROGRAMS = train eval convert chat errors bench
 CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm
 DEMO    = build/demo
 
-all: programs     ## the programs: ./train ./eval ./convert ./chat ./bench
+all: programs     ## the programs: ./train ./eval ./convert ./chat ./errors ./bench
 	@for p in $(PROGRAMS); do cmp -s $(BUILD)/$$p $$p || cp $(BUILD)/$$p $$p; done
 programs: $(PROGRAMS:%=$(BUILD)/%)
 
 $(BUILD)/%.o: %.c model.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -c $< -o $@
-$(BUILD)/train: train.c $(ROOMS)
-	$(CC) $(FLAGS) $^ -o $@ -lm
-$(BUILD)/dev/score.o: dev/score.h
-$(BUILD)/eval: eval.c $(BUILD)/dev/score.o $(ROOMS)
+$(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
 $(BUILD)/chat: dev/chat.c $(ROOMS)
+	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+$(BUILD)/dev/score.o: dev/score.h
+$(BUILD)/errors: dev/errors.c $(BUILD)/dev/score.o $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
 $(FORMATS): dev/convert.h dev/hf.h
 $(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
@@ -65,8 +65,10 @@ $(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
 TESTS  += $(BUILD)/test_gguf
 $(BUILD)/test_gguf: tests/test_gguf.c dev/gguf.c $(filter-out %/gguf.o,$(FORMATS)) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out dev/gguf.c,$^) -o $@ $(CHECK)
-TESTS  += $(BUILD)/test_answers
-$(BUILD)/test_answers: tests/test_answers.c eval.c dev/score.c dev/score.h tests/run.h $(ROOMS)
+TESTS  += $(BUILD)/test_eval $(BUILD)/test_errors
+$(BUILD)/test_eval: tests/test_eval.c eval.c tests/run.h $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out eval.c %.h,$^) -o $@ $(CHECK)
+$(BUILD)/test_errors: tests/test_errors.c dev/errors.c dev/score.c dev/score.h tests/run.h $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $< $(ROOMS) -o $@ $(CHECK)
 $(BUILD)/pty: tests/pty.c
 	@mkdir -p $(BUILD)
@@ -76,6 +78,7 @@ test: all $(TESTS) $(BUILD)/pty ## all tests (needs Check: make deps)
 	sh tests/cli.sh $(BUILD)
 	sh tests/answers.sh $(BUILD)
 	sh tests/chat.sh $(BUILD)
+	sh tests/bench.sh $(BUILD)
 test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
 	sh tests/bits.sh
 # dev/parity_double.c has double where model.c says float, so it is left out

@@ -1,4 +1,4 @@
-// score.c -- what an answer's text is worth, for ./eval answers: exact and normalised match, SQuAD's F1,
+// score.c -- what an answer's text is worth, for ./errors: exact and normalised match, SQuAD's F1,
 // ROUGE-L; and what is wrong with it. All of it follows from the bytes of texts; no model judges here.
 //
 // Read in this order: KIND[], the table of errors -> words_add -> answer_score -> the kinds -> answer_judge.
@@ -319,16 +319,4 @@ int answer_judge(Answer *a, const Judge *j, const Row *row, const char *want, Er
     a->kinds = 0;
     if (answer_score(a, want, e)) return -1;
     return a->score[EXACT] > 0 ? 0 : answer_kinds(a, j, row, want, e);
-}
-
-size_t answer_json(char *s, size_t room, const Answer *a) {
-    size_t n = 0;
-    for (int k = 0; k < SCORES; k++)
-        n += (size_t)snprintf(s + n, room - n, "%s\"%s\": %.6g", k ? ", " : "{", SCORE[k], a->score[k]);
-    n += (size_t)snprintf(s + n, room - n, ", \"tokens\": %zu, \"cut\": %s, \"errors\": [", a->tokens,
-                           a->cut ? "true" : "false");
-    for (int k = 0, shown = 0; k < KINDS; k++)
-        if (a->kinds >> k & 1)
-            n += (size_t)snprintf(s + n, room - n, "%s\"%s\"", shown++ ? ", " : "", KIND[k].name);
-    return n + (size_t)snprintf(s + n, room - n, "]}");
 }

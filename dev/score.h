@@ -43,6 +43,5 @@ bool   judge_finds(const Judge *j, int kind);                     // can it tell
 size_t judge_label(const Judge *j, const Answer *a);              // which label it is, j->labels: none
 // Fills key, score and kinds of an answer to a row, whose reference is `want`, trimmed too.
 int    answer_judge(Answer *a, const Judge *j, const Row *row, const char *want, Err *e);
-size_t answer_json(char *s, size_t room, const Answer *a);        // as an object; returns its length
 void   judge_free(Judge *j);
 #endif

@@ -285,8 +285,8 @@ refused "--init wide=8"           "--init: 'wide=8', want name=number"          
 refused "--init width=3x"         "--init: 'width=3x', want name=number"           train $o $t --init width=3x
 refused "--init with a vocabulary beyond the text's" "--init: vocab = 5000, but the text has pairs for only [0-9]+" \
         train $o $t --init vocab=5000
-refused "eval without a kind"     "'', want loss or answers first"                 eval $m $h
-refused "eval of an unknown kind" "'lost', want loss or answers first"             eval lost $m $h
+refused "eval without a kind"     "'', want loss, answers or bench first"               eval $m $h
+refused "eval of an unknown kind" "'lost', want loss, answers or bench first"           eval lost $m $h
 refused "eval without a model"    "want --model FILE"                              eval loss $h
 refused "eval loss without data"  "want either --data FILE or --text FILE"         eval loss $m
 refused "eval answers without data" "want --data FILE"                             eval answers $m

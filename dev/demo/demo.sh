@@ -36,6 +36,9 @@ say "fine-tuning on 2,520 rows, 3 % of which only measure the loss"
 say "the same held-out rows: base, base with 3 examples in the prompt, and tuned"
 ./eval answers --model "$base" --vs "$out/tuned.bin" --shots 3 --examples "$train" --data "$test" --max-tokens 12 \
     --log "$out/answers.jsonl"
+say "what is wrong with the answers"
+./errors "$out/answers.jsonl" --train "$train"
 say "try it:  ./chat --model $out/tuned.bin"
-awk -v before="$(field "$out/before.json" exact_match)" '/"vs_scores": {"exact_match": 1/ { right++ }
-    END { printf "\ndemo: exact match %s -> %.3f on %d held-out rows\n", before, right / NR, NR }' "$out/answers.jsonl"
+./errors "$out/answers.jsonl" --json > "$out/errors.json"
+printf '\ndemo: exact match %s -> %s on %d held-out rows\n' "$(field "$out/before.json" exact_match)" \
+    "$(sed -n 3p "$out/errors.json" > "$out/last.json"; field "$out/last.json" exact_match)" "$(grep -c '"row"' "$out/answers.jsonl")"

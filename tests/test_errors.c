@@ -1,9 +1,9 @@
-// test_answers.c -- ./eval answers and loss from inside: scores against the published programs' numbers, each
-// kind of error with a case on either side of its limit, patterns, windows. It includes eval.c, dev/score.c;
-// answers.sh tests the programs.
-#define main eval_main
+// test_errors.c -- ./errors from inside: scores against the published programs' numbers, each kind of error with
+// a case on either side of its limit, patterns, groups. It includes dev/errors.c and dev/score.c; answers.sh
+// tests the program.
+#define main errors_main
 int main(int argc, char **argv);
-#include "../eval.c"
+#include "../dev/errors.c"
 #include "../dev/score.c"
 #undef main
 #include <check.h>
@@ -164,16 +164,7 @@ START_TEST(each_kind_has_its_answers) {
     judge_free(&taught);
 } END_TEST
 
-START_TEST(no_score_overflows_its_line_of_json) {
-    char s[512];
-    Answer a = {.tokens = SIZE_MAX, .score = {1e-300 / 3, 1e-300 / 3, 1e-300 / 3, 1e-300 / 3},
-                .kinds = (1u << KINDS) - 1};
-    size_t n = answer_json(s, sizeof s, &a);
-    ck_assert_uint_lt(n + sizeof ", \"answer_scores\": ", sizeof s);
-    ck_assert(n == strlen(s) && is_json(s));
-} END_TEST
-
-// ---- groups and windows -----------------------------------------------------------------------------------
+// ---- groups ------------- -----------------------------------------------------------------------------------
 
 START_TEST(rows_are_grouped_by_size_then_name) {
     char *name[] = {"b", "c", "a", "b", "a", "d", "b"};
@@ -188,48 +179,15 @@ START_TEST(rows_are_grouped_by_size_then_name) {
     for (size_t i = 0; i < 7; i++) ck_assert_uint_eq(of[i], want[i]);
 } END_TEST
 
-// Two files of n and 3 tokens in windows of `seq`: each token but a file's first is taught once, and sees
-// seq - stride others or more, unless its file has fewer before it.
-static void must_slide(uint32_t n, uint32_t seq, uint32_t stride) {
-    static const int32_t tok[64];
-    uint8_t times[64] = {0};
-    Examples x = {.ex = calloc(2, sizeof *x.ex), .n = 2, .taught = malloc(1)};
-    ck_assert(x.ex && x.taught);
-    x.ex[0] = (Example){.tok = tok, .len = n};
-    x.ex[1] = (Example){.tok = tok + n, .len = 3};
-    ck_assert_int_eq(slide(&x, seq, stride, &err), 0);
-    for (size_t i = 0; i < x.n; i++) {
-        const Example *w = &x.ex[i];
-        ck_assert_uint_le(w->len, seq);
-        for (uint32_t k = 0; k < w->len; k++) {
-            size_t at = (size_t)(w->tok - tok) + k, in_file = at < n ? at : at - n;
-            if (!w->taught[k]) continue;
-            ck_assert(k > 0 && (k == in_file || k >= seq - stride));
-            times[at]++;
-        }
-    }
-    for (size_t at = 0; at < n + 3; at++) ck_assert_uint_eq(times[at], at != 0 && at != n);
-    ck_assert_uint_eq(x.targets, n + 1);
-    examples_free(&x);
-}
-
-START_TEST(windows_teach_each_token_once) {
-    for (uint32_t n = 2; n < 60; n += 3)
-        for (uint32_t seq = 2; seq < 14; seq++)
-            for (uint32_t stride = 1; stride < seq; stride++) must_slide(n, seq, stride);
-} END_TEST
-
 int main(void) {
-    Suite *s = suite_create("answers");
-    TCase *t = tcase_create("answers");
+    Suite *s = suite_create("errors");
+    TCase *t = tcase_create("errors");
     tcase_add_test(t, scores_are_the_published_programs);
     tcase_add_test(t, words_of_each_split);
     tcase_add_test(t, patterns_match_whole_texts);
     tcase_add_test(t, repetition_is_found);
     tcase_add_test(t, each_kind_has_its_answers);
-    tcase_add_test(t, no_score_overflows_its_line_of_json);
     tcase_add_test(t, rows_are_grouped_by_size_then_name);
-    tcase_add_test(t, windows_teach_each_token_once);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
