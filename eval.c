@@ -209,9 +209,9 @@ static int by_value(const void *a, const void *b) {
 // Of the mean of x (n): the middle 95 % of its 10,000 resamples, by a fixed seed. Percentile bootstrap (Efron
 // 1979): how the mean would scatter over other draws of items like these.
 static int bootstrap(const double *x, size_t n, double *low, double *high, Err *e) {
-    double *mean = malloc(RESAMPLES * sizeof *mean);
+    double *mean = zeroed(RESAMPLES, sizeof *mean, e);
     Rng r = {SEED};
-    if (!mean) return err_set(e, "no memory for %d resamples", RESAMPLES);
+    if (!mean) return -1;
     for (size_t i = 0; i < RESAMPLES; i++) {
         double sum = 0;
         for (size_t k = 0; k < n; k++) sum += x[rng_below(&r, n)];
@@ -225,8 +225,8 @@ static int bootstrap(const double *x, size_t n, double *low, double *high, Err *
 }
 
 static int compare(Compared *c, const double *first, const double *second, size_t n, Err *e) {
-    double *x = calloc(n, sizeof *x);
-    if (!x) return err_set(e, "no memory for %zu differences", n);
+    double *x = zeroed(n, sizeof *x, e);
+    if (!x) return -1;
     *c = (Compared){.n = n, .judged = true, .p = 1};
     for (size_t i = 0; i < n; i++) {
         x[i] = second[i] - first[i];
@@ -264,18 +264,20 @@ static const char *shown(char s[32], double x) {              // a number that m
 }
 
 static void pairs_head(const char *what) {
-    if (!opt.json) printf("\n%-20s %-11s %5s %7s %18s %4s %4s %6s\n", what, "metric", "n", "differ.",
+    if (!opt.json) printf("\n%-19s %-9s %5s %7s %18s %4s %4s %7s\n", what, "metric", "n", "differ.",
                           "95 % interval", "1st", "2nd", "p");
 }
 
 // what: of this comparison; name: of the part at hand.  1st, 2nd: items that only one of the two has right
 static void pair_print(const char *what, const char *name, const char *metric, const Compared *c) {
-    char d[32], low[32], high[32], p[32];
+    char d[32], low[32], high[32], p[32] = "-";
+    if (c->judged || opt.json) snprintf(p, sizeof p, !c->judged ? "null" : opt.json ? "%.9g" : "%.2g",
+                                          c->p);
     printf(opt.json ? "{\"compared\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, "
            "\"difference\": %s, \"low\": %s, \"high\": %s, \"only_first\": %zu, \"only_second\": %zu, "
-           "\"p\": %s}\n" : "%.0s%-20.20s %-11s %5zu %7s %7s to %7s %4zu %4zu %6s\n", what, name, metric,
+           "\"p\": %s}\n" : "%.0s%-19.19s %-9s %5zu %7s %7s to %7s %4zu %4zu %7s\n", what, name, metric,
            c->n, shown(d, c->difference), shown(low, c->low), shown(high, c->high), c->only[0], c->only[1],
-           shown(p, c->judged ? c->p : (double)NAN));
+           p);
 }
 
 // Items that only one of two has right: all into a log, as many as fit a line onto the screen
@@ -324,9 +326,9 @@ static size_t taught_bytes(const Example *x, const Tokenizer *t) {
 // those are taught that no earlier window taught.
 static int slide(Examples *x, size_t seq, size_t stride, Err *e) {
     Example *window = NULL;
-    uint8_t *taught = calloc(seq, 2);             // zeros, then ones: each window has a piece of it
+    uint8_t *taught = zeroed(seq, 2, e);          // zeros, then ones: each window has a piece of it
     size_t n = 0, room = 0;
-    int rc = taught ? 0 : err_set(e, "no memory for windows of %zu tokens", seq);
+    int rc = taught ? 0 : -1;
     if (taught) memset(taught + seq, 1, seq);
     for (size_t i = 0; i < x->n && !rc; i++) {
         const Example *file = &x->ex[i];
@@ -644,7 +646,7 @@ static void line_print(const Line *l, int i, const Test *t) {
     Mean exact = mean_of(l->right, t->n);
     printf(opt.json ? "{\"model\": %d, \"name\": \"%s\", \"shots\": %zu, \"exact_match\": %.6f, \"stderr\": "
            "%s, \"prompt_tokens\": %.3f, \"answer_tokens\": %.3f, \"seconds\": %.6f" :
-           "%c %-32.32s %5zu %11.4f %6s %6.1f %6.1f %7.3f\n", opt.json ? i : 'A' + i, l->name, l->shots,
+           "%c %-30.30s %5zu %11.4f %6s %6.1f %6.1f %7.3f\n", opt.json ? i : 'A' + i, l->name, l->shots,
            exact.mean, shown(error, exact.error), (double)l->prompt_tokens / n, (double)l->tokens / n,
            l->seconds / n);
     if (opt.json) printf(", \"rows\": %zu, \"majority\": %.6f", t->n, (double)t->most / n);
@@ -660,7 +662,7 @@ static int lines_compare(const Line *l, int a, int b, const Test *t, Err *e) {
     const char name[] = {(char)('A' + a), ',', ' ', (char)('A' + b), 0};
     if (compare(&c, l[a].right, l[b].right, t->n, e)) return -1;
     pairs_head("second minus first");
-    pair_print("answers", name, "exact_match", &c);
+    pair_print("answers", name, "exact", &c);
     flips(NULL, name, l[a].right, l[b].right, t->n);
     conclusion_print("exact match", &c);
     return 0;
@@ -714,11 +716,11 @@ static int lines_plan(Line l[3]) {
 
 static int lines_report(const Line *l, int lines, const Test *t, Err *e) {
     if (!opt.json)
-        printf("  %-32s %5s %11s %6s %6s %6s %7s\n", "model", "shots", "exact match", "error", "prompt",
+        printf("  %-30s %5s %11s %6s %6s %6s %7s\n", "model", "shots", "exact match", "error", "prompt",
                "answer", "seconds");
     for (int i = 0; i < lines; i++) line_print(&l[i], i, t);
     if (!opt.json) {
-        printf("  %-38s %11.4f   always '", "majority answer", (double)t->most / (double)t->n);
+        printf("  %-36s %11.4f   always '", "majority answer", (double)t->most / (double)t->n);
         for (const char *s = t->always; *s && s < t->always + 24; s++) putchar(*s & 0x60 ? *s : ' ');
         printf("'\n%zu rows; standard error; tokens and seconds per row, with --batch %" PRId64 "\n", t->n,
                opt.batch);
@@ -791,8 +793,7 @@ typedef struct {
 static const Task TASK[] = {
     {"hellaswag", "hellaswag", "1.0", "{activity_label}: {ctx_a} {^ctx_b}", "endings", "label", true, false,
      ACC, ACC_NORM, DRAWN_ONE_MORE, "", NULL},
-    {"arc_easy", "arc_easy", ARC, "", NULL},
-    {"arc_challenge", "arc_challenge", ARC, "", NULL},
+    {"arc_easy", "arc_easy", ARC, "", NULL}, {"arc_challenge", "arc_challenge", ARC, "", NULL},
     {"arc", "arc", ARC, "", NULL},
     {"mmlu", "mmlu", "1.0", "{-question}\nA. {0}\nB. {1}\nC. {2}\nD. {3}\nAnswer:", "choices", "answer",
      false, true, ACC, ACC, FIRST, "The following are multiple choice " ABOUT, ".\n\n"},
@@ -928,13 +929,9 @@ static uint32_t column(const Source *s, const char *name) {
         return s->row + (*name == 'q' ? 1 : *name == 'c' ? 2 : 6);
     if (q) inner = json_get(s->j, q, strcmp(name, "question") ? name : "stem");
     if (inner || at) return inner ? inner : at;
-    const Task *t = TASK;             // whose row it is, told by one column
-    while (t < TASK + TASKS && !json_get(s->j, s->row, t->key ? t->key : t->list)) t++;
     bool csv = row->kind == JSON_ARRAY && s->task->after;
-    bool other = t < TASK + TASKS && strcmp(t->key ? t->key : t->list, s->task->key ? s->task->key : "");
-    err_set(s->e, "%s:%" PRIu32 ": row %zu has no %s \"%s\"%s%s", s->path, row->line, s->number,
-            csv ? "6 fields, question, 4 choices and letter: no" : "column", name,
-            other ? "\nhint: it has a column of " : "", other ? t->word : "");
+    err_set(s->e, "%s:%" PRIu32 ": row %zu has no %s \"%s\"", s->path, row->line, s->number,
+            csv ? "6 fields, question, 4 choices and letter: no" : "column", name);
     return 0;
 }
 
@@ -1197,8 +1194,7 @@ static int shots_draw(Set *s, Err *e) {
     uint32_t n = (uint32_t)s->pool.n, k = s->shots + (s->task->draw == DRAWN_ONE_MORE);
     Twister t;
     if (s->shots == 0 || s->task->draw == FIRST || n < k) return 0;
-    if (!(s->drawn = calloc(s->docs.n, sizeof *s->drawn)))
-        return err_set(e, "no memory for the examples of %zu questions", s->docs.n);
+    if (!(s->drawn = zeroed(s->docs.n, sizeof *s->drawn, e))) return -1;
     twister_seed(&t, 1234);
     for (size_t i = 0; i < s->docs.n; i++) twister_sample(&t, n, k, s->drawn[i]);
     return 0;
@@ -1276,7 +1272,8 @@ static int ask_one(Asked *a, size_t doc, Text *c, Err *e) {
     size_t text = c->n;
     question->at = a->n;
     a->n += bos >= 0;
-    if (c->failed || encode(a, c->s, space_end(c->s), &n, e)) return -1;
+    if (c->failed) return err_memory(e, c->n);
+    if (encode(a, c->s, space_end(c->s), &n, e)) return -1;
     if (bos >= 0) a->tok[question->at] = bos;
     a->n += n;
     question->n = a->n - question->at;
@@ -1285,7 +1282,8 @@ static int ask_one(Asked *a, size_t doc, Text *c, Err *e) {
         c->n = text;
         add(c, " ");
         add(c, choice_at(d, q, k));
-        if (c->failed || encode(a, c->s, c->n, &ids, e)) return -1;
+        if (c->failed) return err_memory(e, c->n);
+        if (encode(a, c->s, c->n, &ids, e)) return -1;
         *choice = (Span){a->n, ids > n ? ids - n : 0};
         if (question->n == 0 || choice->n < 1 || choice->n > a->P)
             return err_set(e, "%s:%" PRIu32 ": a question of %zu tokens, its choice %" PRIu32 " of %zu: want "
@@ -1307,12 +1305,10 @@ static int ask(Asked *a, size_t doc, Err *e) {
     Text c = {0};
     int rc = 0;
     a->P = (size_t)a->x.k.cfg.context;
-    a->question = calloc(d->n, sizeof *a->question);
-    a->choice = calloc(d->lls, sizeof *a->choice);
-    e->msg[0] = 0;
-    for (; doc < d->n && rc == 0; doc++) rc = a->question && a->choice ? ask_one(a, doc, &c, e) : -1;
+    if (!(a->question = zeroed(d->n, sizeof *a->question, e)) ||
+        !(a->choice = zeroed(d->lls, sizeof *a->choice, e))) return -1;
+    for (; doc < d->n && rc == 0; doc++) rc = ask_one(a, doc, &c, e);
     free(c.s);
-    if (rc && !e->msg[0]) err_set(e, "no memory for %zu questions", d->n);
     if (rc == 0 && a->cut)
         fprintf(stderr, "eval: %zu of %zu questions are longer than the context of %zu tokens and lose their "
                 "beginning, first %s:%" PRIu32 "\n", a->cut, d->n, a->P,
@@ -1543,9 +1539,8 @@ static int asked_prepare(Asked *a, Err *e) {
     size_t rows = 1 + (size_t)opt.batch, fit = TOKENS_AT_ONCE / a->longest;
     a->rows = rows > fit ? fit < 2 ? 2 : fit : rows;
     size_t most = a->rows * (a->longest + CHOICES);
-    a->past = calloc(2 * a->rows + 3 * most, sizeof *a->past);
-    a->loss = calloc(most, sizeof *a->loss);
-    if (!a->past || !a->loss) return err_set(e, "no memory for %zu rows of %zu tokens", a->rows, a->longest);
+    if (!(a->past = zeroed(2 * a->rows + 3 * most, sizeof *a->past, e)) ||
+        !(a->loss = zeroed(most, sizeof *a->loss, e))) return -1;
     a->held = a->past + a->rows;
     a->row = a->held + a->rows;
     a->target = a->row + most;
@@ -1636,8 +1631,8 @@ static int vs_print(const Bench *b, const Set *s, double *x, double *y, Err *e) 
 
 static int report(const Bench *b, Err *e) {
     char line[640];
-    double *x = calloc(2 * b->docs, sizeof *x);
-    int rc = x ? 0 : err_set(e, "no memory for %zu results", b->docs);
+    double *x = zeroed(2 * b->docs, sizeof *x, e);
+    int rc = x ? 0 : -1;
     for (int m = 0; m < b->models && rc == 0; m++) {
         if (!opt.json) printf("%s\nsha256 %s\n%-36s %7s %5s %6s %-8s %6s %6s\n", b->path[m], b->sha[m],
                               "task", "version", "shots", "n", "metric", "value", "stderr");
@@ -1724,8 +1719,7 @@ static int bench_load(Bench *b, Err *e) {
         s->before = b->docs;
         b->docs += s->docs.n;
         for (int m = 0; m < b->models; m++)
-            if (!(s->ll[m] = calloc(s->docs.lls, sizeof **s->ll)))
-                return err_set(e, "no memory for %zu questions", s->docs.n);
+            if (!(s->ll[m] = zeroed(s->docs.lls, sizeof **s->ll, e))) return -1;
         if ((s->shots && pool_load(s, e)) || shots_draw(s, e) || prompts_hash(s, e)) return -1;
     }
     for (int m = 0; m < b->models; m++)

@@ -117,8 +117,8 @@ not_again() {                                     # what is known is not compute
 }
 flips() {
     items --vs b.bin --log whole.log > out && n=$(awk '$1 == "choices" && $2 == "acc_norm" && NF == 10 { print $8 + $9 }' out) && cat out &&
-        [ "$n" -gt 0 ] && [ "$(grep -c '"flip": .*"metric": "acc_norm",' whole.log)" -eq "$n" ] &&
-        grep -q "^only the second: items.jsonl:[0-9]" out
+        [ "$n" -gt 0 ] && [ "$(grep -c '"flip": "choices", "item"' whole.log)" -eq "$n" ] &&
+        grep -q "^only the second right: [0-9]" out
 }
 full() {
     (ulimit -f 2; bench --model a.bin choices=items.jsonl --log full.log > out)
@@ -153,8 +153,8 @@ check "refuses --data" refuses "^eval: want questions as words" --model a.bin ch
 check "refuses --shots without --examples" refuses "^eval: --shots: choices needs --examples FILE" --model a.bin choices=items.jsonl --shots 2
 check "refuses more shots than examples" refuses "^eval: --shots: 9, but there are just 5 examples for hen_care" --model a.bin \
       mmlu=hen_care_test.csv --shots 9 --examples dev
-check "refuses a file of another benchmark" refuses "^hint: it has a column of choices" --model a.bin hellaswag=items.jsonl
-check "refuses a log that it reads" refuses "^eval: items.jsonl: is read by this run" --model a.bin choices=items.jsonl --log items.jsonl
+check "refuses a file of another benchmark" refuses "^eval: items.jsonl:1: row 1 has no column .label" --model a.bin hellaswag=items.jsonl
+check "refuses a log that it reads" refuses "^eval: items.jsonl: is this run's items.jsonl" --model a.bin choices=items.jsonl --log items.jsonl
 check "refuses --resume without --log" refuses "want --log FILE" --model a.bin choices=items.jsonl --resume
 check "refuses --bos maybe" refuses "^eval: --bos: 'maybe', want auto, on or off" --model a.bin choices=items.jsonl --bos maybe
 yes "the hen" | head -n 60 | tr '\n' ' ' > long
