@@ -38,7 +38,7 @@ static Option OPTION[] = {
         "examples in each prompt: answers: the first N rows of --examples, with --vs as a third line "
         "between the two without; bench: as its task picks them"),
     TEXT("--examples", &opt.examples, "FILE",
-         "rows for --shots; of MMLU a folder, otherwise the dev/ beside test/"),
+         "rows for --shots; of MMLU the folder of SUBJECT_dev.csv, or a file"),
     INT("--samples", &opt.samples, 2, 1000, "N", "answers: also draw N for each row; do they agree?"),
     REAL("--temperature", &opt.temperature, 0, 100, "X", "of --samples"),
     INT("--seed", &opt.seed, 0, 1e15, "N", "of --samples"),
@@ -65,7 +65,7 @@ static void help(void) {
            "  ./eval answers --model base.bin --vs tuned.bin --data held-out.json \\\n"
            "                 --shots 3 --examples train.json (base, base with shots, tuned)\n"
            "  ./eval bench   --model m.bin [--vs other.bin] hellaswag=FILE arc_easy=FILE\n"
-           "                 arc_challenge=FILE mmlu=DIR mmlu_cloze=DIR truthfulqa=FILE\n"
+           "                 arc_challenge=FILE mmlu=FILE mmlu_cloze=FILE truthfulqa=FILE\n"
            "                 choices=FILE (JSON Lines of context, choices, gold)\n\n", TUNE_VERSION);
     options_print(OPTION, OPTIONS);
 }
@@ -112,7 +112,13 @@ static int load_rows(Rows *rows, const char *path, Err *e) {
 }
 
 static void progress(const char *what, size_t done, size_t of) {
-    if (is_terminal(2)) fprintf(stderr, "\r%s %zu/%zu%s", what, done, of, done == of ? "\n" : "");
+    static double since;
+    static size_t first, before;
+    if (done <= before || done == of) since = seconds(), first = done;
+    before = done == of ? 0 : done;
+    double left = done > first ? (seconds() - since) / (double)(done - first) * (double)(of - done) : 0;
+    if (!is_terminal(2)) return;
+    fprintf(stderr, "\r%s %zu/%zu, %.0f s left   %s", what, done, of, left, done < of ? "" : "\n");
 }
 
 static size_t limited(size_t n) { return opt.limit && (size_t)opt.limit < n ? (size_t)opt.limit : n; }
@@ -280,7 +286,7 @@ static void pair_print(const char *what, const char *name, const char *metric, c
            p);
 }
 
-// Items that only one of two has right: all into a log, as many as fit a line onto the screen
+// Items, counted from 0, that only one of two has right: all into a log, what fits a line onto the screen
 static void flips(Log *log, const char *what, const double *x, const double *y, size_t n) {
     for (int second = 0; second < 2; second++) {
         const char *who = second ? "second" : "first";
@@ -403,15 +409,13 @@ static void loss_print(const Loss *l, int i, const char *name) {
     char bits[32];
     double mean = l->all.nats / (double)l->all.targets, bpb = l->all.nats / log(2.0) / (double)l->all.bytes;
     int64_t stride = opt.stride ? opt.stride : l->context;
-    if (!opt.json) printf("%-32.32s %8zu %9.4f %10.3f %14.4f\n", name, l->all.targets, mean, exp(mean), bpb);
-    if (!opt.json && opt.text)
-        printf("  windows of %" PRId32 " tokens, each %" PRId64 " on from the last; no token counts twice\n",
-               l->context, stride);
-    if (!opt.json) return;
-    printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g", i, l->rows, l->all.targets,
-           mean);
-    if (opt.text) printf(", \"context\": %" PRId32 ", \"stride\": %" PRId64, l->context, stride);
-    printf(", \"bits_per_byte\": %s}\n", shown(bits, bpb));       // special tokens alone have no bytes
+    if (opt.json) printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g", i, l->rows,
+                         l->all.targets, mean);
+    else printf("%-32.32s %8zu %9.4f %10.3f %14.4f\n", name, l->all.targets, mean, exp(mean), bpb);
+    if (opt.text)
+        printf(opt.json ? ", \"context\": %" PRId32 ", \"stride\": %" PRId64 : "  windows of %" PRId32
+               " tokens, each %" PRId64 " on from the last; no token counts twice\n", l->context, stride);
+    if (opt.json) printf(", \"bits_per_byte\": %s}\n", shown(bits, bpb));    // special tokens have no bytes
 }
 
 // Only where both models predict the same bytes in each row: windows of different tokenizers do not
@@ -691,10 +695,8 @@ static int answers_log(Log *log, const Line *l, int lines, const Test *t, Err *e
             snprintf(number, sizeof number, "%s%zu", k ? ", " : ", \"tokens\": [", l[k].answer[i].tokens);
             add(&s, number);
         }
-        for (int k = 0; k < lines; k++) {
-            add(&s, k ? ", " : "], \"cut\": [");
-            add(&s, l[k].answer[i].cut ? "true" : "false");
-        }
+        for (int k = 0; k < lines; k++)
+            add(&s, k ? ", " : "], \"cut\": ["), add(&s, l[k].answer[i].cut ? "true" : "false");
         if (!s.failed) log_line(log, "{\"row\": %zu%s]}", i, s.s);
     }
     free(s.s);
@@ -808,7 +810,7 @@ static const Task TASK[] = {
 };
 enum { TASKS = sizeof TASK / sizeof TASK[0] };
 
-// MMLU's subjects by area, as the harness groups them: for means, and the files of mmlu=DIR
+// MMLU's subjects by area, as the harness groups them, for means
 static const struct { const char *name, *subjects; } AREA[] = {
     {"stem", " abstract_algebra anatomy astronomy college_biology college_chemistry college_computer_science "
      "college_mathematics college_physics computer_security conceptual_physics electrical_engineering "
@@ -1659,38 +1661,16 @@ static bool is_file(const char *path) {           // or a folder?
     return dot && (!strcmp(dot, ".csv") || !strcmp(dot, ".json") || !strcmp(dot, ".jsonl"));
 }
 
-// Adds what word=PATH names to a set: a file, or of a folder the files of MMLU's subjects that it has.
-static int set_load(Set *s, const char *path, Err *e) {
-    size_t before = s->docs.n, limit = (size_t)opt.limit;
-    if (!s->task->after || is_file(path)) return docs_load(&s->docs, s->task, path, limit, e);
-    for (int i = 0; i < 2 * AREAS; i++)
-        for (const char *at = AREA[i / 2].subjects + 1, *end; (end = strchr(at, ' ')); at = end + 1) {
-            char name[4096];
-            snprintf(name, sizeof name, "%s%s/%.*s_test.csv", path, i % 2 ? "" : "/test", (int)(end - at),
-                     at);
-            FILE *f = fopen(name, "rb");
-            if (f) fclose(f);
-            if (f && docs_load(&s->docs, s->task, name, limit, e)) return -1;
-        }
-    if (s->docs.n > before) return 0;
-    return err_set(e, "%s: has no SUBJECT_test.csv of MMLU, nor has its test/", path);
-}
-
-// Examples are a file, or for MMLU's CSV a folder with SUBJECT_dev.csv: without --examples dev/ beside test/.
+// Examples are a file, or for MMLU's CSV a folder with SUBJECT_dev.csv.
 static int pool_load(Set *s, Err *e) {
     const Docs *d = &s->docs;
-    const char *path = opt.examples;
     size_t most = s->task->draw == FIRST ? s->shots : 0;
-    if (!path && !s->task->after)
-        return err_set(e, "--shots: %s needs --examples FILE\nhint: its train split", s->task->name);
-    if (!s->task->after || (path && is_file(path))) return docs_load(&s->pool, s->task, path, most, e);
-    for (size_t g = 0, i = 0; g < d->groups; g++) {
+    if (!opt.examples)
+        return err_set(e, "--shots: %s needs --examples FILE\nhint: its train or dev split", s->task->name);
+    if (!s->task->after || is_file(opt.examples)) return docs_load(&s->pool, s->task, opt.examples, most, e);
+    for (size_t g = 0; g < d->groups; g++) {
         char name[4096];
-        while (d->doc[i].group != g) i++;         // groups are numbered as they come up
-        const char *file = d->text.s + d->doc[i].path, *slash = strrchr(file, '/');
-        if (path) snprintf(name, sizeof name, "%s/%s_dev.csv", path, d->group[g]);
-        else snprintf(name, sizeof name, "%.*s../dev/%s_dev.csv", slash ? (int)(slash + 1 - file) : 0, file,
-                      d->group[g]);
+        snprintf(name, sizeof name, "%s/%s_dev.csv", opt.examples, d->group[g]);
         if (docs_load(&s->pool, s->task, name, most, e)) return -1;
     }
     return 0;
@@ -1705,7 +1685,7 @@ static int word_take(Bench *b, const char *word, Err *e) {
         if (word[n] != '=' || strlen(t->word) != n || memcmp(t->word, word, n)) continue;
         while (s < b->set + b->sets && s->task != t) s++;
         if (s == b->set + b->sets) b->set[b->sets++].task = t;
-        if (set_load(s, word + n + 1, e)) return -1;
+        if (docs_load(&s->docs, t, word + n + 1, (size_t)opt.limit, e)) return -1;
         known = true;
     }
     if (known) return 0;

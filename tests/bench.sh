@@ -84,12 +84,12 @@ check "MMLU's CSV and the hub's rows are the same questions" hub
 several() {                                       # each task as if it were alone, and TruthfulQA's own examples
     echo '[{"question": "the hen", "mc1_targets": {"and": 1, "cat": 0}, "mc2_targets": {"and": 1, "cat": 0, "dog": 1}}]' > mc.json
     mkdir -p test && cp hen_care_test.csv test && cp hen_care_test.csv test/anatomy_test.csv && cp dev/hen_care_dev.csv dev/anatomy_dev.csv
-    bench --model a.bin --vs b.bin mmlu=. truthfulqa=mc.json mmlu=test/hen_care_test.csv --log s.log --shots 2 > out && cat out &&
+    bench --model a.bin --vs b.bin mmlu=test/hen_care_test.csv truthfulqa=mc.json mmlu=test/anatomy_test.csv --examples dev --log s.log --shots 2 > out && cat out &&
         bench --model a.bin mmlu=hen_care_test.csv --shots 2 --examples dev > one && grep "^hen_care" one > two && grep -qf two out &&
         grep -Eq '^truthfulqa_mc1 +2\.0 +0 +1 acc' out && grep -Eq '^truthfulqa_mc2 +3\.0 +0 +1 acc' out &&
         grep -Eq '^stem +1\.0 +2 +56 acc' out && grep -Eq '^mmlu +1\.0 +2 +112 acc' out && grep -q "too few to tell" out &&
         head -n 70 s.log > t.log && mv t.log s.log &&
-        bench --model a.bin --vs b.bin mmlu=. truthfulqa=mc.json mmlu=test/hen_care_test.csv --log s.log --shots 2 --resume > again && cmp again out || { cat out again stderr; false; }
+        bench --model a.bin --vs b.bin mmlu=test/hen_care_test.csv truthfulqa=mc.json mmlu=test/anatomy_test.csv --examples dev --log s.log --shots 2 --resume > again && cmp again out || { cat out again stderr; false; }
 }
 check "--limit counts in each subject" limited
 apart() {                                         # questions of equal length, of two subjects
@@ -101,7 +101,7 @@ apart() {                                         # questions of equal length, o
         sed '1d; s/.*"group"//' two.log | cmp - one
 }
 check "a subject's numbers do not depend on the one before" apart
-check "several tasks in one call, folders, and examples beside them" several
+check "several tasks in one call, and a folder of examples" several
 check "a question longer than the context loses its beginning" cut_off
 
 # ---- log -------------------------------------------------------------------------------------------------------

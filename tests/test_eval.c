@@ -190,7 +190,7 @@ START_TEST(rows_are_refused_with_file_and_row) {
          "v.jsonl:1: row 1 has no column \"ctx_b\""},
         {"hellaswag", "v.jsonl", "{\"question\": \"x\", \"choices\": [\"a\", \"b\", \"c\", \"d\"], \"answer\": 1}",
          "has no column \"label\""},
-        {"mmlu", "v.jsonl", "{\"context\": \"x\", \"choices\": [\"a\", \"b\"], \"gold\": 1}", "a column of choices"},
+        {"mmlu", "v.jsonl", "{\"context\": \"x\", \"choices\": [\"a\", \"b\"], \"gold\": 1}", "has no column \"answer\""},
         {"truthfulqa_mc2", "v.csv", "a,b,c,d,e,A\n", "v.csv:1: row 1 has no column \"mc2_targets\""},
         {"mmlu", "v_test.csv", "a,b,c,d,e,A\na,b,c,d,A\n", "v_test.csv:2: row 2 has no 6 fields"},
         {"mmlu", "v_test.csv", "a,b,c,d,e,E\n", "row 1 has the answer key E, which is none of its choices"},
