@@ -73,12 +73,16 @@ static size_t apart(const char *a, size_t n, const char *b) {
     return n + m - least - head - tail;
 }
 
-static int option_unknown(const Option *o, int n, const char *name, size_t length, Err *e) {
-    const char *nearest = "--help";
+// The option of that name; NULL: there is none, and the error names the nearest.
+static Option *option_find(Option *o, int n, const char *name, size_t length, Err *e) {
+    Option *nearest = NULL;
     size_t least = 4, d;              // farther than that it is no slip of the finger
     for (int i = 0; i < n; i++)
-        if (o[i].name && (d = apart(name, length, o[i].name)) < least) least = d, nearest = o[i].name;
-    return err_set(e, "unknown option %.*s\nhint: %s", (int)(length < 64 ? length : 64), name, nearest);
+        if (o[i].name && (d = apart(name, length, o[i].name)) < least) least = d, nearest = &o[i];
+    if (least == 0) return nearest;
+    err_set(e, "unknown option %.*s\nhint: %s", (int)(length < 64 ? length : 64), name,
+            nearest ? nearest->name : "--help");
+    return NULL;
 }
 
 static int option_set(Option *o, const char *text, Err *e) {
@@ -93,12 +97,10 @@ static int option_set(Option *o, const char *text, Err *e) {
         return err_set(e, "%s: %s is out of range, want %.15g..%.15g", o->name, text, o->lo, o->hi);
     if (o->kind == OPT_TEXT && !*text && !strcmp(o->arg, "FILE"))
         return err_set(e, "%s: the name of a file is empty", o->name);
-    switch (o->kind) {
-    case OPT_FLAG: *(bool *)o->value = true; break;
-    case OPT_INT:  *(int64_t *)o->value = (int64_t)whole; break;
-    case OPT_REAL: *(double *)o->value = x; break;
-    case OPT_TEXT: *(const char **)o->value = text; break;
-    }
+    if (o->kind == OPT_FLAG) *(bool *)o->value = true;
+    if (o->kind == OPT_INT) *(int64_t *)o->value = (int64_t)whole;
+    if (o->kind == OPT_REAL) *(double *)o->value = x;
+    if (o->kind == OPT_TEXT) *(const char **)o->value = text;
     o->given = true;
     return 0;
 }
@@ -107,17 +109,15 @@ static int option_set(Option *o, const char *text, Err *e) {
 static int option_take(Option *o, int n, int argc, char **argv, int *at, Err *e) {
     const char *name = argv[*at], *value = strchr(name, '=');
     size_t length = value ? (size_t)(value++ - name) : strlen(name);
-    int i = 0;
-    while (i < n && !(o[i].name && strlen(o[i].name) == length && !memcmp(o[i].name, name, length))) i++;
-    if (i == n) return option_unknown(o, n, name, length, e);
-    if (o[i].given) return err_set(e, "%s is given twice", o[i].name);
-    if (o[i].kind == OPT_FLAG && value) return err_set(e, "%s takes no value, got '%s'", o[i].name, value);
-    if (o[i].kind != OPT_FLAG && !value) {
+    if (!(o = option_find(o, n, name, length, e))) return -1;
+    if (o->given) return err_set(e, "%s is given twice", o->name);
+    if (o->kind == OPT_FLAG && value) return err_set(e, "%s takes no value, got '%s'", o->name, value);
+    if (o->kind != OPT_FLAG && !value) {
         if (*at + 1 == argc || !strncmp(argv[*at + 1], "--", 2))
-            return err_set(e, "%s wants a value\nhint: %s=%s", o[i].name, o[i].name, o[i].arg);
+            return err_set(e, "%s wants a value\nhint: %s=%s", o->name, o->name, o->arg);
         value = argv[++*at];
     }
-    return option_set(&o[i], value, e);
+    return option_set(o, value, e);
 }
 
 int options_parse(Option *o, int n, int argc, char **argv, const char **word, int max_words, int *words,
@@ -126,15 +126,12 @@ int options_parse(Option *o, int n, int argc, char **argv, const char **word, in
     *words = 0;
     for (int i = 0; i < n; i++) o[i].given = false;
     for (int i = 1; i < argc; i++) {
-        if (!ended && !strcmp(argv[i], "--")) {
-            ended = true;
-        } else if (!ended && argv[i][0] == '-' && argv[i][1]) {
-            if (option_take(o, n, argc, argv, &i, e)) return -1;
-        } else if (*words == max_words) {
+        bool option = !ended && argv[i][0] == '-' && argv[i][1];
+        if (option && !strcmp(argv[i], "--")) ended = true;
+        else if (option && option_take(o, n, argc, argv, &i, e)) return -1;
+        else if (!option && *words == max_words)
             return err_set(e, "'%s' is one word too many, want at most %d", argv[i], max_words);
-        } else {
-            word[(*words)++] = argv[i];
-        }
+        else if (!option) word[(*words)++] = argv[i];
     }
     return 0;
 }
@@ -181,10 +178,7 @@ void *block_alloc(size_t bytes, Err *e) {
     enum { PIECE_BYTES = 1 << 24 };
     ptrdiff_t pieces = (ptrdiff_t)(bytes / PIECE_BYTES) + 1;
     void *p = NULL;
-    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) {
-        err_memory(e, bytes);
-        return NULL;
-    }
+    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) return err_memory(e, bytes), NULL;
 #pragma omp parallel for if (pieces > 4)
     for (ptrdiff_t i = 0; i < pieces; i++) {
         size_t at = (size_t)i * PIECE_BYTES, n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
@@ -209,17 +203,12 @@ int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
 
 // ---- bytes ------------------------------------------------------------------------------------------------
 // Numbers in files are little-endian and put together byte by byte: no host's order or alignment matters.
-
 static uint32_t get16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
-static uint32_t get32(const uint8_t *p) { return get16(p) | get16(p + 2) << 16; }
 static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8); }
 static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
 static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
 
-static bool all_zero(const uint8_t *p, size_t n) {
-    while (n > 0 && p[n - 1] == 0) n--;
-    return n == 0;
-}
+static bool all_zero(const uint8_t *p, size_t n) { return n == 0 || (*p == 0 && !memcmp(p, p + 1, n - 1)); }
 
 // ---- files: reading ---------------------------------------------------------------------------------------
 enum { PATH_BYTES = 4096 };           // Linux's own limit
@@ -256,8 +245,7 @@ static int read_exactly(FILE *f, void *out, size_t n, const char *path, Err *e) 
 int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e) {
     size_t room = 0;
     struct stat st;
-    *data = NULL;
-    *n = 0;
+    *data = NULL, *n = 0;
     FILE *f = file_open(path, false, &st, e);
     if (!f) return -1;
     size_t need = S_ISREG(st.st_mode) && (uint64_t)st.st_size <= limit ? (size_t)st.st_size + 2 : 1 << 16;
@@ -272,34 +260,31 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e)
     return rc;
 }
 
-// Where a file that is not there yet would be: its folder, and its name in it.
-static const char *file_place(const char *path, struct stat *folder) {
+// What stat says of a file, and ""; or, of one that is not there yet, of its folder, and its name in it.
+static const char *file_place(const char *path, struct stat *st) {
     char parent[PATH_BYTES];
     const char *slash = strrchr(path, '/');
     size_t n = slash ? (size_t)(slash - path) + 1 : 0;
     snprintf(parent, sizeof parent, "%.*s.", n < PATH_BYTES - 2 ? (int)n : 0, path);
-    return stat(parent, folder) ? NULL : path + n;
+    return stat(path, st) == 0 ? "" : stat(parent, st) == 0 ? path + n : NULL;
 }
 
 bool same_file(const char *a, const char *b) {
     struct stat s, t;
-    if (!strcmp(a, b)) return true;
-    bool here = stat(a, &s) == 0, there = stat(b, &t) == 0;
-    if (here != there) return false;
-    const char *name = here ? a : file_place(a, &s), *other = here ? a : file_place(b, &t);
-    return name && other && s.st_dev == t.st_dev && s.st_ino == t.st_ino && !strcmp(name, other);
+    const char *name = file_place(a, &s), *other = file_place(b, &t);
+    return !strcmp(a, b) || (name && other && s.st_dev == t.st_dev && s.st_ino == t.st_ino &&
+                             !strcmp(name, other));
 }
 
 int sha256_file(const char *path, char hex[65], Err *e) {
     uint8_t piece[1 << 14];
-    size_t got;
     Sha256 s;
     struct stat st;
     FILE *f = file_open(path, true, &st, e);
     if (!f) return -1;
     sha256_init(&s);
-    do sha256_add(&s, piece, got = read_some(f, piece, sizeof piece));
-    while (got == sizeof piece);
+    for (size_t got = sizeof piece; got == sizeof piece;)
+        sha256_add(&s, piece, got = read_some(f, piece, sizeof piece));
     int rc = ferror(f) ? err_errno(e, path, "read") : 0;
     sha256_end(&s, hex);
     fclose(f);
@@ -331,7 +316,7 @@ Writer *writer_open(const char *path, Err *e) {
     struct stat st;
     bool there = stat(path, &st) == 0;
     signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f shall fail like any other, and not kill
-    if (there && !S_ISREG(st.st_mode)) { err_special(e, path, &st); return NULL; }
+    if (there && !S_ISREG(st.st_mode)) return err_special(e, path, &st), NULL;
     char *real = there ? realpath(path, NULL) : strdup(path);
     Writer *w = calloc(1, sizeof *w);
     if (!w || !real) err_errno(e, path, "open");
@@ -340,9 +325,8 @@ Writer *writer_open(const char *path, Err *e) {
     else if (!(w->file = writer_temp(w, there ? st.st_mode & 0777 : 0666)))
         err_errno(e, w->temp, "create");
     free(real);
-    if (w && w->file) return w;
-    free(w);
-    return NULL;
+    if (w && !w->file) free(w), w = NULL;
+    return w;
 }
 
 int writer_put(Writer *w, const void *data, size_t n, Err *e) {
@@ -384,12 +368,11 @@ int log_open(Log **l, const char *path, bool append, Err *e) {
     *l = NULL;
     if (!path) return 0;
     signal(SIGXFSZ, SIG_IGN);
-    if (!(*l = malloc(sizeof **l))) return err_memory(e, sizeof **l);
-    **l = (Log){fopen(path, append ? "ab" : "wb"), path, 0};
-    if ((*l)->file) return 0;
-    err_errno(e, path, "open");
-    free(*l), *l = NULL;
-    return -1;
+    FILE *f = fopen(path, append ? "ab" : "wb");
+    if (!f) return err_errno(e, path, "open");
+    if (!(*l = malloc(sizeof **l))) return fclose(f), err_memory(e, sizeof **l);
+    **l = (Log){f, path, 0};
+    return 0;
 }
 
 void log_line(Log *l, const char *format, ...) {
@@ -412,12 +395,13 @@ int log_close(Log *l, Err *e) {
 // ---- JSON -------------------------------------------------------------------------------------------------
 // RFC 8259 and nothing else: no comments, no trailing commas, no NaN. Of equal keys the last wins.
 // Strings must be UTF-8 with surrogates in pairs. A byte order mark at the start is skipped.
-
 enum { JSON_DEPTH = 64 };             // brackets open at once: how deep json_value calls itself
 enum { CSV_FIELDS = 1 << 12 };        // in a row
+enum { ONE, LINES };                  // one value; some, each on a new line; else a table's separator
 
 typedef struct {
     Json *j;
+    int form;
     const char *where;
     const uint8_t *p, *end, *row;     // the next byte, the end of the text, the start of the line
     uint32_t line;
@@ -457,8 +441,9 @@ static int text_step(Parser *s) {
     return 0;
 }
 
-static void json_space(Parser *s) {
-    for (int c; (c = peek(s)) == ' ' || c == '\t' || c == '\r' || c == '\n';) step(s);
+// What may stand between two values; tabs and spaces of a table are part of its fields.
+static void space(Parser *s) {
+    while (peek(s) > 0 && strchr(s->form > LINES ? "\r\n" : "\r\n\t ", peek(s))) step(s);
 }
 
 static JsonNode *json_node(Parser *s, JsonKind kind) {
@@ -489,8 +474,7 @@ static int json_escape(Parser *s) {
     if (json_hex(s, &c)) return -1;
     if (c >= 0xDC00 && c < 0xE000) return json_fail(s, "a high surrogate before the low one");
     if (c >= 0xD800 && c < 0xDC00) {
-        if (s->end - s->p < 2 || memcmp(s->p, "\\u", 2)) return json_fail(s, "\\u with a low surrogate");
-        s->p += 2;
+        if (!accept(s, "\\") || !accept(s, "u")) return json_fail(s, "\\u with a low surrogate");
         if (json_hex(s, &low)) return -1;
         if (low < 0xDC00 || low >= 0xE000) return json_fail(s, "a low surrogate before this");
         c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
@@ -505,12 +489,7 @@ static int json_string(Parser *s) {
     node->text = s->text;
     for (int c; (c = peek(s)) != '"';) {
         if (c < ' ') return json_fail(s, "'\"', or a control character as \\u00XX");
-        if (c == '\\') {
-            s->p++;
-            if (json_escape(s)) return -1;
-            continue;
-        }
-        if (text_step(s)) return -1;
+        if (accept(s, "\\") ? json_escape(s) : text_step(s)) return -1;
     }
     s->p++;
     node->len = (size_t)(s->text - node->text);
@@ -530,10 +509,7 @@ static int json_number(Parser *s) {
     accept(s, "-");
     if (!accept(s, "0") && json_digits(s)) return -1;
     if (accept(s, ".") && json_digits(s)) return -1;
-    if (accept(s, "eE")) {
-        accept(s, "+-");
-        if (json_digits(s)) return -1;
-    }
+    if (accept(s, "eE") && (accept(s, "+-"), json_digits(s))) return -1;
     node->len = (size_t)(s->p - start);
     node->text = memcpy(s->text, start, node->len);
     s->text += node->len;
@@ -556,13 +532,13 @@ static int json_bracket(Parser *s, JsonKind kind, int depth) {
     JsonNode *node = json_node(s, kind);
     bool object = kind == JSON_OBJECT;
     if (depth == JSON_DEPTH) return json_fail(s, "no more than 64 open brackets");
-    for (json_space(s); !accept(s, object ? "}" : "]"); json_space(s)) {
+    for (space(s); !accept(s, object ? "}" : "]"); space(s)) {
         if (node->count++ > 0 && !accept(s, ",")) return json_fail(s, object ? "',' or '}'" : "',' or ']'");
         if (object) {
-            json_space(s);
+            space(s);
             if (!accept(s, "\"")) return json_fail(s, "a key in quotes");
             if (json_string(s)) return -1;
-            json_space(s);
+            space(s);
             if (!accept(s, ":")) return json_fail(s, "':'");
         }
         if (json_value(s, depth + 1)) return -1;
@@ -573,15 +549,13 @@ static int json_bracket(Parser *s, JsonKind kind, int depth) {
 
 // One value with all that it holds.
 static int json_value(Parser *s, int depth) {
-    json_space(s);
+    space(s);
     if (accept(s, "\"")) return json_string(s);
     if (accept(s, "[")) return json_bracket(s, JSON_ARRAY, depth);
     if (accept(s, "{")) return json_bracket(s, JSON_OBJECT, depth);
-    switch (peek(s)) {
-    case 'n': return json_word(s, "null", JSON_NULL);
-    case 'f': return json_word(s, "false", JSON_FALSE);
-    case 't': return json_word(s, "true", JSON_TRUE);
-    }
+    if (peek(s) == 'n') return json_word(s, "null", JSON_NULL);
+    if (peek(s) == 'f') return json_word(s, "false", JSON_FALSE);
+    if (peek(s) == 't') return json_word(s, "true", JSON_TRUE);
     if (peek(s) != '-' && (peek(s) < '0' || peek(s) > '9')) return json_fail(s, "a value");
     return json_number(s);
 }
@@ -608,17 +582,12 @@ char *json_quote(const char *text, size_t n) {
     *q++ = '"';
     for (size_t length; p < end; p += length) {
         length = utf8_length(p, (size_t)(end - p));
-        if (length == 0 || *p < ' ') {
-            q += sprintf(q, "\\u%04x", length ? *p : 0xFFFDu);
-            length = 1;
-            continue;
-        }
+        bool shown = length > 0 && *p >= ' ';
+        if (!shown) q += sprintf(q, "\\u%04x", length > 0 ? *p : 0xFFFDu), length = 1;
         if (*p == '"' || *p == '\\') *q++ = '\\';
-        memcpy(q, p, length);
-        q += length;
+        for (size_t i = 0; shown && i < length; i++) *q++ = (char)p[i];
     }
-    *q++ = '"';
-    *q = 0;
+    strcpy(q, "\"");
     return out;
 }
 
@@ -626,44 +595,34 @@ char *json_quote(const char *text, size_t n) {
 // CSV as RFC 4180 has it: fields in quotes may hold commas, line breaks and doubled quotes. A quote elsewhere
 // is a character like any other, and so are all in TSV, whose fields hold no tab and no line break. A line
 // without a character is no row, and text is UTF-8, as in JSON.
-
-static bool field_ends(const Parser *s, int separator) {
+static bool field_ends(const Parser *s) {
     int c = peek(s);
-    return c < 0 || c == separator || c == '\r' || c == '\n';
+    return c < 0 || c == s->form || c == '\r' || c == '\n';
 }
 
-static int csv_field(Parser *s, int separator) {
+static int csv_field(Parser *s) {
     JsonNode *node = json_node(s, JSON_STRING);
-    bool quoted = separator == ',' && accept(s, "\"");
+    bool quoted = s->form == ',' && accept(s, "\"");
     node->text = s->text;
-    while (quoted || !field_ends(s, separator)) {
+    while (quoted || !field_ends(s)) {
         if (quoted && accept(s, "\"") && peek(s) != '"') break;
         if (peek(s) < 0) return json_fail(s, "'\"' at the end of a quoted field");
         if (text_step(s)) return -1;
     }
     node->len = (size_t)(s->text - node->text);
     *s->text++ = 0;
-    return field_ends(s, separator) ? 0 : json_fail(s, "',' or a new line after a quoted field");
+    return field_ends(s) ? 0 : json_fail(s, "',' or a new line after a quoted field");
 }
 
-static int csv_row(Parser *s, int separator) {
+static int csv_row(Parser *s) {
     JsonNode *row = json_node(s, JSON_ARRAY);
     do {
-        if (csv_field(s, separator)) return -1;
+        if (csv_field(s)) return -1;
         if (++row->count > CSV_FIELDS) return json_fail(s, "no more than 4096 fields in a row");
-    } while (peek(s) == separator && s->p++);
+    } while (peek(s) == s->form && s->p++);
     row->next = s->j->nodes;
     s->j->node[0].count++;
     return 0;
-}
-
-// The forms of a text: one value; any number of them, each begun on a new line; or a table's separator.
-enum { ONE, LINES };
-
-// What may stand between two values; tabs and spaces of a table are part of its fields.
-static void space(Parser *s, int form) {
-    if (form <= LINES) json_space(s);
-    while (peek(s) == '\r' || peek(s) == '\n') step(s);
 }
 
 // A row that is left out, and why: the first line of the message.
@@ -676,13 +635,13 @@ static void row_skip(Rows *r, const Err *e) {
 }
 
 // Of LINES, unless skip is NULL, a line that begins no value is counted there, and the next one tried. So no
-// byte is read more than 65 times: a line whose value goes on in the next ones leaves a bracket open, of which
-// there are at most 64.
+// byte is read more than 65 times: a line whose value goes on in the next ones leaves a bracket open, and
+// there are at most 64 of these.
 static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, int form,
                  Rows *skip, Err *e) {
     const bool table = form > LINES;
     const char ends[] = {(char)form, '\r', '\n', 0}, *marks = table ? ends : "[{,:\r\n";
-    Parser s = {j, where, data, data + n, data, line, NULL, e};
+    Parser s = {j, form, where, data, data + n, data, line, NULL, e};
     size_t nodes = 3;                 // there are no more, as at most two come with each mark
     int rc = 0;
     memset(j, 0, sizeof *j);
@@ -695,20 +654,20 @@ static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data,
     if (!j->node || !j->text) rc = err_memory(e, n);
     if (n >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) s.row = s.p += 3;
     if (rc == 0 && (j->table = table)) json_node(&s, JSON_ARRAY);
-    if (form != ONE) space(&s, form); // of which none is one, too
+    if (form != ONE) space(&s);       // of which none is one, too
     while (rc == 0 && (s.p < s.end || (form == ONE && j->nodes == 0))) {
         Parser begun = s;
         uint32_t before = j->nodes;
-        rc = table ? csv_row(&s, form) : json_value(&s, 0);
+        rc = table ? csv_row(&s) : json_value(&s, 0);
         line = s.line;
-        space(&s, form);
+        space(&s);
         if (rc == 0 && s.p < s.end && (form == ONE || s.line == line))
             rc = json_fail(&s, form == ONE ? "nothing after the value" : "a new line before the next value");
         if (rc == 0 || form != LINES || !skip) continue;
         row_skip(skip, e);
         s = begun, j->nodes = before, rc = 0;
         while (s.p < s.end && *s.p != '\r' && *s.p != '\n') s.p++;
-        space(&s, form);
+        space(&s);
     }
     if (rc) json_free(j);
     else if (table) j->node[0].next = j->nodes;
@@ -719,7 +678,8 @@ int json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t *d
     return parse(j, where, first_line, data, n, ONE, NULL, e);
 }
 
-int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip, Err *e) {
+int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip,
+               Err *e) {
     const char *dot = strrchr(path, '.');
     int separator = !dot ? 0 : !strcmp(dot, ".csv") ? ',' : !strcmp(dot, ".tsv") ? '\t' : 0;
     bool array = data[strspn((const char *)data, "\xEF\xBB\xBF \t\r\n")] == '[';
@@ -729,7 +689,6 @@ int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, 
 
 // ---- tensors on disk --------------------------------------------------------------------------------------
 // Tensor after tensor in the order of the table, each at a multiple of 64 bytes, the gap to the next is zero.
-
 enum { ALIGN = 64, PIECE = 1 << 15 };          // PIECE: bytes moved at once
 static const char GAP[] = "%s: the gap after %s is not zero";
 const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
@@ -863,25 +822,20 @@ static uint64_t header_complete(Header *h, Format format, uint64_t weights) {
 }
 
 // A Config is words of 4 bytes, of which those for LoRA came later.
-enum { CONFIG_WORDS = sizeof(Config) / 4, LORA_WORD = CONFIG_INTS + CONFIG_FLOATS };
-
 static void config_put(Header *h, const Config *c) {
-    uint32_t word[CONFIG_WORDS];
-    memcpy(word, c, sizeof word);
-    memcpy(h->cfg, word, sizeof h->cfg);
-    for (int i = LORA_WORD; i < CONFIG_WORDS; i++) h->lora[i - LORA_WORD] = word[i];
+    uint32_t alpha;
+    memcpy(h->cfg, c, sizeof h->cfg);
+    memcpy(&alpha, &c->lora_alpha, sizeof alpha);
+    h->lora[0] = (uint32_t)c->lora_rank, h->lora[1] = c->lora_on, h->lora[2] = alpha;
 }
 
 static int config_get(Config *c, const Header *h, const char *path, Err *e) {
-    uint32_t word[CONFIG_WORDS];
     Fault f;
-    memcpy(word, h->cfg, sizeof h->cfg);
-    for (int i = 0; i < CONFIG_WORDS - LORA_WORD; i++) {
-        word[LORA_WORD + i] = (uint32_t)h->lora[i];
-        if (h->lora[i] > (i > 0 ? UINT32_MAX : INT32_MAX))
-            return err_set(e, "%s: LoRA's numbers have more than 32 bits", path);
-    }
-    memcpy(c, word, sizeof word);
+    memcpy(c, h->cfg, sizeof h->cfg);
+    c->lora_rank = (int32_t)h->lora[0], c->lora_on = (uint32_t)h->lora[1];
+    memcpy(&c->lora_alpha, &(uint32_t){(uint32_t)h->lora[2]}, sizeof c->lora_alpha);
+    if (h->lora[0] > INT32_MAX || h->lora[1] > UINT32_MAX || h->lora[2] > UINT32_MAX)
+        return err_set(e, "%s: LoRA's numbers have more than 32 bits", path);
     return model_check(c, &f) ? err_fault(e, path, &f) : 0;
 }
 
@@ -954,9 +908,7 @@ static int checkpoint_begin(Checkpoint *k, const char *path, Format format, Head
     if (!k->path || !k->file || read_exactly(k->file, head, HEADER, path, e)) return -1;
     words_turn(memcpy(h, head + MAGIC, sizeof *h), FOURS, EIGHTS);
     if (header_check(k, format, h, head, (uint64_t)st.st_size, e)) return -1;
-    k->tensors_at = h->section[WEIGHTS].at;
-    k->tensor_sum = h->sum;
-    k->own_sum = h->own_sum;
+    k->tensors_at = h->section[WEIGHTS].at, k->tensor_sum = h->sum, k->own_sum = h->own_sum;
     return metadata_get(k, h, head, e);
 }
 
@@ -1013,32 +965,17 @@ int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
     if (model_plan(&p, &k->cfg, &shape, &f)) return err_fault(e, k->path, &f);
     if (!(*block = block_alloc(p.bytes, e))) return -1;
     model_bind(m, &p, *block);
-    if (checkpoint_read(k, &m->w, &m->h, e) == 0) return 0;
-    block_free(*block);
-    *block = NULL;
-    return -1;
+    int rc = checkpoint_read(k, &m->w, &m->h, e);
+    if (rc) block_free(*block), *block = NULL;
+    return rc;
 }
 
-// Writes the header p and the rest (n bytes), then sets of tensors; and all before the tensors once more,
-// when their sum and its own are known.
-static int sets_save(const char *path, uint8_t *p, size_t n, const Config *c, const Params *const *set,
-                     int sets, Dtype d, Err *e) {
-    Transfer f = {path, NULL, writer_open(path, e), {{1, 2, 3, 4}}};
-    if (!f.out) return -1;
-    int rc = writer_put(f.out, p, n, e);
-    for (int i = 0; i < sets && rc == 0; i++) rc = params_move(&f, c, set[i], NULL, d, e);
-    put64(p + MAGIC + offsetof(Header, sum), sum_end(&f.sum));
-    put64(p + HEADER - 8, sum_own(p, n));
-    if (rc == 0 && fseeko(f.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
-    if (rc == 0) rc = writer_put(f.out, p, n, e);
-    return writer_close(f.out, rc == 0, e) ? -1 : rc;
-}
-
-// h has dtype and extra; the rest is filled in here. t NULL: no tokenizer.
+// h has dtype and extra; the rest is filled in here. t NULL: no tokenizer. What is before the tensors is
+// written twice: at last with their sum and its own.
 static int header_save(const char *path, Format format, Header *h, const Config *c, const Tokenizer *t,
                        const char *template, const char *lineage, const Params *const *set, Err *e) {
     const Tokenizer none = {.eot = -1, .bos = -1};
-    size_t texts[] = {strlen(template) + 1, strlen(lineage) + 1};
+    const char *text[] = {template, lineage};
     uint64_t weights;
     Fault f;
     if (!t) t = &none;
@@ -1049,7 +986,7 @@ static int header_save(const char *path, Format format, Header *h, const Config 
     h->kind = (int32_t)t->kind, h->vocab = (int32_t)t->vocab, h->merges = (int32_t)t->merges;
     h->eot = t->eot, h->bos = t->bos, h->add_space = t->add_space;
     h->section[TOKENIZER].bytes = tokenizer_bytes(t);
-    for (int i = 0; i < 2; i++) h->section[TEMPLATE + i].bytes = texts[i];
+    for (int i = 0; i < 2; i++) h->section[TEMPLATE + i].bytes = strlen(text[i]) + 1;
     header_complete(h, format, weights);
     size_t n = (size_t)h->section[WEIGHTS].at;
     uint8_t *p = n <= META_MAX ? calloc(1, n) : NULL;
@@ -1057,11 +994,17 @@ static int header_save(const char *path, Format format, Header *h, const Config 
     memcpy(p, FORMAT[format].magic, MAGIC);
     words_turn(memcpy(p + MAGIC, h, sizeof *h), FOURS, EIGHTS);
     tokenizer_put(t, p + HEADER);
-    memcpy(p + h->section[TEMPLATE].at, template, texts[0]);
-    memcpy(p + h->section[LINEAGE].at, lineage, texts[1]);
-    int rc = sets_save(path, p, n, c, set, FORMAT[format].sets, (Dtype)h->dtype, e);
+    for (int i = 0; i < 2; i++) strcpy((char *)p + h->section[TEMPLATE + i].at, text[i]);
+    Transfer to = {path, NULL, writer_open(path, e), {{1, 2, 3, 4}}};
+    int rc = to.out ? writer_put(to.out, p, n, e) : -1;
+    for (int i = 0; i < FORMAT[format].sets && rc == 0; i++)
+        rc = params_move(&to, c, set[i], NULL, (Dtype)h->dtype, e);
+    put64(p + MAGIC + offsetof(Header, sum), sum_end(&to.sum));
+    put64(p + HEADER - 8, sum_own(p, n));
+    if (rc == 0 && fseeko(to.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
+    if (rc == 0) rc = writer_put(to.out, p, n, e);
     free(p);
-    return rc;
+    return writer_close(to.out, rc == 0, e) ? -1 : rc;
 }
 
 int checkpoint_save(const char *path, const Config *c, const Tokenizer *t, const char *template,
@@ -1085,28 +1028,22 @@ int state_save(const char *path, const State *s, const Model *m, Err *e) {
     return header_save(path, STATE, &h, &m->cfg, NULL, "", s->key, set, e);
 }
 
-// Is this the state of the run with this key, and possible?
-static int state_check(State *s, const Checkpoint *k, const Header *h, const char *key, const Config *c,
-                       Err *e) {
-    memcpy(&s->best, &h->extra[1], sizeof s->best);
-    s->step = (int64_t)h->extra[0], s->best_step = (int64_t)h->extra[2];
-    if (strcmp(k->lineage, key))
-        return err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
-                       "or train without --resume", k->path, k->lineage, key);
-    if (memcmp(&k->cfg, c, sizeof *c)) return err_set(e, "%s: is of another model", k->path);
-    if (isnan(s->best)) return err_set(e, "%s: best is not a number", k->path);
-    return want(k->path, "step", s->step, 0, INT64_MAX, e) ||
-           want(k->path, "best_step", s->best_step, 0, s->step, e) ? -1 : 0;
-}
-
 // On failure the state is as it was, but weights and moments may be half read.
 int state_load(const char *path, State *s, Model *m, Err *e) {
     const Params *const set[] = {&m->w, &m->m1, &m->m2};
     State found = *s;
     Checkpoint k;
-    Header h;
+    Header h = {0};
     int rc = checkpoint_begin(&k, path, STATE, &h, e);
-    if (rc == 0) rc = state_check(&found, &k, &h, s->key, &m->cfg, e);
+    memcpy(&found.best, &h.extra[1], sizeof found.best);
+    found.step = (int64_t)h.extra[0], found.best_step = (int64_t)h.extra[2];
+    if (rc == 0 && strcmp(k.lineage, s->key))
+        rc = err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
+                     "or train without --resume", path, k.lineage, s->key);
+    if (rc == 0 && memcmp(&k.cfg, &m->cfg, sizeof k.cfg)) rc = err_set(e, "%s: is of another model", path);
+    if (rc == 0 && isnan(found.best)) rc = err_set(e, "%s: best is not a number", path);
+    if (rc == 0) rc = want(path, "step", found.step, 0, INT64_MAX, e);
+    if (rc == 0) rc = want(path, "best_step", found.best_step, 0, found.step, e);
     if (rc == 0) rc = sets_read(&k, set, FORMAT[STATE].sets, NULL, e);
     if (rc == 0) *s = found;
     checkpoint_close(&k);
@@ -1144,40 +1081,35 @@ static int row_fail(const Reader *s, uint32_t line, const char *what, const char
     return err_set(s->e, "%s:%" PRIu32 ": %s %s", s->rows->path, line, what, wrong);
 }
 
+static int column_find(const Reader *s, const char *name, size_t length) {
+    int i = 0;
+    while (i < s->columns && (!s->column[i].name || s->column[i].length != length ||
+                              memcmp(s->column[i].name, name, length))) i++;
+    return i;
+}
+
 // --columns "prompt=question,system=", whose separators become 0. A name that it gives to one member is no
 // other's any more.
 static int columns_parse(Reader *s, char *p) {
-    for (; s->columns < MEMBERS; s->columns++) s->column[s->columns].name = MEMBER[s->columns];
-    while (p && *p) {
-        char *own = p, *name = strchr(p, '=');
+    for (int i = 0; i < MEMBERS; i++) s->column[i] = (Column){.name = MEMBER[i], .length = strlen(MEMBER[i])};
+    s->columns = MEMBERS;
+    while (*p) {
+        char *own = p, *name;
         int i = 0;
         p += strcspn(p, ",");
         if (*p) *p++ = 0;
-        if (name && name < p) *name++ = 0;
+        if ((name = strchr(own, '='))) *name++ = 0;
         while (i < MEMBERS && strcmp(MEMBER[i], own)) i++;
         if (i == MEMBERS || !name)
             return err_set(s->e, "--columns: '%.40s', want NAME=COLUMN, the name being one of instruction, "
                            "input, output, prompt, completion, messages, system", own);
         if (s->column[i].named) return err_set(s->e, "--columns: %s is there twice", own);
-        s->column[i] = (Column){.name = *name ? name : NULL, .named = true};
+        Column *same = &s->column[column_find(s, name, strlen(name))];
+        if (same->named) return err_set(s->e, "--columns: '%s' is there twice", name);
+        same->name = NULL;            // or it is the first behind the members, which is not used yet
+        s->column[i] = (Column){*name ? name : NULL, strlen(name), 0, true};
     }
-    for (Column *c = s->column; c < s->column + MEMBERS; c++)
-        for (Column *d = s->column; c->named && c->name && d < s->column + MEMBERS; d++) {
-            if (d == c || !d->name || strcmp(d->name, c->name)) continue;
-            if (d->named) return err_set(s->e, "--columns: '%s' is there twice", c->name);
-            d->name = NULL;
-        }
-    for (int i = 0; i < MEMBERS; i++) s->column[i].length = s->column[i].name ? strlen(s->column[i].name) : 0;
     return 0;
-}
-
-// The column of that name, a new one if need be. COLUMNS: there are too many to keep it.
-static int column_find(Reader *s, const JsonNode *name) {
-    int i = 0;
-    while (i < s->columns && (!s->column[i].name || s->column[i].length != name->len ||
-                              memcmp(s->column[i].name, name->text, name->len))) i++;
-    if (i == s->columns && i < COLUMNS) s->column[s->columns++] = (Column){name->text, name->len, 0, false};
-    return i;
 }
 
 // The values of a row: an object's members, or a table's fields in the order of the header.
@@ -1191,8 +1123,9 @@ static int row_values(Reader *s, uint32_t at) {
     if (!s->header && row->kind != JSON_OBJECT) return row_fail(s, row->line, "the row", "is not an object");
     for (uint32_t i = 0; i < row->count; i++, name = node[value].next, value = name + 1) {
         if (s->header) name = s->header + 1 + i, value = at + 1 + i;
-        int c = column_find(s, &node[name]);
-        const JsonNode *v = &node[value];
+        const JsonNode *key = &node[name], *v = &node[value];
+        int c = column_find(s, key->text, key->len);
+        if (c == s->columns && c < COLUMNS) s->column[s->columns++] = (Column){key->text, key->len, 0, false};
         if (c < MEMBERS && s->value[c]) return row_fail(s, v->line, s->column[c].name, "is there twice");
         if (v->kind == JSON_STRING ? v->len > 0 : v->kind != JSON_NULL) s->value[c] = value;
     }
@@ -1246,29 +1179,22 @@ static void turn_add(Reader *s, Role role, const char *text, const char *input) 
     s->row.turns++;
 }
 
-static int row_message(Reader *s, uint32_t at, Role next) {
-    uint32_t line = s->j->node[at].line;
-    uint32_t who = json_get(s->j, at, "role"), what = json_get(s->j, at, "content");
-    const char *name, *text;
-    Role role = ROLE_SYSTEM;
-    if (!who || !what) return row_fail(s, line, "a message", "is no object with role and content");
-    if (row_text(s, who, "role", &name) || row_text(s, what, "content", &text)) return -1;
-    while (role < ROLES && strcmp(name, ROLE_NAME[role])) role++;
-    if (role != next && (role != ROLE_SYSTEM || s->row.turns > 0))
-        return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
-                       line, s->row.turns + !s->value[SYSTEM], name, s->row.turns > 0 ? "" : "system or ",
-                       ROLE_NAME[next]);
-    if (!*text) return row_fail(s, line, "content", "is empty");
-    turn_add(s, role, text, "");
-    return 0;
-}
-
 static int row_messages(Reader *s, uint32_t list) {
-    Role next = ROLE_USER;
-    if (s->j->node[list].kind != JSON_ARRAY) return row_fail(s, s->row.line, "messages", "is not an array");
-    for (uint32_t at = list + 1; at < s->j->node[list].next; at = s->j->node[at].next) {
-        if (row_message(s, at, next)) return -1;
-        next = s->rows->turn[s->turns - 1].role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
+    const JsonNode *node = s->j->node;
+    Role role, next = ROLE_USER;
+    if (node[list].kind != JSON_ARRAY) return row_fail(s, s->row.line, "messages", "is not an array");
+    for (uint32_t at = list + 1; at < node[list].next; at = node[at].next) {
+        uint32_t who = json_get(s->j, at, "role"), what = json_get(s->j, at, "content"), line = node[at].line;
+        const char *name, *text, *or = s->row.turns > 0 ? "" : "system or ";
+        if (!who || !what) return row_fail(s, line, "a message", "is no object with role and content");
+        if (row_text(s, who, "role", &name) || row_text(s, what, "content", &text)) return -1;
+        for (role = ROLE_SYSTEM; role < ROLES && strcmp(name, ROLE_NAME[role]);) role++;
+        if (role != next && (role != ROLE_SYSTEM || s->row.turns > 0))
+            return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
+                           line, s->row.turns + !s->value[SYSTEM], name, or, ROLE_NAME[next]);
+        if (!*text) return row_fail(s, line, "content", "is empty");
+        turn_add(s, role, text, "");
+        next = role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
     }
     if (*s->row.output || (next == ROLE_ASSISTANT && !s->answers)) return 0;
     return row_fail(s, s->row.line, "messages", next == ROLE_USER ? "ask nothing" : "end without an answer");
@@ -1412,47 +1338,44 @@ int template_choose(const char *asked, const Checkpoint *k, char **template, Err
 // ---- examples ---------------------------------------------------------------------------------------------
 typedef struct {                      // rows on their way to examples, whose arrays grow
     Examples *x;
+    const Tokenizer *t;
+    size_t seq;
+    TooLong too_long;
+    Teach teach;
+    Err *e;
+    Template tp;
     size_t ids, row, prompt;          // ids in all; before the row at hand; in it before {target}
     uint8_t *text;
     void *scratch;
     size_t text_room, scratch_room, tok_room, taught_room, ex_room;
-    Teach teach;
 } Encoder;
 
 // For so many ids of the row at hand, no segment of which has more bytes
-static int encode_room(Encoder *c, size_t ids, size_t bytes, const Tokenizer *t, Err *e) {
-    if (ids > SIZE_MAX / 2) return err_memory(e, ids);
-    return grow(&c->x->tok, &c->tok_room, c->row + ids, sizeof *c->x->tok, e) ||
-           grow(&c->x->taught, &c->taught_room, c->row + ids, 1, e) ||
-           grow(&c->text, &c->text_room, bytes + 1, 1, e) ||
-           grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(t, bytes), 1, e) ? -1 : 0;
+static int encode_room(Encoder *c, size_t ids, size_t bytes) {
+    if (ids > SIZE_MAX / 2) return err_memory(c->e, ids);
+    return grow(&c->x->tok, &c->tok_room, c->row + ids, sizeof *c->x->tok, c->e) ||
+           grow(&c->x->taught, &c->taught_room, c->row + ids, 1, c->e) ||
+           grow(&c->text, &c->text_room, bytes + 1, 1, c->e) ||
+           grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(c->t, bytes), 1, c->e) ? -1 : 0;
 }
 
 // A row to ids, without the first `skip` of its exchanges: counted first, then done.
-static int render(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t skip, Err *e) {
+static int render(Encoder *c, const Row *row, size_t skip) {
     Rendering r = {0};
-    template_render(&r, tp, t, row->turn, row->turns, skip, c->teach);
-    if (encode_room(c, r.ids, r.bytes, t, e)) return -1;
+    template_render(&r, &c->tp, c->t, row->turn, row->turns, skip, c->teach);
+    if (encode_room(c, r.ids, r.bytes)) return -1;
     r = (Rendering){c->x->tok + c->row, c->x->taught + c->row, c->text, c->scratch, 0, 0, 0};
-    template_render(&r, tp, t, row->turn, row->turns, skip, c->teach);
+    template_render(&r, &c->tp, c->t, row->turn, row->turns, skip, c->teach);
     c->ids = c->row + r.ids;
     c->prompt = r.prompt;
     return 0;
 }
 
-static int examples_begin(Examples *x, Encoder *c, const Tokenizer *t, size_t seq, Teach teach, Err *e) {
-    *x = (Examples){0};
-    *c = (Encoder){.x = x, .teach = teach};
-    if (t->kind == TOK_NONE) return err_set(e, "the model has no tokenizer");
-    return seq >= 2 && seq <= INT32_MAX ? 0 :
-           err_set(e, "examples: most tokens of a row = %zu, want 2..%d", seq, INT32_MAX);
-}
-
-// An example of the ids from..from+len-1.
-static int examples_add(Encoder *c, size_t from, size_t len, size_t row, uint64_t hash, Err *e) {
+// An example of the next len ids.
+static int examples_add(Encoder *c, size_t len, size_t row, uint64_t hash) {
     Examples *x = c->x;
-    if (grow(&x->ex, &c->ex_room, x->n + 1, sizeof *x->ex, e)) return -1;
-    x->ex[x->n++] = (Example){.at = from, .len = (uint32_t)len, .prompt = (uint32_t)c->prompt,
+    if (grow(&x->ex, &c->ex_room, x->n + 1, sizeof *x->ex, c->e)) return -1;
+    x->ex[x->n++] = (Example){.at = c->row, .len = (uint32_t)len, .prompt = (uint32_t)c->prompt,
                               .row = (uint32_t)row, .hash = hash};
     return 0;
 }
@@ -1467,7 +1390,8 @@ void examples_count(Examples *x) {
 }
 
 // The arrays have stopped growing, and the examples can point into them; or, on failure, nothing is left.
-static int examples_end(Examples *x, Encoder *c, int rc) {
+static int examples_end(Encoder *c, int rc) {
+    Examples *x = c->x;
     free(c->text), free(c->scratch);
     if (rc) examples_free(x);
     for (Example *ex = x->ex; ex < x->ex + x->n; ex++)
@@ -1476,120 +1400,106 @@ static int examples_end(Examples *x, Encoder *c, int rc) {
     return rc;
 }
 
-// A row longer than seq loses as many of its oldest exchanges as it takes to fit, never the last. Each try is
-// a whole rendering, so the number is searched by halves.
-static int row_shorten(Encoder *c, const Template *tp, const Row *row, const Tokenizer *t, size_t seq,
-                       Err *e) {
+// A row longer than seq loses as many of its oldest exchanges as it takes to fit, never the last, and then
+// the beginning of its prompt. Each try is a whole rendering, so the number is searched by halves.
+static int row_cut(Encoder *c, const char *path, const Row *row) {
     size_t few = 1, many = (row->turns - (row->turn[0].role == ROLE_SYSTEM) - 1) / 2;
     while (few < many) {
         size_t half = few + (many - few) / 2;
-        if (render(c, tp, row, t, half, e)) return -1;
-        if (c->ids - c->row <= seq) many = half;
+        if (render(c, row, half)) return -1;
+        if (c->ids - c->row <= c->seq) many = half;
         else few = half + 1;
     }
-    return many > 0 ? render(c, tp, row, t, many, e) : 0;
-}
-
-// 1: the row is short enough, or is now; 0: drop it; -1: an error.
-static int row_fit(Encoder *c, const Tokenizer *t, size_t seq, TooLong mode, const char *path, const Row *row,
-                   Err *e) {
-    size_t len = c->ids - c->row, over = len > seq ? len - seq : 0, kept = c->row + (t->bos >= 0);
-    if (over == 0) return 1;
-    if (mode == TOO_LONG_DROP) return 0;
-    if (mode != TOO_LONG_CUT)
-        return err_set(e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
-                       len, seq, mode == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
-    if (over >= c->prompt)            // one token must stay for the answer to follow
-        return err_set(e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
-                       "--too-long drop", path, row->line, len - c->prompt, seq - 1);
-    c->ids -= over;
-    c->prompt -= over;
+    if (many > 0 && render(c, row, many)) return -1;
+    size_t len = c->ids - c->row, over = len > c->seq ? len - c->seq : 0, kept = c->row + (c->t->bos >= 0);
+    if (over > 0 && over >= c->prompt)    // one token must stay for the answer to follow
+        return err_set(c->e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
+                       "--too-long drop", path, row->line, len - c->prompt, c->seq - 1);
+    c->ids -= over, c->prompt -= over;
     memmove(c->x->tok + kept, c->x->tok + kept + over, (c->ids - kept) * sizeof *c->x->tok);
     memmove(c->x->taught + kept, c->x->taught + kept + over, c->ids - kept);
-    return 1;
+    return 0;
 }
 
 // One row to an example, or to none.
-static int row_make(Encoder *c, const Template *tp, const Rows *r, size_t i, const Tokenizer *t, size_t seq,
-                    TooLong too_long, Err *e) {
-    const Row *row = &r->row[i];
+static int row_make(Encoder *c, const char *path, const Row *row, size_t number) {
     bool prompt = c->teach == TEACH_NONE;
     const char *wrong = !prompt && !*row->output ? "has no answer to learn"
-                                                 : template_misfit(tp, row->turn, row->turns);
-    if (wrong) return err_set(e, "%s:%" PRIu32 ": the row %s", r->path, row->line, wrong);
-    if (render(c, tp, row, t, 0, e)) return -1;
-    bool longer = c->ids - c->row > seq;
-    if (longer && too_long == TOO_LONG_CUT && row_shorten(c, tp, row, t, seq, e)) return -1;
-    int fits = row_fit(c, t, seq, too_long, r->path, row, e);
-    if (fits < 0) return -1;
+                                                 : template_misfit(&c->tp, row->turn, row->turns);
+    if (wrong) return err_set(c->e, "%s:%" PRIu32 ": the row %s", path, row->line, wrong);
+    if (render(c, row, 0)) return -1;
     size_t len = c->ids - c->row;
+    bool longer = len > c->seq;
+    if (longer && c->too_long == TOO_LONG_DROP) { c->x->dropped++; return 0; }
+    if (longer && c->too_long != TOO_LONG_CUT)
+        return err_set(c->e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
+                       len, c->seq, c->too_long == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
+    if (longer && row_cut(c, path, row)) return -1;
+    c->x->cut += longer;
+    len = c->ids - c->row;
     c->x->taught[c->row] = 0;         // nothing comes before the first id, so nothing can predict it
     if (prompt ? len == 0 : !memchr(c->x->taught + c->row, 1, len))
-        return err_set(e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", r->path,
+        return err_set(c->e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", path,
                        row->line, prompt ? "begin with" : "learn");
-    c->x->cut += fits && longer;
-    c->x->dropped += !fits;
-    if (!fits) return 0;
-    if (examples_add(c, c->row, len, i, row->hash, e)) return -1;
+    if (examples_add(c, len, number, row->hash)) return -1;
     c->row = c->ids;
     return 0;
+}
+
+static int examples_begin(const Encoder *c) {
+    *c->x = (Examples){0};
+    if (c->t->kind == TOK_NONE) return err_set(c->e, "the model has no tokenizer");
+    return want("examples", "most tokens of a row", (int64_t)c->seq, 2, INT32_MAX, c->e);
 }
 
 int examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
                   TooLong too_long, Teach teach, Err *e) {
-    Template tp;
-    Encoder c;
-    int rc = examples_begin(x, &c, t, seq, teach, e);
-    if (rc == 0) rc = template_get(&tp, template, t, e);
-    for (size_t i = 0; i < r->n && rc == 0; i++) rc = row_make(&c, &tp, r, i, t, seq, too_long, e);
+    Encoder c = {.x = x, .t = t, .seq = seq, .too_long = too_long, .teach = teach, .e = e};
+    int rc = examples_begin(&c);
+    if (rc == 0) rc = template_get(&c.tp, template, t, e);
+    for (size_t i = 0; i < r->n && rc == 0; i++) rc = row_make(&c, r->path, &r->row[i], i);
     x->rows = r->n;
     if (rc == 0 && x->n == 0)
         rc = err_set(e, "%s: every row has more than %zu tokens\nhint: --seq", r->path, seq);
-    return examples_end(x, &c, rc);
+    return examples_end(&c, rc);
 }
 
-// A file's ids in windows; the last token of one is the first of the next, which does not predict it.
-static int windows_add(Encoder *c, size_t seq, Err *e) {
-    c->prompt = 1;
+// A file to ids, all of them taught, in windows; the last token of one is the first of the next, which does
+// not predict it.
+static int text_make(Encoder *c, const char *path, const uint8_t *data, size_t n) {
+    const Tokenizer *t = c->t;
+    size_t most = tokenizer_most(t, n);
+    if (encode_room(c, most < SIZE_MAX - 2 ? most + 2 : most, n)) return -1;
+    int32_t *tok = c->x->tok + c->row, *at = tok;
+    if (t->bos >= 0) *at++ = t->bos;
+    at += tokenizer_encode(t, data, n, false, at, c->scratch);
+    if (t->eot >= 0) *at++ = t->eot;
+    if (n == 0 || at - tok < 2) return err_set(c->e, "%s: has no text to learn from", path);
+    memset(c->x->taught + c->row, 1, (size_t)(at - tok));
     c->x->taught[c->row] = 0;
-    for (; c->row + 1 < c->ids; c->row += seq - 1) {
-        size_t len = c->ids - c->row < seq ? c->ids - c->row : seq;
+    c->prompt = 1;
+    for (c->ids = c->row + (size_t)(at - tok); c->row + 1 < c->ids; c->row += c->seq - 1) {
+        size_t len = c->ids - c->row < c->seq ? c->ids - c->row : c->seq;
         uint64_t hash = 0;
-        for (size_t t = 0; t < len; t++) hash = hash_number((uint64_t)c->x->tok[c->row + t], hash);
-        if (examples_add(c, c->row, len, c->x->n, hash, e)) return -1;
+        for (size_t i = 0; i < len; i++) hash = hash_number((uint64_t)c->x->tok[c->row + i], hash);
+        if (examples_add(c, len, c->x->n, hash)) return -1;
     }
     c->row = c->ids;
     return 0;
 }
 
-// A file to ids, all of them taught.
-static int text_encode(Encoder *c, const Tokenizer *t, const uint8_t *data, size_t n, Err *e) {
-    size_t most = tokenizer_most(t, n);
-    if (encode_room(c, most < SIZE_MAX - 2 ? most + 2 : most, n, t, e)) return -1;
-    int32_t *tok = c->x->tok + c->row, *at = tok;
-    if (t->bos >= 0) *at++ = t->bos;
-    at += tokenizer_encode(t, data, n, false, at, c->scratch);
-    if (t->eot >= 0) *at++ = t->eot;
-    memset(c->x->taught + c->row, 1, (size_t)(at - tok));
-    c->ids = c->row + (size_t)(at - tok);
-    return 0;
-}
-
 int examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e) {
-    Encoder c;
+    Encoder c = {.x = x, .t = t, .seq = seq, .e = e};
     uint8_t *data;
     size_t n;
-    int rc = examples_begin(x, &c, t, seq, TEACH_ALL, e);
+    int rc = examples_begin(&c);
     for (int i = 0; i < paths && rc == 0; i++) {
-        if ((rc = file_read(path[i], DATA_MAX, &data, &n, e))) break;
-        rc = text_encode(&c, t, data, n, e);
+        rc = file_read(path[i], DATA_MAX, &data, &n, e);
+        if (rc == 0) rc = text_make(&c, path[i], data, n);
         free(data);
-        if (rc == 0 && (n == 0 || c.ids - c.row < 2))
-            rc = err_set(e, "%s: has no text to learn from", path[i]);
-        if (rc == 0) rc = windows_add(&c, seq, e);
     }
     x->rows = x->n;
-    return examples_end(x, &c, rc);
+    return examples_end(&c, rc);
 }
 
 void examples_free(Examples *x) {

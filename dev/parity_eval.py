@@ -134,8 +134,8 @@ def ours(model, run, limit, work):
     command = [os.path.join(ROOT, "eval"), "bench", "--model", model, "--json", "--log", log, "--shots", str(shots)]
     if limit or all_of:
         command += ["--limit", str(limit or all_of)]
-    if shots and tasks[0][3] is not mmlu:
-        command += ["--examples", tasks[0][2]]
+    if shots:
+        command += ["--examples", os.path.dirname(tasks[0][2]) if tasks[0][3] is mmlu else tasks[0][2]]
     start = time.time()
     text = subprocess.run(command + words, check=True, stdout=subprocess.PIPE).stdout
     seconds = time.time() - start

@@ -259,6 +259,7 @@ START_TEST(columns_are_named) {
     rows_free(&rows);
     static const char *const bad[][2] = {
         {"question=prompt", "--columns: 'question', want NAME=COLUMN, the name being one of instruction"},
+        {"prompt,completion=x", "--columns: 'prompt', want NAME"},
         {"prompt", "--columns: 'prompt', want NAME"}, {"prompt=a,,", "--columns: '', want NAME"},
         {"prompt=question,prompt=answer", "--columns: prompt is there twice"},
         {"prompt=question,completion=question", "--columns: 'question' is there twice"},
