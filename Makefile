@@ -17,11 +17,11 @@ NUMBERS = -ffp-contract=off -fno-math-errno
 FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(OPENMP) $(SANITIZE) $(DEFINE)
 ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
 FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf hf_tokenizer gguf llama2c)
-PROGRAMS = train eval convert chat clean compare bench
+PROGRAMS = train eval convert chat errors clean compare bench
 CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm
 DEMO    = build/demo
 
-all: programs     ## the programs: ./train ./eval ./convert ./chat ./clean ./compare ./bench
+all: programs     ## the programs: ./train ./eval ./convert ./chat ./errors ./clean ./compare ./bench
 	@for p in $(PROGRAMS); do cmp -s $(BUILD)/$$p $$p || cp $(BUILD)/$$p $$p; done
 programs: $(PROGRAMS:%=$(BUILD)/%)
 
@@ -35,6 +35,9 @@ $(BUILD)/chat: dev/chat.c $(ROOMS)
 $(BUILD)/clean $(BUILD)/compare: $(BUILD)/%: dev/%.c $(BUILD)/dev/show.o $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
 $(BUILD)/dev/show.o: dev/show.h
+$(BUILD)/dev/score.o: dev/score.h
+$(BUILD)/errors: dev/errors.c $(BUILD)/dev/score.o $(ROOMS)
+	$(CC) $(FLAGS) -I. $^ -o $@ -lm
 $(FORMATS): dev/convert.h dev/hf.h
 $(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
@@ -65,13 +68,20 @@ $(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
 TESTS  += $(BUILD)/test_gguf
 $(BUILD)/test_gguf: tests/test_gguf.c dev/gguf.c $(filter-out %/gguf.o,$(FORMATS)) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out dev/gguf.c,$^) -o $@ $(CHECK)
+TESTS  += $(BUILD)/test_eval $(BUILD)/test_errors
+$(BUILD)/test_eval: tests/test_eval.c eval.c tests/run.h $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $(filter-out eval.c %.h,$^) -o $@ $(CHECK)
+$(BUILD)/test_errors: tests/test_errors.c dev/errors.c dev/score.c dev/score.h tests/run.h $(ROOMS)
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $< $(ROOMS) -o $@ $(CHECK)
 $(BUILD)/pty: tests/pty.c
 	@mkdir -p $(BUILD)
 	$(CC) $(OPT) -Wall -Wextra $< -o $@
 test: all $(TESTS) $(BUILD)/pty $(BUILD)/train_kill ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
+	sh tests/answers.sh $(BUILD)
 	sh tests/chat.sh $(BUILD)
+	sh tests/bench.sh $(BUILD)
 	sh tests/resume.sh $(BUILD)
 	sh tests/check.sh $(BUILD)
 	sh tests/tools.sh $(BUILD)

@@ -284,8 +284,8 @@ refused "--init wide=8"           "--init: 'wide=8', want name=number"          
 refused "--init width=3x"         "--init: 'width=3x', want name=number"           train $o $t --init width=3x
 refused "--init with a vocabulary beyond the text's" "--init: vocab = 5000, but the text has pairs for only [0-9]+" \
         train $o $t --init vocab=5000
-refused "eval without a kind"     "'', want loss or answers first"                 eval $m $h
-refused "eval of an unknown kind" "'lost', want loss or answers first"             eval lost $m $h
+refused "eval without a kind"     "'', want loss, answers or bench first"               eval $m $h
+refused "eval of an unknown kind" "'lost', want loss, answers or bench first"           eval lost $m $h
 refused "eval without a model"    "want --model FILE"                              eval loss $h
 refused "eval loss without data"  "want either --data FILE or --text FILE"         eval loss $m
 refused "eval answers without data" "want --data FILE"                             eval answers $m
@@ -459,7 +459,7 @@ refused "convert over --merge"         "inner.bin: OUT is what is read, inner.bi
 refused "--merge of something else"    "text.txt: is no adapter"                       convert text.txt --merge base.bin out/m.bin
 refused "convert of a device"          "/dev/zero: is a device or a pipe"              convert /dev/zero out/m.bin
 refused "--log spelt another way than a new --out" "./new.bin: is this run's new.bin as well" train $m $d --out new.bin --log ./new.bin
-refused "eval loss with --shots"       "--log, --shots and --examples are for answers" eval loss --model base.bin --data val.jsonl --shots 2
+refused "eval loss with --shots"       "--shots, --examples and --samples are for answers" eval loss --model base.bin --data val.jsonl --shots 2
 echo precious > new.bin.state
 refused "to begin where a state is"    "new.bin.state: is there, so a run was interrupted" train $m $d --out new.bin
 kept_whole() { cmp base.bin inner.bin && cmp adapter.bin kept.bin && [ "$(cat new.bin.state)" = precious ] && [ ! -e new.bin ]; }
@@ -502,8 +502,8 @@ check "eval loss --limit" limited
 
 ask="--data val.jsonl --max-tokens 20"
 learned() {                                       # all of it: the second model's answers, the counts, the majority
-    "$bin/eval" answers $m --vs tuned.bin $ask | has "exact match" "majority answer" "9 rows, 0 shots" \
-        "both right 0, only the first 0, only the second 9, neither 0"
+    "$bin/eval" answers $m --vs tuned.bin $ask | has "exact match" "majority answer" "9 rows;" \
+        "only the first right: none" "only the second right: 0 1 2 3 4 5 6 7 8"
 }
 answers_json() {
     "$bin/eval" answers --model tuned.bin $ask --json > answers.json && [ "$(grep -c . answers.json)" = 1 ] &&
@@ -512,18 +512,18 @@ answers_json() {
 }
 answers_log() {
     "$bin/eval" answers $m --vs tuned.bin $ask --log answers.jsonl > /dev/null &&
-        [ "$(grep -c . answers.jsonl)" = 9 ] &&
+        [ "$(grep -c . answers.jsonl)" = 10 ] &&
         has '{"row": 0, "instruction": "Which color?", "input": "the white cat", "reference": "it is white"' \
-            '"vs": "it is white"}' < answers.jsonl
+            '"vs": "it is white"' < answers.jsonl
 }
 same_answers() {
     "$bin/eval" answers $m --vs tuned.bin $ask --batch 1 --threads 1 --log one.jsonl "$@" > /dev/null &&
         "$bin/eval" answers $m --vs tuned.bin $ask --batch 8 --threads 3 --log eight.jsonl "$@" > /dev/null &&
-        [ "$(grep -c . one.jsonl)" = 9 ] && cmp one.jsonl eight.jsonl
+        [ "$(grep -c . one.jsonl)" = 10 ] && cmp one.jsonl eight.jsonl
 }
 shots() {                                         # the prompts get longer
-    few=$("$bin/eval" answers $m $ask | awk '/^base.bin/ { print $3 }') &&
-        many=$("$bin/eval" answers $m $ask --shots 1 --examples train.jsonl | awk '/^base.bin/ { print $3 }') &&
+    few=$("$bin/eval" answers $m $ask | awk '/^A base.bin/ { print $(NF - 2) }') &&
+        many=$("$bin/eval" answers $m $ask --shots 1 --examples train.jsonl | awk '/^A base.bin/ { print $(NF - 2) }') &&
         less "$few" "$many"
 }
 few_rows() {                                      # an overlong row beyond the limit is none of its business

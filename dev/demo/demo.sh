@@ -9,7 +9,6 @@ train=dev/demo/train.jsonl test=dev/demo/test.jsonl
 mkdir -p "$out"
 say() { printf '\n== %s\n' "$*"; }
 field() { printf '%.3f' "$(sed -n "s/.*\"$2\": \([0-9.]*\).*/\1/p" "$1")"; }
-exact() { field "$1" exact_match; }
 
 if [ -z "$base" ]; then
     say "no base model wanted: pretraining one on the text of the training messages"
@@ -26,17 +25,20 @@ for seed in 1 2 3; do
         --prompt "$(head -1 "$test" | sed 's/^{"input": "\(.*\)", "output": .*/\1/')" | tr '\n' ' '
     echo
 done
-say "exact match of the base model, without examples and with 3 in the prompt"
+say "exact match of the base model"
 ./eval answers --model "$base" --data "$test" --max-tokens 12 --json > "$out/before.json"
-./eval answers --model "$base" --data "$test" --max-tokens 12 --shots 3 --examples "$train" --json > "$out/shots.json"
-echo "base $(exact "$out/before.json"), with 3 examples $(exact "$out/shots.json"), always the most frequent answer $(field "$out/before.json" majority)"
+echo "base $(field "$out/before.json" exact_match), always the most frequent answer $(field "$out/before.json" majority)"
 
 say "fine-tuning on 2,520 rows, 3 % of which only measure the loss"
 ./train --model "$base" --data "$train" --template plain --split 0.03 --epochs 4 --batch 16 --lr 7e-4 --weight-decay 2 --dtype f32 \
     --log "$out/run.jsonl" --out "$out/tuned.bin"
 
-say "the same held-out rows again, base and tuned side by side"
-./eval answers --model "$out/tuned.bin" --vs "$base" --data "$test" --max-tokens 12 --log "$out/answers.jsonl"
-./eval answers --model "$out/tuned.bin" --data "$test" --max-tokens 12 --json > "$out/after.json"
+say "the same held-out rows: base, base with 3 examples in the prompt, and tuned"
+./eval answers --model "$base" --vs "$out/tuned.bin" --shots 3 --examples "$train" --data "$test" --max-tokens 12 \
+    --log "$out/answers.jsonl"
+say "what is wrong with the answers"
+./errors "$out/answers.jsonl" --train "$train"
 say "try it:  ./chat --model $out/tuned.bin"
-printf '\ndemo: exact match %s -> %s on %s held-out rows\n' "$(exact "$out/before.json")" "$(exact "$out/after.json")" "$(grep -c . "$test")"
+./errors "$out/answers.jsonl" --json > "$out/errors.json"
+printf '\ndemo: exact match %s -> %s on %d held-out rows\n' "$(field "$out/before.json" exact_match)" \
+    "$(sed -n 3p "$out/errors.json" > "$out/last.json"; field "$out/last.json" exact_match)" "$(grep -c '"row"' "$out/answers.jsonl")"
