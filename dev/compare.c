@@ -133,7 +133,9 @@ static int file_load(Compare *c, int i, uint32_t *first, size_t *rows, Err *e) {
     if (sha256_file(c->path[i], c->sha[i], e) || file_read(c->path[i], FILE_MAX, &data, &n, e)) return -1;
     int rc = rows_parse(&c->j[i], first, c->path[i], data, n, NULL, e);
     free(data);
-    for (uint32_t at = *first; rc == 0 && at < c->j[i].nodes; at = c->j[i].node[at].next) ++*rows;
+    const Json *j = &c->j[i];         // eval's log begins with a line on the run
+    if (rc == 0 && *first < j->nodes && json_get(j, *first, "lines")) *first = j->node[*first].next;
+    for (uint32_t at = *first; rc == 0 && at < j->nodes; at = j->node[at].next) ++*rows;
     return rc == 0 && *rows == 0 ? err_set(e, "%s: has no rows", c->path[i]) : rc;
 }
 

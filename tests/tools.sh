@@ -329,4 +329,6 @@ check "a log without answers" refuses "c.jsonl:1: has no answer" sh -c "sed 's/a
 check "results without judgements" refuses "has no judgements yet" "$bin/compare" a.jsonl b.jsonl --log new --results
 one_log() { sed 's/}$/, "vs": "other"}/' a.jsonl > both.jsonl && printf '1\n' | "$bin/compare" both.jsonl --log b.log > said && grep "1 of 6 judged" said; }
 check "one log with answer and vs" one_log
+began() { { echo '{"lines": [{"name": "a"}, {"name": "b"}], "n": 6}'; cat both.jsonl; } > eval.jsonl && printf '1\n' | "$bin/compare" eval.jsonl --log e.log > said && grep "1 of 6 judged" said; }
+check "the first line of eval's log is no row" began
 finish
