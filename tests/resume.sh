@@ -195,6 +195,12 @@ rose() {
     "$bin/train" $run --lr 5 --clip 0 --out z.bin > said 2>&1 && contains said "warning: the validation loss rose from"
 }
 check "--plan tells time and memory" planned
+planned_few() {                                   # fewer rows to train on than are measured at once
+    head -2 train.jsonl > few.jsonl
+    "$bin/train" --model base.bin --data few.jsonl --val val.jsonl --plan > said 2>&1 &&
+        contains said "^expected: .*(measured on 2 rows)"
+}
+check "--plan with more rows held out than trained on" planned_few
 check "what the run did is told, and logged" told
 check "a warning where nothing changed" nothing
 check "a warning where bf16 rounds all change away" rounded_away
