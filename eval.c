@@ -839,71 +839,6 @@ typedef struct {                      // a group is a subject, or all of a task 
     size_t n, lls, groups, doc_room, group_room, in_group[GROUPS];
 } Docs;
 
-// ---- bench: text as Python has it -------------------------------------------------------------------------
-
-// Bytes of the character at s, UTF-8, if it is white space, else 0
-static size_t space(const char *s) {
-    static const char *const RARE[] = {"\xC2\x85", "\xC2\xA0", "\xE1\x9A\x80", "\xE2\x80\xA8", "\xE2\x80\xA9",
-                                       "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
-    if ((*s >= 9 && *s <= 13) || (*s >= 0x1C && *s <= 0x20)) return 1;
-    if (!strncmp(s, "\xE2\x80", 2) && (unsigned char)s[2] >= 0x80 && (unsigned char)s[2] <= 0x8A) return 3;
-    for (size_t i = 0; i < sizeof RARE / sizeof *RARE && (unsigned char)*s >= 0xC2; i++)
-        if (!strncmp(s, RARE[i], strlen(RARE[i]))) return strlen(RARE[i]);
-    return 0;
-}
-
-// Bytes of s up to the end of its last character that is no white space
-static size_t space_end(const char *s) {
-    size_t last = 0;
-    for (size_t i = 0, k; s[i]; i += k ? k : 1)
-        if (!(k = space(s + i))) last = i + 1;
-    return last;
-}
-
-static void strip(char *s) {
-    size_t at = 0, end = space_end(s), k;
-    while (at < end && (k = space(s + at))) at += k;
-    memmove(s, s + at, end - at);
-    s[end - at] = 0;
-}
-
-// The first letter upper case, all others lower; but letters past U+00FF stay as they are.
-static void capitalize(char *s) {
-    for (size_t i = 0; s[i]; i++) {
-        bool first = i == 0, latin1 = (unsigned char)s[i] == 0xC3 && s[i + 1];
-        unsigned lo = latin1 ? 0x80 : 'A', hi = latin1 ? 0x9E : 'Z', c = (unsigned char)s[i += latin1];
-        if (latin1 && (c & 0x1F) == 0x17) continue;           // the signs for times and divided by
-        if (first && c >= lo + 32 && c <= hi + 32) s[i] = (char)(c - 32);
-        if (!first && c >= lo && c <= hi) s[i] = (char)(c + 32);
-    }
-}
-
-// In place, left to right, once; `new` is not longer than `old`.
-static void replace(char *s, const char *old, const char *new) {
-    char *out = s;
-    while (*s)
-        if (strncmp(s, old, strlen(old))) *out++ = *s++;
-        else out = (char *)memcpy(out, new, strlen(new)) + strlen(new), s += strlen(old);
-    *out = 0;
-}
-
-// Takes WikiHow's marks away: each [...] that ends on its line, as the expression \[.*?\] finds them.
-static void clean(char *s) {
-    strip(s);
-    replace(s, " [title]", ". ");
-    size_t out = 0, open = 0;         // no [ before `open` is closed
-    for (size_t i = 0, k; s[i]; i++) {
-        if (s[i] == '[' && i >= open) {
-            k = i + strcspn(s + i, "]\n");
-            if (s[k] == ']') { i = k; continue; }
-            open = k;
-        }
-        s[out++] = s[i];
-    }
-    s[out] = 0;
-    replace(s, "  ", " ");
-}
-
 // ---- bench: rows ------------------------------------------------------------------------------------------
 
 typedef struct {                      // the row at hand, and where it goes
@@ -993,6 +928,23 @@ static void tail(Text *t, char *s, void (*how)(char *)) {
     t->n = (size_t)(s - t->s) + strlen(s);
 }
 
+// Takes WikiHow's marks away: each [...] that ends on its line, as the expression \[.*?\] finds them.
+static void clean(char *s) {
+    text_strip(s);
+    text_replace(s, " [title]", ". ");
+    size_t out = 0, open = 0;         // no [ before `open` is closed
+    for (size_t i = 0, k; s[i]; i++) {
+        if (s[i] == '[' && i >= open) {
+            k = i + strcspn(s + i, "]\n");
+            if (s[k] == ']') { i = k; continue; }
+            open = k;
+        }
+        s[out++] = s[i];
+    }
+    s[out] = 0;
+    text_replace(s, "  ", " ");
+}
+
 static int query_put(Source *s) {
     Text *t = &s->d->text;
     for (const char *q = s->task->query, *end; *q; q = end) {
@@ -1003,7 +955,7 @@ static int query_put(Source *s) {
         snprintf(name, sizeof name, "%.*s", (int)(end - q) - 2 - marked, q + 1 + marked);
         uint32_t at = digit ? s->text[kind - '0'] : column(s, name);
         if (!at || !(text = text_put(s, at, digit ? s->task->list : name))) return -1;
-        if (marked) tail(t, text, kind == '-' ? strip : capitalize);
+        if (marked) tail(t, text, kind == '-' ? text_strip : text_capitalize);
     }
     if (s->task->clean) tail(t, t->s + s->doc.query, clean);
     add_bytes(t, "", 1);
@@ -1275,7 +1227,7 @@ static int ask_one(Asked *a, size_t doc, Text *c, Err *e) {
     question->at = a->n;
     a->n += bos >= 0;
     if (c->failed) return err_memory(e, c->n);
-    if (encode(a, c->s, space_end(c->s), &n, e)) return -1;
+    if (encode(a, c->s, text_end(c->s), &n, e)) return -1;
     if (bos >= 0) a->tok[question->at] = bos;
     a->n += n;
     question->n = a->n - question->at;

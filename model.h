@@ -337,6 +337,14 @@ typedef struct {
 void template_render(Rendering *r, const Template *tp, const Tokenizer *t, const Turn *turn, size_t turns,
                      size_t skip, Teach teach);
 
+// ---- tokenizer.c: text as Python has it -------------------------------------------------------------------
+// For what must agree with programs in Python. Texts are UTF-8, 0-terminated, changed in place.
+bool   text_space(uint32_t code);                          // is this character white space?
+size_t text_end(const char *s);                            // bytes up to the last that is none
+void   text_strip(char *s);                                // no white space at either end
+void   text_capitalize(char *s);                           // first letter upper, others lower; to U+00FF
+void   text_replace(char *s, const char *old, const char *new);    // once, left to right; new is no longer
+
 // ---- tokenizer.c: hashes ----------------------------------------------------------------------------------
 uint64_t hash64(const void *data, size_t n, uint64_t seed);
 uint64_t hash_number(uint64_t v, uint64_t seed);

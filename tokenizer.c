@@ -10,7 +10,8 @@
 // pieces such as words, which no token crosses.
 // Read in this order: characters -> pre-tokens -> tables -> merging -> form NFC, which only Qwen needs ->
 // special tokens -> index, where all that comes from a file is checked -> as bytes, as files hold it ->
-// encode -> templates, which make text of a conversation -> train, which needs the first three -> hashes.
+// encode -> templates, which make text of a conversation -> train, which needs the first three -> text as
+// Python has it -> hashes.
 // Tests: tests/test_tokenizer.c.
 #include "model.h"
 #include <string.h>
@@ -1328,6 +1329,55 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
     t->eot = (int32_t)t->vocab;
     memcpy(add_token(&w, sizeof END_OF_TEXT - 1, TOKEN_SPECIAL), END_OF_TEXT, sizeof END_OF_TEXT - 1);
     return 0;
+}
+
+// ---- text as Python has it --------------------------------------------------------------------------------
+
+bool text_space(uint32_t c) {
+    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= ' ') || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+           c == 0x3000;
+}
+
+// Is the character at s, of *len bytes, white space? The 0 at the end cuts a character short, so none is read
+// beyond it.
+static bool space_at(const char *s, size_t *len) {
+    uint32_t code;
+    *len = utf8((const uint8_t *)s, 4, &code);
+    return text_space(code);
+}
+
+size_t text_end(const char *s) {
+    size_t last = 0;
+    for (size_t i = 0, len; s[i]; i += len)
+        if (!space_at(s + i, &len)) last = i + len;
+    return last;
+}
+
+void text_strip(char *s) {
+    size_t at = 0, end = text_end(s), len;
+    while (at < end && space_at(s + at, &len)) at += len;
+    memmove(s, s + at, end - at);
+    s[end - at] = 0;
+}
+
+void text_capitalize(char *s) {
+    for (size_t i = 0; s[i]; i++) {
+        bool first = i == 0, latin1 = (unsigned char)s[i] == 0xC3 && s[i + 1];
+        unsigned lo = latin1 ? 0x80 : 'A', hi = latin1 ? 0x9E : 'Z', c = (unsigned char)s[i += latin1];
+        if (latin1 && (c & 0x1F) == 0x17) continue;           // the signs for times and divided by
+        if (first && c >= lo + 32 && c <= hi + 32) s[i] = (char)(c - 32);
+        if (!first && c >= lo && c <= hi) s[i] = (char)(c + 32);
+    }
+}
+
+void text_replace(char *s, const char *old, const char *new) {
+    size_t had = strlen(old), has = strlen(new);
+    char *out = s;
+    while (*s)
+        if (strncmp(s, old, had)) *out++ = *s++;
+        else memcpy(out, new, has), out += has, s += had;
+    *out = 0;
 }
 
 // ---- hashes -----------------------------------------------------------------------------------------------
