@@ -441,7 +441,6 @@ static int loss_compare(const Loss l[2], Err *e) {
 static int eval_loss(const char *const *text, int texts, Err *e) {
     Loss l[2] = {{.rows = 0}, {.rows = 0}};
     Log *log = NULL;
-    Err unused;                       // the log's, after another error
     const char *name[2] = {opt.model, opt.vs};
     int rc = 0, models = opt.vs ? 2 : 1;
     if (!opt.data == !opt.text)
@@ -462,7 +461,7 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
                      i, k, l[i].part[k].targets, l[i].part[k].bytes, l[i].part[k].nats);
     }
     if (!rc && models > 1) rc = loss_compare(l, e);
-    if (log_close(log, rc ? &unused : e)) rc = -1;
+    if (log_close(log, rc ? &(Err){""} : e)) rc = -1;
     free(l[0].part), free(l[1].part);
     return rc;
 }
@@ -736,7 +735,6 @@ static int lines_report(const Line *l, int lines, const Test *t, Err *e) {
 static int eval_answers(Err *e) {
     int rc = -1;
     Log *log = NULL;
-    Err unused;                       // the log's, after another error
     Test t = {.n = 0};
     Line l[3] = {{.path = NULL}, {.path = NULL}, {.path = NULL}};
     int lines = lines_plan(l);
@@ -749,7 +747,7 @@ static int eval_answers(Err *e) {
         if (line_ask(&l[i], &t, e)) goto out;
     rc = lines_report(l, lines, &t, e) || answers_log(log, l, lines, &t, e) ? -1 : 0;
 out:
-    if (log_close(log, rc ? &unused : e)) rc = -1;
+    if (log_close(log, rc ? &(Err){""} : e)) rc = -1;
     for (int i = 0; i < lines; i++) {
         for (size_t k = 0; l[i].answer && k < t.n; k++) free(l[i].answer[k].text);
         free(l[i].answer), free(l[i].right);
@@ -928,20 +926,11 @@ static void tail(Text *t, char *s, void (*how)(char *)) {
     t->n = (size_t)(s - t->s) + strlen(s);
 }
 
-// Takes WikiHow's marks away: each [...] that ends on its line, as the expression \[.*?\] finds them.
+// Takes WikiHow's marks away.
 static void clean(char *s) {
     text_strip(s);
     text_replace(s, " [title]", ". ");
-    size_t out = 0, open = 0;         // no [ before `open` is closed
-    for (size_t i = 0, k; s[i]; i++) {
-        if (s[i] == '[' && i >= open) {
-            k = i + strcspn(s + i, "]\n");
-            if (s[k] == ']') { i = k; continue; }
-            open = k;
-        }
-        s[out++] = s[i];
-    }
-    s[out] = 0;
+    text_unbracket(s);
     text_replace(s, "  ", " ");
 }
 
@@ -987,26 +976,20 @@ static int choices_put(Source *s, uint32_t list, uint32_t key) {
 // The subject is a column or the file's name up to its last _; tasks without subjects are one group.
 static int group_find(Source *s) {
     Docs *d = s->d;
-    char name[NAME];
-    const char *slash = strrchr(s->path, '/'), *from = s->task->name, *end;
-    uint32_t at = json_get(s->j, s->row, "subject"), *g = &s->doc.group;
-    size_t n = strlen(from);
-    if (s->task->after && at && s->j->node[at].kind == JSON_STRING) {
-        from = s->j->node[at].text;
-        n = strlen(from);
-    } else if (s->task->after) {
-        from = slash ? slash + 1 : s->path;
-        n = (end = strrchr(from, '_')) ? (size_t)(end - from) : strcspn(from, ".");
-    }
+    bool subjects = s->task->after;
+    const char *slash = strrchr(s->path, '/'), *from = subjects ? slash ? slash + 1 : s->path : s->task->name;
+    const char *end = subjects ? strrchr(from, '_') : NULL;
+    uint32_t at = subjects ? json_get(s->j, s->row, "subject") : 0, *g = &s->doc.group;
+    size_t n = end ? (size_t)(end - from) : strcspn(from, subjects ? "." : "");
+    if (at && s->j->node[at].kind == JSON_STRING) from = s->j->node[at].text, n = strlen(from);
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)from[i] < ' ' || strchr("\"\\\x7F", from[i])) n = NAME;
     if (n >= NAME) return row_bad(s, s->row, "has a %s that is no name of up to 63 bytes", "subject");
-    snprintf(name, sizeof name, "%.*s", (int)n, from);
     for (*g = 0; *g < d->groups; ++*g)
-        if (!strcmp(d->group[*g], name)) return 0;
+        if (strlen(d->group[*g]) == n && !memcmp(d->group[*g], from, n)) return 0;
     if (d->groups == GROUPS) return row_bad(s, s->row, "has the 257th %s, want at most 256", "subject");
     if (grow(&d->group, &d->group_room, d->groups + 1, NAME, s->e)) return -1;
-    memcpy(d->group[d->groups++], name, NAME);
+    snprintf(d->group[d->groups++], NAME, "%.*s", (int)n, from);
     return 0;
 }
 
@@ -1045,58 +1028,7 @@ static int docs_load(Docs *d, const Task *task, const char *path, size_t limit, 
 }
 
 // ---- bench: prompts ---------------------------------------------------------------------------------------
-// Examples are drawn as Python's random.Random(1234).sample draws them (Mersenne Twister, Matsumoto and
-// Nishimura 1998), so that each question comes with the same ones as in the harness.
-
-typedef struct { uint32_t s[624]; int at; } Twister;
-
-static void twister_seed(Twister *t, uint32_t key) {          // init_by_array of one key
-    uint32_t *s = t->s, i = 1;
-    s[0] = 19650218;
-    for (uint32_t k = 1; k < 624; k++) s[k] = 1812433253u * (s[k - 1] ^ s[k - 1] >> 30) + k;
-    for (uint32_t k = 0; k < 2 * 624 - 1; k++) {
-        uint32_t before = s[i - 1] ^ s[i - 1] >> 30;
-        s[i] = k < 624 ? (s[i] ^ before * 1664525u) + key : (s[i] ^ before * 1566083941u) - i;
-        if (++i == 624) { s[0] = s[623]; i = 1; }
-    }
-    s[0] = 0x80000000u;
-    t->at = 624;
-}
-
-static uint32_t twister_next(Twister *t) {
-    for (int i = 0; i < 624 && t->at == 624; i++) {
-        uint32_t y = (t->s[i] & 0x80000000u) | (t->s[(i + 1) % 624] & 0x7FFFFFFFu);
-        t->s[i] = t->s[(i + 397) % 624] ^ y >> 1 ^ (y & 1 ? 0x9908B0DFu : 0);
-    }
-    t->at = t->at % 624;
-    uint32_t y = t->s[t->at++];
-    y ^= y >> 11;
-    y ^= y << 7 & 0x9D2C5680u;
-    y ^= y << 15 & 0xEFC60000u;
-    return y ^ y >> 18;
-}
-
-static uint32_t twister_below(Twister *t, uint32_t n) {
-    int bits = 0;
-    while (bits < 32 && n >> bits) bits++;
-    uint32_t r = n;
-    while (r >= n) r = twister_next(t) >> (32 - bits);
-    return r;
-}
-
-// k of 0..n-1 without repetition, k <= n, k <= SHOTS + 1
-static void twister_sample(Twister *t, uint32_t n, uint32_t k, uint32_t *out) {
-    uint32_t few = 21, pool[21 + 1024], power = 4;
-    while (power < 3 * k) power *= 4;
-    if (k > 5) few += power;
-    for (uint32_t i = 0; i < n && n <= few; i++) pool[i] = i;
-    for (uint32_t i = 0, j, seen = 0; i < k; i += n <= few || seen == i) {
-        j = twister_below(t, n <= few ? n - i : n);
-        out[i] = n <= few ? pool[j] : j;
-        if (n <= few) pool[j] = pool[n - i - 1];
-        for (seen = 0; seen < i && out[seen] != j;) seen++;
-    }
-}
+// Each question comes with the same examples as in the harness, which draws them with Python's random.
 
 typedef struct {                      // a task of this run
     const Task *task;
@@ -1661,7 +1593,6 @@ static int bench_load(Bench *b, Err *e) {
 
 static int eval_bench(const char *const *word, int words, Err *e) {
     Bench b = {.models = opt.vs ? 2 : 1, .path = {opt.model, opt.vs}};
-    Err unused;                       // the log's, after another error
     int rc = 0;
     if (strcmp(opt.bos, "auto") && strcmp(opt.bos, "on") && strcmp(opt.bos, "off"))
         return err_set(e, "--bos: '%s', want auto, on or off", opt.bos);
@@ -1674,7 +1605,7 @@ static int eval_bench(const char *const *word, int words, Err *e) {
     for (int m = 0; m < b.models; m++)
         for (const Set *s = b.set; s < b.set + b.sets && rc == 0; s++) rc = set_score(&b, s, m, e);
     if (rc == 0) rc = report(&b, e);
-    if (log_close(b.log, rc ? &unused : e)) rc = -1;
+    if (log_close(b.log, rc ? &(Err){""} : e)) rc = -1;
     for (Set *s = b.set; s < b.set + b.sets; s++) {
         free(s->docs.text.s), free(s->docs.doc), free(s->docs.group);
         free(s->pool.text.s), free(s->pool.doc), free(s->pool.group);
