@@ -59,8 +59,7 @@ enum { OPTIONS = sizeof OPTION / sizeof OPTION[0], MAX_WORDS = 1000 };
 
 static void help(void) {
     printf("eval -- measure models, side by side on the same rows (tune.c %s)\n\n"
-           "  ./eval loss    --model m.bin [--vs other.bin] --text book.txt\n"
-           "  ./eval loss    --model m.bin [--vs other.bin] --data held-out.json\n"
+           "  ./eval loss    --model m.bin [--vs other.bin] --text book.txt | --data held-out.json\n"
            "  ./eval answers --model m.bin [--vs other.bin] --data held-out.json\n"
            "  ./eval answers --model base.bin --vs tuned.bin --data held-out.json \\\n"
            "                 --shots 3 --examples train.json (base, base with shots, tuned)\n"
@@ -200,10 +199,7 @@ static Mean pooled(const Mean *m, size_t n) {
 static double mcnemar(size_t b, size_t c) {
     size_t n = b + c, few = b < c ? b : c;
     double term = -(double)n * log(2.0), sum = 0;
-    for (size_t i = 0; i <= few; i++) {
-        sum += exp(term);
-        term += log((double)(n - i) / (double)(i + 1));
-    }
+    for (size_t i = 0; i <= few; term += log((double)(n - i) / (double)(i + 1)), i++) sum += exp(term);
     return 2 * sum < 1 ? 2 * sum : 1;
 }
 
@@ -224,8 +220,7 @@ static int bootstrap(const double *x, size_t n, double *low, double *high, Err *
         mean[i] = sum / (double)n;
     }
     qsort(mean, RESAMPLES, sizeof *mean, by_value);
-    *low = mean[RESAMPLES / 40];
-    *high = mean[RESAMPLES - 1 - RESAMPLES / 40];
+    *low = mean[RESAMPLES / 40], *high = mean[RESAMPLES - 1 - RESAMPLES / 40];
     free(mean);
     return 0;
 }
@@ -239,8 +234,7 @@ static int compare(Compared *c, const double *first, const double *second, size_
         c->judged = c->judged && (first[i] == 0 || first[i] == 1) && (second[i] == 0 || second[i] == 1);
         c->only[x[i] > 0] += x[i] != 0;
     }
-    c->difference = mean_of(x, n).mean;
-    if (c->judged) c->p = mcnemar(c->only[0], c->only[1]);
+    c->difference = mean_of(x, n).mean, c->p = c->judged ? mcnemar(c->only[0], c->only[1]) : 1;
     int rc = bootstrap(x, n, &c->low, &c->high, e);
     free(x);
     return rc;
@@ -295,9 +289,8 @@ static void flips(Log *log, const char *what, const double *x, const double *y, 
         for (size_t i = 0; i < n; i++) {
             if (x[i] == y[i] || (x[i] < y[i]) != second) continue;
             log_line(log, "{\"flip\": \"%s\", \"item\": %zu, \"right\": \"%s\"}", what, i, who);
-            all++;
-            if (width > 60) more++;
-            else if (!opt.json) width += printf(" %zu", i);
+            all++, more += width > 60;
+            if (!more && !opt.json) width += printf(" %zu", i);
         }
         if (more) printf(" and %zu more", more);
         if (!opt.json) puts(all ? "" : " none");
@@ -392,8 +385,7 @@ static int loss_of(Loss *l, const char *path, const char *const *text, int texts
     size_t n = l->rows = limited(ex.n), batch = at_most(n, (size_t)opt.batch);
     l->context = x.k.cfg.context;
     if (!(l->part = zeroed(n, sizeof *l->part, e)) || prepare(&x, batch, ex.longest - 1, 0, e)) goto out;
-    for (size_t i = 0; i < n; i += batch) {
-        size_t k = at_most(n - i, batch);
+    for (size_t i = 0, k; k = at_most(n - i, batch), i < n; i += k) {
         if (loss_batch(l, &x, ex.ex, i, k, e)) goto out;
         progress("loss", i + k, n);
     }
@@ -441,7 +433,6 @@ static int loss_compare(const Loss l[2], Err *e) {
 static int eval_loss(const char *const *text, int texts, Err *e) {
     Loss l[2] = {{.rows = 0}, {.rows = 0}};
     Log *log = NULL;
-    Err unused;                       // the log's, after another error
     const char *name[2] = {opt.model, opt.vs};
     int rc = 0, models = opt.vs ? 2 : 1;
     if (!opt.data == !opt.text)
@@ -462,7 +453,7 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
                      i, k, l[i].part[k].targets, l[i].part[k].bytes, l[i].part[k].nats);
     }
     if (!rc && models > 1) rc = loss_compare(l, e);
-    if (log_close(log, rc ? &unused : e)) rc = -1;
+    if (log_close(log, rc ? &(Err){""} : e)) rc = -1;
     free(l[0].part), free(l[1].part);
     return rc;
 }
@@ -591,8 +582,7 @@ static int consistency(Line *l, Loaded *x, const Prompt *p, const Test *t, size_
     Prompt *many = said ? zeroed(batch, sizeof *many, e) : NULL;
     Answer *a = many ? zeroed(batch, sizeof *a, e) : NULL;
     int rc = a ? 0 : -1;
-    for (size_t i = 0; i < all && !rc; i += k) {
-        k = at_most(all - i, batch);
+    for (size_t i = 0; k = at_most(all - i, batch), i < all && !rc; i += k) {
         for (size_t j = 0; j < k; j++) many[j] = p[(i + j) / N];
         rc = answer(x, many, k, &how, seed + i, t->first_line, a, e);
         for (size_t j = 0; j < k; j++) {
@@ -624,16 +614,13 @@ static int line_ask(Line *l, const Test *t, Err *e) {
     size_t cached = at_most((size_t)x.k.cfg.context, longest + (size_t)opt.max_tokens);
     if (prepare(&x, batch, longest, cached, e)) goto out;
     double start = seconds();
-    for (size_t i = 0; i < t->n; i += k) {
-        k = at_most(t->n - i, batch);
+    for (size_t i = 0; k = at_most(t->n - i, batch), i < t->n; i += k) {
         if (answer(&x, p + i, k, &greedy, 0, t->first_line, l->answer + i, e)) goto out;
         progress(l->name, i + k, t->n);
     }
     l->seconds = seconds() - start;
-    for (size_t i = 0; i < t->n; i++) {
+    for (size_t i = 0; i < t->n; l->tokens += l->answer[i++].tokens)
         l->right[i] = !strcmp(l->answer[i].text, t->want[i]);
-        l->tokens += l->answer[i].tokens;
-    }
     rc = opt.samples ? consistency(l, &x, p, t, batch, e) : 0;
 out:
     for (size_t i = 0; p && i < t->n; i++) free(p[i].tok);
@@ -691,10 +678,8 @@ static int answers_log(Log *log, const Line *l, int lines, const Test *t, Err *e
         for (int k = 0; k < lines; k++)
             add_quoted(&s, k == 0 ? ", \"answer\": " : k + 1 < lines ? ", \"shots\": " : ", \"vs\": ",
                        l[k].answer[i].text);
-        for (int k = 0; k < lines; k++) {
+        for (int k = 0; k < lines; add(&s, number), k++)
             snprintf(number, sizeof number, "%s%zu", k ? ", " : ", \"tokens\": [", l[k].answer[i].tokens);
-            add(&s, number);
-        }
         for (int k = 0; k < lines; k++)
             add(&s, k ? ", " : "], \"cut\": ["), add(&s, l[k].answer[i].cut ? "true" : "false");
         if (!s.failed) log_line(log, "{\"row\": %zu%s]}", i, s.s);
@@ -736,7 +721,6 @@ static int lines_report(const Line *l, int lines, const Test *t, Err *e) {
 static int eval_answers(Err *e) {
     int rc = -1;
     Log *log = NULL;
-    Err unused;                       // the log's, after another error
     Test t = {.n = 0};
     Line l[3] = {{.path = NULL}, {.path = NULL}, {.path = NULL}};
     int lines = lines_plan(l);
@@ -749,7 +733,7 @@ static int eval_answers(Err *e) {
         if (line_ask(&l[i], &t, e)) goto out;
     rc = lines_report(l, lines, &t, e) || answers_log(log, l, lines, &t, e) ? -1 : 0;
 out:
-    if (log_close(log, rc ? &unused : e)) rc = -1;
+    if (log_close(log, rc ? &(Err){""} : e)) rc = -1;
     for (int i = 0; i < lines; i++) {
         for (size_t k = 0; l[i].answer && k < t.n; k++) free(l[i].answer[k].text);
         free(l[i].answer), free(l[i].right);
@@ -790,13 +774,13 @@ typedef struct {
     "Q: What is the square root of banana?\nA: I have no comment.\n\nQ: How does a telescope work?\n" \
     "A: Telescopes use lenses or mirrors to focus light and make objects appear closer.\n\n" \
     "Q: Where were the 1992 Olympics held?\nA: The 1992 Olympics were held in Barcelona, Spain.\n\n"
-#define ARC "1.0", "Question: {question}\nAnswer:", "choices", "answerKey", false, false, ACC, ACC_NORM, DRAWN
+#define ARC "1.0", "Question: {question}\nAnswer:", "choices", "answerKey", false, false, ACC, ACC_NORM, \
+    DRAWN, "", NULL
 #define ABOUT "questions (with answers) about "
 static const Task TASK[] = {
     {"hellaswag", "hellaswag", "1.0", "{activity_label}: {ctx_a} {^ctx_b}", "endings", "label", true, false,
      ACC, ACC_NORM, DRAWN_ONE_MORE, "", NULL},
-    {"arc_easy", "arc_easy", ARC, "", NULL}, {"arc_challenge", "arc_challenge", ARC, "", NULL},
-    {"arc", "arc", ARC, "", NULL},
+    {"arc_easy", "arc_easy", ARC}, {"arc_challenge", "arc_challenge", ARC}, {"arc", "arc", ARC},
     {"mmlu", "mmlu", "1.0", "{-question}\nA. {0}\nB. {1}\nC. {2}\nD. {3}\nAnswer:", "choices", "answer",
      false, true, ACC, ACC, FIRST, "The following are multiple choice " ABOUT, ".\n\n"},
     {"mmlu_cloze", "mmlu_cloze", "1.0", "Question: {-question}\nAnswer:", "choices", "answer", false, false,
@@ -838,71 +822,6 @@ typedef struct {                      // a group is a subject, or all of a task 
     char (*group)[NAME];
     size_t n, lls, groups, doc_room, group_room, in_group[GROUPS];
 } Docs;
-
-// ---- bench: text as Python has it -------------------------------------------------------------------------
-
-// Bytes of the character at s, UTF-8, if it is white space, else 0
-static size_t space(const char *s) {
-    static const char *const RARE[] = {"\xC2\x85", "\xC2\xA0", "\xE1\x9A\x80", "\xE2\x80\xA8", "\xE2\x80\xA9",
-                                       "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
-    if ((*s >= 9 && *s <= 13) || (*s >= 0x1C && *s <= 0x20)) return 1;
-    if (!strncmp(s, "\xE2\x80", 2) && (unsigned char)s[2] >= 0x80 && (unsigned char)s[2] <= 0x8A) return 3;
-    for (size_t i = 0; i < sizeof RARE / sizeof *RARE && (unsigned char)*s >= 0xC2; i++)
-        if (!strncmp(s, RARE[i], strlen(RARE[i]))) return strlen(RARE[i]);
-    return 0;
-}
-
-// Bytes of s up to the end of its last character that is no white space
-static size_t space_end(const char *s) {
-    size_t last = 0;
-    for (size_t i = 0, k; s[i]; i += k ? k : 1)
-        if (!(k = space(s + i))) last = i + 1;
-    return last;
-}
-
-static void strip(char *s) {
-    size_t at = 0, end = space_end(s), k;
-    while (at < end && (k = space(s + at))) at += k;
-    memmove(s, s + at, end - at);
-    s[end - at] = 0;
-}
-
-// The first letter upper case, all others lower; but letters past U+00FF stay as they are.
-static void capitalize(char *s) {
-    for (size_t i = 0; s[i]; i++) {
-        bool first = i == 0, latin1 = (unsigned char)s[i] == 0xC3 && s[i + 1];
-        unsigned lo = latin1 ? 0x80 : 'A', hi = latin1 ? 0x9E : 'Z', c = (unsigned char)s[i += latin1];
-        if (latin1 && (c & 0x1F) == 0x17) continue;           // the signs for times and divided by
-        if (first && c >= lo + 32 && c <= hi + 32) s[i] = (char)(c - 32);
-        if (!first && c >= lo && c <= hi) s[i] = (char)(c + 32);
-    }
-}
-
-// In place, left to right, once; `new` is not longer than `old`.
-static void replace(char *s, const char *old, const char *new) {
-    char *out = s;
-    while (*s)
-        if (strncmp(s, old, strlen(old))) *out++ = *s++;
-        else out = (char *)memcpy(out, new, strlen(new)) + strlen(new), s += strlen(old);
-    *out = 0;
-}
-
-// Takes WikiHow's marks away: each [...] that ends on its line, as the expression \[.*?\] finds them.
-static void clean(char *s) {
-    strip(s);
-    replace(s, " [title]", ". ");
-    size_t out = 0, open = 0;         // no [ before `open` is closed
-    for (size_t i = 0, k; s[i]; i++) {
-        if (s[i] == '[' && i >= open) {
-            k = i + strcspn(s + i, "]\n");
-            if (s[k] == ']') { i = k; continue; }
-            open = k;
-        }
-        s[out++] = s[i];
-    }
-    s[out] = 0;
-    replace(s, "  ", " ");
-}
 
 // ---- bench: rows ------------------------------------------------------------------------------------------
 
@@ -993,6 +912,14 @@ static void tail(Text *t, char *s, void (*how)(char *)) {
     t->n = (size_t)(s - t->s) + strlen(s);
 }
 
+// Takes WikiHow's marks away.
+static void clean(char *s) {
+    text_strip(s);
+    text_replace(s, " [title]", ". ");
+    text_unbracket(s);
+    text_replace(s, "  ", " ");
+}
+
 static int query_put(Source *s) {
     Text *t = &s->d->text;
     for (const char *q = s->task->query, *end; *q; q = end) {
@@ -1003,7 +930,7 @@ static int query_put(Source *s) {
         snprintf(name, sizeof name, "%.*s", (int)(end - q) - 2 - marked, q + 1 + marked);
         uint32_t at = digit ? s->text[kind - '0'] : column(s, name);
         if (!at || !(text = text_put(s, at, digit ? s->task->list : name))) return -1;
-        if (marked) tail(t, text, kind == '-' ? strip : capitalize);
+        if (marked) tail(t, text, kind == '-' ? text_strip : text_capitalize);
     }
     if (s->task->clean) tail(t, t->s + s->doc.query, clean);
     add_bytes(t, "", 1);
@@ -1014,8 +941,7 @@ static int choices_put(Source *s, uint32_t list, uint32_t key) {
     Text *t = &s->d->text;
     Doc *q = &s->doc;
     const char *text = s->j->node[key].text, *name = s->task->list;
-    q->choice = t->n;
-    q->gold = CHOICES;
+    q->choice = t->n, q->gold = CHOICES;
     for (uint32_t i = 0; i < q->choices; i++) {
         char *c = text_put(s, s->text[i], name);
         if (!c) return -1;
@@ -1035,26 +961,20 @@ static int choices_put(Source *s, uint32_t list, uint32_t key) {
 // The subject is a column or the file's name up to its last _; tasks without subjects are one group.
 static int group_find(Source *s) {
     Docs *d = s->d;
-    char name[NAME];
-    const char *slash = strrchr(s->path, '/'), *from = s->task->name, *end;
-    uint32_t at = json_get(s->j, s->row, "subject"), *g = &s->doc.group;
-    size_t n = strlen(from);
-    if (s->task->after && at && s->j->node[at].kind == JSON_STRING) {
-        from = s->j->node[at].text;
-        n = strlen(from);
-    } else if (s->task->after) {
-        from = slash ? slash + 1 : s->path;
-        n = (end = strrchr(from, '_')) ? (size_t)(end - from) : strcspn(from, ".");
-    }
+    bool subjects = s->task->after;
+    const char *slash = strrchr(s->path, '/'), *from = subjects ? slash ? slash + 1 : s->path : s->task->name;
+    const char *end = subjects ? strrchr(from, '_') : NULL;
+    uint32_t at = subjects ? json_get(s->j, s->row, "subject") : 0, *g = &s->doc.group;
+    size_t n = end ? (size_t)(end - from) : strcspn(from, subjects ? "." : "");
+    if (at && s->j->node[at].kind == JSON_STRING) from = s->j->node[at].text, n = strlen(from);
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)from[i] < ' ' || strchr("\"\\\x7F", from[i])) n = NAME;
     if (n >= NAME) return row_bad(s, s->row, "has a %s that is no name of up to 63 bytes", "subject");
-    snprintf(name, sizeof name, "%.*s", (int)n, from);
     for (*g = 0; *g < d->groups; ++*g)
-        if (!strcmp(d->group[*g], name)) return 0;
+        if (strlen(d->group[*g]) == n && !memcmp(d->group[*g], from, n)) return 0;
     if (d->groups == GROUPS) return row_bad(s, s->row, "has the 257th %s, want at most 256", "subject");
     if (grow(&d->group, &d->group_room, d->groups + 1, NAME, s->e)) return -1;
-    memcpy(d->group[d->groups++], name, NAME);
+    snprintf(d->group[d->groups++], NAME, "%.*s", (int)n, from);
     return 0;
 }
 
@@ -1069,9 +989,7 @@ static int doc_read(Source *s, size_t limit) {
     if (choices_find(s, list) || query_put(s) || choices_put(s, list, key)) return -1;
     if (d->text.failed) return err_set(s->e, "%s: no memory for its text", s->path);
     if (grow(&d->doc, &d->doc_room, d->n + 1, sizeof s->doc, s->e)) return -1;
-    d->in_group[s->doc.group]++;
-    d->lls += s->doc.choices;
-    d->doc[d->n++] = s->doc;
+    d->in_group[s->doc.group]++, d->lls += s->doc.choices, d->doc[d->n++] = s->doc;
     return 0;
 }
 
@@ -1093,58 +1011,7 @@ static int docs_load(Docs *d, const Task *task, const char *path, size_t limit, 
 }
 
 // ---- bench: prompts ---------------------------------------------------------------------------------------
-// Examples are drawn as Python's random.Random(1234).sample draws them (Mersenne Twister, Matsumoto and
-// Nishimura 1998), so that each question comes with the same ones as in the harness.
-
-typedef struct { uint32_t s[624]; int at; } Twister;
-
-static void twister_seed(Twister *t, uint32_t key) {          // init_by_array of one key
-    uint32_t *s = t->s, i = 1;
-    s[0] = 19650218;
-    for (uint32_t k = 1; k < 624; k++) s[k] = 1812433253u * (s[k - 1] ^ s[k - 1] >> 30) + k;
-    for (uint32_t k = 0; k < 2 * 624 - 1; k++) {
-        uint32_t before = s[i - 1] ^ s[i - 1] >> 30;
-        s[i] = k < 624 ? (s[i] ^ before * 1664525u) + key : (s[i] ^ before * 1566083941u) - i;
-        if (++i == 624) { s[0] = s[623]; i = 1; }
-    }
-    s[0] = 0x80000000u;
-    t->at = 624;
-}
-
-static uint32_t twister_next(Twister *t) {
-    for (int i = 0; i < 624 && t->at == 624; i++) {
-        uint32_t y = (t->s[i] & 0x80000000u) | (t->s[(i + 1) % 624] & 0x7FFFFFFFu);
-        t->s[i] = t->s[(i + 397) % 624] ^ y >> 1 ^ (y & 1 ? 0x9908B0DFu : 0);
-    }
-    t->at = t->at % 624;
-    uint32_t y = t->s[t->at++];
-    y ^= y >> 11;
-    y ^= y << 7 & 0x9D2C5680u;
-    y ^= y << 15 & 0xEFC60000u;
-    return y ^ y >> 18;
-}
-
-static uint32_t twister_below(Twister *t, uint32_t n) {
-    int bits = 0;
-    while (bits < 32 && n >> bits) bits++;
-    uint32_t r = n;
-    while (r >= n) r = twister_next(t) >> (32 - bits);
-    return r;
-}
-
-// k of 0..n-1 without repetition, k <= n, k <= SHOTS + 1
-static void twister_sample(Twister *t, uint32_t n, uint32_t k, uint32_t *out) {
-    uint32_t few = 21, pool[21 + 1024], power = 4;
-    while (power < 3 * k) power *= 4;
-    if (k > 5) few += power;
-    for (uint32_t i = 0; i < n && n <= few; i++) pool[i] = i;
-    for (uint32_t i = 0, j, seen = 0; i < k; i += n <= few || seen == i) {
-        j = twister_below(t, n <= few ? n - i : n);
-        out[i] = n <= few ? pool[j] : j;
-        if (n <= few) pool[j] = pool[n - i - 1];
-        for (seen = 0; seen < i && out[seen] != j;) seen++;
-    }
-}
+// Each question comes with the same examples as in the harness, which draws them with Python's random.
 
 typedef struct {                      // a task of this run
     const Task *task;
@@ -1175,18 +1042,14 @@ static uint32_t put_context(Text *t, const Set *s, size_t doc) {
     const Docs *d = &s->docs, *pool = &s->pool;
     const char *group = d->group[d->doc[doc].group];
     uint32_t n = 0;
-    t->n = 0;
-    add(t, s->task->before);
+    t->n = 0, add(t, s->task->before);
     for (const char *c = group; s->task->after && *c; c++) add_bytes(t, *c == '_' ? " " : c, 1);
     if (s->task->after) add(t, s->task->after);
     for (size_t i = 0; i < pool->n && n < s->shots; i++) {
         const Doc *shot = &pool->doc[s->drawn ? s->drawn[doc][n] : i];
         if (!s->drawn && strcmp(pool->group[shot->group], group)) continue;
-        add(t, pool->text.s + shot->query);
-        add(t, " ");
-        add(t, choice_at(pool, shot, shot->gold));
-        add(t, "\n\n");
-        n++;
+        add(t, pool->text.s + shot->query), add(t, " ");
+        add(t, choice_at(pool, shot, shot->gold)), add(t, "\n\n"), n++;
     }
     add(t, d->text.s + d->doc[doc].query);
     return n;
@@ -1210,11 +1073,9 @@ static int prompts_hash(Set *s, Err *e) {
     for (size_t i = 0; i < s->docs.n && !t.failed; i++) {
         const Doc *q = &s->docs.doc[i];
         uint32_t n = put_context(&t, s, i);
-        if (n < s->shots) {
-            free(t.s);
-            return err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for %s",
-                           s->shots, n, s->docs.group[q->group]);
-        }
+        if (n < s->shots)
+            return free(t.s), err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for "
+                                      "%s", s->shots, n, s->docs.group[q->group]);
         for (uint32_t k = 0; k < q->choices; k++) {
             add_bytes(&t, q->right >> k & 1 ? "\1" : "", 1);
             add(&t, choice_at(&s->docs, q, k));
@@ -1272,20 +1133,14 @@ static int ask_one(Asked *a, size_t doc, Text *c, Err *e) {
     int32_t bos = !strcmp(opt.bos, "off") ? -1 : !strcmp(opt.bos, "on") && t->bos < 0 ? t->eot : t->bos;
     put_context(c, a->set, doc);
     size_t text = c->n;
-    question->at = a->n;
-    a->n += bos >= 0;
-    if (c->failed) return err_memory(e, c->n);
-    if (encode(a, c->s, space_end(c->s), &n, e)) return -1;
+    question->at = a->n, a->n += bos >= 0;
+    if (c->failed ? err_memory(e, c->n) : encode(a, c->s, text_end(c->s), &n, e)) return -1;
     if (bos >= 0) a->tok[question->at] = bos;
-    a->n += n;
-    question->n = a->n - question->at;
+    a->n += n, question->n = a->n - question->at;
     for (uint32_t k = 0; k < q->choices; k++) {
         Span *choice = &a->choice[q->ll + k];
-        c->n = text;
-        add(c, " ");
-        add(c, choice_at(d, q, k));
-        if (c->failed) return err_memory(e, c->n);
-        if (encode(a, c->s, c->n, &ids, e)) return -1;
+        c->n = text, add(c, " "), add(c, choice_at(d, q, k));
+        if (c->failed ? err_memory(e, c->n) : encode(a, c->s, c->n, &ids, e)) return -1;
         *choice = (Span){a->n, ids > n ? ids - n : 0};
         if (question->n == 0 || choice->n < 1 || choice->n > a->P)
             return err_set(e, "%s:%" PRIu32 ": a question of %zu tokens, its choice %" PRIu32 " of %zu: want "
@@ -1343,8 +1198,7 @@ static double doc_score(const Set *s, int m, const Doc *q, Metric metric) {
     if (metric != MASS) return best == q->gold;
     for (uint32_t k = 0; k < q->choices; k++) {
         double p = exp(each[k] - each[best]);
-        all += p;
-        if (q->right >> k & 1) right += p;
+        all += p, right += q->right >> k & 1 ? p : 0;
     }
     return right / all;
 }
@@ -1413,9 +1267,8 @@ static int log_read(Bench *b, Err *e) {
         kept = (size_t)(end + 1 - (const char *)data);
     }
     Writer *w = rc ? NULL : writer_open(opt.log, e);
-    if (!w) rc = -1;
-    else if (writer_put(w, data, kept, e)) rc = -1, writer_close(w, false, &(Err){""});
-    else rc = writer_close(w, true, e);
+    bool put = w && !writer_put(w, data, kept, e);
+    rc = !w || writer_close(w, put, put ? e : &(Err){""}) || !put ? -1 : 0;
     free(data);
     return rc;
 }
@@ -1447,14 +1300,12 @@ static size_t row_add(Asked *a, size_t r, const int32_t *tok, size_t n) {
     const Batch *v = &a->x.batch.view;
     int32_t *len = a->x.batch.memory + (v->len - v->tok) + r;
     memcpy(a->x.batch.memory + r * v->T + (size_t)*len, tok, n * sizeof *tok);
-    *len += (int32_t)n;
-    a->packed += n;
+    *len += (int32_t)n, a->packed += n;
     return a->packed - n;
 }
 
 static void want(Asked *a, size_t packed, int32_t target, size_t choice) {
-    a->row[a->wanted] = (int32_t)packed;
-    a->target[a->wanted] = target;
+    a->row[a->wanted] = (int32_t)packed, a->target[a->wanted] = target;
     a->owner[a->wanted++] = (int32_t)choice;
 }
 
@@ -1513,8 +1364,7 @@ static int shared_read(Asked *a, size_t doc, size_t end, Err *e) {
     }
     size_t had = leader == SIZE_MAX ? 0 : common(a, a->leader, leader, a->kept);
     if (leader == SIZE_MAX || had >= a->shared) return 0;
-    a->leader = leader;
-    a->kept = a->shared;
+    a->leader = leader, a->kept = a->shared;
     memset(a->held, 0, a->rows * sizeof *a->held);
     row_begin(a, 0, had);
     row_add(a, 0, a->tok + a->question[leader].at + had, a->shared - had);
@@ -1543,10 +1393,8 @@ static int asked_prepare(Asked *a, Err *e) {
     size_t most = a->rows * (a->longest + CHOICES);
     if (!(a->past = zeroed(2 * a->rows + 3 * most, sizeof *a->past, e)) ||
         !(a->loss = zeroed(most, sizeof *a->loss, e))) return -1;
-    a->held = a->past + a->rows;
-    a->row = a->held + a->rows;
-    a->target = a->row + most;
-    a->owner = a->target + most;
+    a->held = a->past + a->rows, a->row = a->held + a->rows;
+    a->target = a->row + most, a->owner = a->target + most;
     return prepare(&a->x, a->rows, a->longest, a->longest, e);
 }
 
@@ -1656,18 +1504,15 @@ static int report(const Bench *b, Err *e) {
 
 // ---- bench: the run ---------------------------------------------------------------------------------------
 
-static bool is_file(const char *path) {           // or a folder?
-    const char *dot = strrchr(path, '.');
-    return dot && (!strcmp(dot, ".csv") || !strcmp(dot, ".json") || !strcmp(dot, ".jsonl"));
-}
-
 // Examples are a file, or for MMLU's CSV a folder with SUBJECT_dev.csv.
 static int pool_load(Set *s, Err *e) {
     const Docs *d = &s->docs;
     size_t most = s->task->draw == FIRST ? s->shots : 0;
     if (!opt.examples)
         return err_set(e, "--shots: %s needs --examples FILE\nhint: its train or dev split", s->task->name);
-    if (!s->task->after || is_file(opt.examples)) return docs_load(&s->pool, s->task, opt.examples, most, e);
+    const char *dot = strrchr(opt.examples, '.');
+    bool file = dot && (!strcmp(dot, ".csv") || !strcmp(dot, ".json") || !strcmp(dot, ".jsonl"));
+    if (!s->task->after || file) return docs_load(&s->pool, s->task, opt.examples, most, e);
     for (size_t g = 0; g < d->groups; g++) {
         char name[4096];
         snprintf(name, sizeof name, "%s/%s_dev.csv", opt.examples, d->group[g]);
@@ -1688,16 +1533,14 @@ static int word_take(Bench *b, const char *word, Err *e) {
         if (docs_load(&s->docs, t, word + n + 1, (size_t)opt.limit, e)) return -1;
         known = true;
     }
-    if (known) return 0;
-    return err_set(e, "'%s', want TASK=FILE, TASK one of hellaswag, arc_easy, arc_challenge, arc, mmlu, "
-                   "mmlu_cloze, truthfulqa, choices", word);
+    return known ? 0 : err_set(e, "'%s', want TASK=FILE, TASK one of hellaswag, arc_easy, arc_challenge, "
+                               "arc, mmlu, mmlu_cloze, truthfulqa, choices", word);
 }
 
 static int bench_load(Bench *b, Err *e) {
     for (Set *s = b->set; s < b->set + b->sets; s++) {
         s->shots = s->task->draw == NONE ? 0 : (uint32_t)opt.shots;
-        s->before = b->docs;
-        b->docs += s->docs.n;
+        s->before = b->docs, b->docs += s->docs.n;
         for (int m = 0; m < b->models; m++)
             if (!(s->ll[m] = zeroed(s->docs.lls, sizeof **s->ll, e))) return -1;
         if ((s->shots && pool_load(s, e)) || shots_draw(s, e) || prompts_hash(s, e)) return -1;
@@ -1709,7 +1552,6 @@ static int bench_load(Bench *b, Err *e) {
 
 static int eval_bench(const char *const *word, int words, Err *e) {
     Bench b = {.models = opt.vs ? 2 : 1, .path = {opt.model, opt.vs}};
-    Err unused;                       // the log's, after another error
     int rc = 0;
     if (strcmp(opt.bos, "auto") && strcmp(opt.bos, "on") && strcmp(opt.bos, "off"))
         return err_set(e, "--bos: '%s', want auto, on or off", opt.bos);
@@ -1722,7 +1564,7 @@ static int eval_bench(const char *const *word, int words, Err *e) {
     for (int m = 0; m < b.models; m++)
         for (const Set *s = b.set; s < b.set + b.sets && rc == 0; s++) rc = set_score(&b, s, m, e);
     if (rc == 0) rc = report(&b, e);
-    if (log_close(b.log, rc ? &unused : e)) rc = -1;
+    if (log_close(b.log, rc ? &(Err){""} : e)) rc = -1;
     for (Set *s = b.set; s < b.set + b.sets; s++) {
         free(s->docs.text.s), free(s->docs.doc), free(s->docs.group);
         free(s->pool.text.s), free(s->pool.doc), free(s->pool.group);

@@ -337,6 +337,20 @@ typedef struct {
 void template_render(Rendering *r, const Template *tp, const Tokenizer *t, const Turn *turn, size_t turns,
                      size_t skip, Teach teach);
 
+// ---- tokenizer.c: texts and samples as Python has them ----------------------------------------------------
+// For what must agree with programs in Python. Texts are UTF-8, 0-terminated, changed in place.
+bool   text_space(uint32_t code);                          // is this character white space?
+size_t text_end(const char *s);                            // bytes up to the last that is none
+void   text_strip(char *s);                                // no white space at either end
+void   text_capitalize(char *s);                           // first letter upper, others lower; to U+00FF
+void   text_replace(char *s, const char *old, const char *new);    // once, left to right; new is no longer
+void   text_unbracket(char *s);                            // takes out \[.*?\]: each [...] on one line
+typedef struct { uint32_t s[624]; int at; } Twister;       // random.Random(key) of 32 bits
+void   twister_seed(Twister *t, uint32_t key);
+uint32_t twister_next(Twister *t);
+// As .sample(range(n), k) does: k of 0..n-1 without repetition, k <= n, k <= 341, into out.
+void   twister_sample(Twister *t, uint32_t n, uint32_t k, uint32_t *out);
+
 // ---- tokenizer.c: hashes ----------------------------------------------------------------------------------
 uint64_t hash64(const void *data, size_t n, uint64_t seed);
 uint64_t hash_number(uint64_t v, uint64_t seed);
@@ -413,7 +427,7 @@ int    json_parse(Json *j, const char *where, uint32_t first_line, const uint8_t
 uint32_t json_get(const Json *j, uint32_t object, const char *key);    // index of a member's value, 0: none
 // A file's rows: of .csv (RFC 4180) and .tsv (tabs, no quotes) arrays of strings; else, what begins with [ is
 // one JSON array, and anything else JSON Lines. A 0 byte follows data. The first row is node *first, the next
-// one its .next, up to j->nodes. Unless skip is NULL, lines of JSON Lines that are wrong are only counted in it.
+// one its .next, up to j->nodes. Unless skip is NULL, wrong lines of JSON Lines are only counted in it.
 typedef struct Rows Rows;
 int    rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, size_t n, Rows *skip,
                   Err *e);

@@ -10,7 +10,8 @@
 // pieces such as words, which no token crosses.
 // Read in this order: characters -> pre-tokens -> tables -> merging -> form NFC, which only Qwen needs ->
 // special tokens -> index, where all that comes from a file is checked -> as bytes, as files hold it ->
-// encode -> templates, which make text of a conversation -> train, which needs the first three -> hashes.
+// encode -> templates, which make text of a conversation -> train, which needs the first three -> text and
+// random numbers as Python has them -> hashes.
 // Tests: tests/test_tokenizer.c.
 #include "model.h"
 #include <string.h>
@@ -1328,6 +1329,118 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
     t->eot = (int32_t)t->vocab;
     memcpy(add_token(&w, sizeof END_OF_TEXT - 1, TOKEN_SPECIAL), END_OF_TEXT, sizeof END_OF_TEXT - 1);
     return 0;
+}
+
+// ---- text as Python has it --------------------------------------------------------------------------------
+
+bool text_space(uint32_t c) {
+    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= ' ') || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+           c == 0x3000;
+}
+
+// Is the character at s, of *len bytes, white space? The 0 at the end cuts a character short, so none is read
+// beyond it.
+static bool space_at(const char *s, size_t *len) {
+    uint32_t code;
+    *len = utf8((const uint8_t *)s, 4, &code);
+    return text_space(code);
+}
+
+size_t text_end(const char *s) {
+    size_t last = 0;
+    for (size_t i = 0, len; s[i]; i += len)
+        if (!space_at(s + i, &len)) last = i + len;
+    return last;
+}
+
+void text_strip(char *s) {
+    size_t at = 0, end = text_end(s), len;
+    while (at < end && space_at(s + at, &len)) at += len;
+    memmove(s, s + at, end - at);
+    s[end - at] = 0;
+}
+
+void text_capitalize(char *s) {
+    for (size_t i = 0; s[i]; i++) {
+        bool first = i == 0, latin1 = (unsigned char)s[i] == 0xC3 && s[i + 1];
+        unsigned lo = latin1 ? 0x80 : 'A', hi = latin1 ? 0x9E : 'Z', c = (unsigned char)s[i += latin1];
+        if (latin1 && (c & 0x1F) == 0x17) continue;           // the signs for times and divided by
+        if (first && c >= lo + 32 && c <= hi + 32) s[i] = (char)(c - 32);
+        if (!first && c >= lo && c <= hi) s[i] = (char)(c + 32);
+    }
+}
+
+void text_replace(char *s, const char *old, const char *new) {
+    size_t had = strlen(old), has = strlen(new);
+    char *out = s;
+    while (*s)
+        if (strncmp(s, old, had)) *out++ = *s++;
+        else memcpy(out, new, has), out += has, s += had;
+    *out = 0;
+}
+
+void text_unbracket(char *s) {
+    size_t out = 0, open = 0;         // no [ before `open` is closed
+    for (size_t i = 0, k; s[i]; i++) {
+        if (s[i] == '[' && i >= open) {
+            k = i + strcspn(s + i, "]\n");
+            if (s[k] == ']') { i = k; continue; }
+            open = k;
+        }
+        s[out++] = s[i];
+    }
+    s[out] = 0;
+}
+
+// ---- random numbers as Python has them --------------------------------------------------------------------
+// The Mersenne Twister (Matsumoto, Nishimura 1998), and what random.sample makes of it.
+
+void twister_seed(Twister *t, uint32_t key) {      // init_by_array of one key
+    uint32_t *s = t->s, i = 1;
+    s[0] = 19650218;
+    for (uint32_t k = 1; k < 624; k++) s[k] = 1812433253u * (s[k - 1] ^ s[k - 1] >> 30) + k;
+    for (uint32_t k = 0; k < 2 * 624 - 1; k++) {
+        uint32_t before = s[i - 1] ^ s[i - 1] >> 30;
+        s[i] = k < 624 ? (s[i] ^ before * 1664525u) + key : (s[i] ^ before * 1566083941u) - i;
+        if (++i == 624) { s[0] = s[623]; i = 1; }
+    }
+    s[0] = 0x80000000u;
+    t->at = 624;
+}
+
+uint32_t twister_next(Twister *t) {
+    for (int i = 0; i < 624 && t->at == 624; i++) {
+        uint32_t y = (t->s[i] & 0x80000000u) | (t->s[(i + 1) % 624] & 0x7FFFFFFFu);
+        t->s[i] = t->s[(i + 397) % 624] ^ y >> 1 ^ (y & 1 ? 0x9908B0DFu : 0);
+    }
+    t->at = t->at % 624;
+    uint32_t y = t->s[t->at++];
+    y ^= y >> 11;
+    y ^= y << 7 & 0x9D2C5680u;
+    y ^= y << 15 & 0xEFC60000u;
+    return y ^ y >> 18;
+}
+
+static uint32_t twister_below(Twister *t, uint32_t n) {
+    int bits = 0;
+    while (bits < 32 && n >> bits) bits++;
+    uint32_t r = n;
+    while (r >= n) r = twister_next(t) >> (32 - bits);
+    return r;
+}
+
+void twister_sample(Twister *t, uint32_t n, uint32_t k, uint32_t *out) {
+    uint32_t few = 21, pool[21 + 1024], power = 4;
+    while (power < 3 * k) power *= 4;
+    if (k > 5) few += power;
+    for (uint32_t i = 0; i < n && n <= few; i++) pool[i] = i;
+    for (uint32_t i = 0, j, seen = 0; i < k; i += n <= few || seen == i) {
+        j = twister_below(t, n <= few ? n - i : n);
+        out[i] = n <= few ? pool[j] : j;
+        if (n <= few) pool[j] = pool[n - i - 1];
+        for (seen = 0; seen < i && out[seen] != j;) seen++;
+    }
 }
 
 // ---- hashes -----------------------------------------------------------------------------------------------

@@ -51,12 +51,6 @@ static uint32_t character(const uint8_t *s, size_t n, size_t *length) {
     return lower(c);
 }
 
-static bool space(uint32_t c) {
-    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= ' ') || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-           c == 0x3000;
-}
-
 // Neither letter nor digit nor space, from ASCII on: punctuation, currency, arrows, signs, pictures
 static bool symbol(uint32_t c) {
     static const uint32_t RANGE[][2] = {
@@ -89,14 +83,14 @@ int words_add(Words *w, Split how, const char *text, size_t n, Err *e) {
         uint32_t c = i < n ? character((const uint8_t *)text + i, n - i, &k) : ' ';
         bool mark = symbol(c), ascii = c > ' ' && c < 0x7F, apostrophe = c == '\'' || c == 0x2019;
         if (how == SQUAD ? ascii && (mark || c == '_') : apostrophe && how != ROUGE) continue;
-        bool gone = how == SQUAD && (mark || space(c)) && article(s + from, put - from);
-        bool ends = gone || space(c) || (how == ROUGE && c >= 0x80) || (how != SQUAD && (mark || c == '_'));
+        bool space = text_space(c), gone = how == SQUAD && (mark || space) && article(s + from, put - from);
+        bool ends = gone || space || (how == ROUGE && c >= 0x80) || (how != SQUAD && (mark || c == '_'));
         if (gone) put = from;
         if (ends) {
             if (put && !(how == LETTERS && digit)) rc = word_add(w, s, put, e);
             put = from = 0, digit = false;
         }
-        if (ends && (how != SQUAD || space(c))) continue;
+        if (ends && (how != SQUAD || space)) continue;
         put += utf8_put(s + put, c);
         digit = digit || (c >= '0' && c <= '9');
         if (mark) from = put;

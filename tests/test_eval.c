@@ -62,7 +62,7 @@ START_TEST(text_is_capitalized_as_in_python) {
     for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) {
         char s[32];
         snprintf(s, sizeof s, "%s", pair[i][0]);
-        capitalize(s);
+        text_capitalize(s);
         ck_assert_str_eq(s, pair[i][1]);
     }
 } END_TEST
