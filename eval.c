@@ -159,7 +159,6 @@ static void add_quoted(Text *t, const char *key, const char *text) {     // as J
 
 // ---- statistics -------------------------------------------------------------------------------------------
 // What may be concluded from the scores of some hundred items. tests/test_eval.c has scipy's numbers.
-
 typedef struct { double mean, error; size_t n; } Mean;    // error: the mean's standard error; NaN if n is 1
 
 typedef struct {
@@ -256,7 +255,6 @@ static void conclude(char *s, size_t room, const char *metric, const Compared *c
 }
 
 // ---- two models side by side ------------------------------------------------------------------------------
-
 static const char *shown(char s[32], double x) {              // a number that may be unknown
     if (!isfinite(x)) return opt.json ? "null" : "-";
     snprintf(s, 32, opt.json ? "%.9g" : "%.4f", x);
@@ -300,6 +298,8 @@ static void flips(Log *log, const char *what, const double *x, const double *y, 
 static void conclusion_print(const char *metric, const Compared *c) {
     char said[400];
     conclude(said, sizeof said, metric, c);
+    for (char *at = said; !opt.json && strlen(at) > 80; *at++ = '\n')
+        for (at += 80; *at != ' ';) at--;
     printf(opt.json ? "{\"conclusion\": \"%s\"}\n" : "%s\n", said);
 }
 
