@@ -59,7 +59,7 @@ enum { OPTIONS = sizeof OPTION / sizeof OPTION[0], MAX_WORDS = 1000 };
 
 static void help(void) {
     printf("eval -- measure models, side by side on the same rows (tune.c %s)\n\n"
-           "  ./eval loss    --model m.bin [--vs other.bin] --text book.txt | --data held-out.json\n"
+           "  ./eval loss    --model m.bin [--vs other.bin] --text book.txt (or --data ROWS)\n"
            "  ./eval answers --model m.bin [--vs other.bin] --data held-out.json\n"
            "  ./eval answers --model base.bin --vs tuned.bin --data held-out.json \\\n"
            "                 --shots 3 --examples train.json (base, base with shots, tuned)\n"
