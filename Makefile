@@ -38,6 +38,8 @@ $(BUILD)/dev/show.o: dev/show.h
 $(BUILD)/dev/score.o: dev/score.h
 $(BUILD)/errors: dev/errors.c $(BUILD)/dev/score.o $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+$(BUILD)/trace: dev/trace.c $(ROOMS)
+	$(CC) $(FLAGS) -I. $^ -o $@ -lm
 $(FORMATS): dev/convert.h dev/hf.h
 $(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
@@ -76,7 +78,7 @@ $(BUILD)/test_errors: tests/test_errors.c dev/errors.c dev/score.c dev/score.h t
 $(BUILD)/pty: tests/pty.c
 	@mkdir -p $(BUILD)
 	$(CC) $(OPT) -Wall -Wextra $< -o $@
-test: all $(TESTS) $(BUILD)/pty $(BUILD)/train_kill ## all tests (needs Check: make deps)
+test: all $(TESTS) $(BUILD)/pty $(BUILD)/trace $(BUILD)/train_kill ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
 	sh tests/answers.sh $(BUILD)
@@ -85,6 +87,7 @@ test: all $(TESTS) $(BUILD)/pty $(BUILD)/train_kill ## all tests (needs Check: m
 	sh tests/resume.sh $(BUILD)
 	sh tests/check.sh $(BUILD)
 	sh tests/tools.sh $(BUILD)
+	sh tests/trace.sh $(BUILD)
 test-resume: all $(BUILD)/train_kill ## a run killed before every write of a file, and resumed: some minutes
 	sh tests/resume.sh $(BUILD) all
 # train with calls that kill it; a linker without --wrap makes none, and resume.sh leaves those tests out
@@ -112,6 +115,8 @@ check-real: all $(BUILD)/check_real ## checks on real models: make check-real RE
 $(BUILD)/check_real: tests/check_real.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
 
+trace: $(BUILD)/trace ## ./trace: one step layer by layer, for who ports model.c
+	cp $< $@
 parity: all $(BUILD)/parity $(BUILD)/parity_double ## what dev/parity.py drives to compare with transformers: dev/PARITY.md
 $(BUILD)/parity_double: dev/parity_double.c model.c model.h
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ -lm
@@ -133,4 +138,4 @@ clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
-.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume test-bits test-warnings test-asan test-valgrind check-real parity deps install clean help
+.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume test-bits test-warnings test-asan test-valgrind check-real trace parity deps install clean help
