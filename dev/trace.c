@@ -323,8 +323,8 @@ static int compare(Trace *golden, Trace *port, bool *same, Err *e) {
     free(row[0]);
     free(row[1]);
     if (rc < 0) return -1;
-    printf("%zu tensors%s agree bit for bit; %s does not have %zu\n", equal, rc ? " before it" : "",
-           port->path, missing);
+    printf("%zu tensors%s agree bit for bit, %zu are not in %s\n", equal, rc ? " before it" : "", missing,
+           port->path);
     *same = rc == 0 && equal > 0;
     return 0;
 }
