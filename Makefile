@@ -117,6 +117,18 @@ $(BUILD)/check_real: tests/check_real.c $(ROOMS)
 
 trace: $(BUILD)/trace ## ./trace: one step layer by layer, for who ports model.c
 	cp $< $@
+# Every reader under libFuzzer, which comes with clang; a finding is a file in build/fuzz/found/crashes.
+TIME    = 600
+FUZZ    = clang -std=c99 -g -O1 $(NUMBERS) -Wno-unknown-pragmas -fno-sanitize-recover=all -fsanitize=address,undefined
+fuzz: all $(BUILD)/train_kill ## hostile bytes into every reader: make fuzz TIME=600 (seconds for each of ten)
+	@mkdir -p build/fuzz
+	$(FUZZ),fuzzer -I. dev/fuzz/fuzz.c $(FORMATS:$(BUILD)/%.o=%.c) model.c tokenizer.c data.c -o build/fuzz/fuzz -lm
+	$(FUZZ),fuzzer -I. dev/fuzz/fuzz_eval.c model.c tokenizer.c data.c -o build/fuzz/fuzz_eval -lm
+	rm -rf build/fuzz/seeds
+	dev/fuzz/seeds.sh $(BUILD) build/fuzz/seeds
+	dev/fuzz/run.sh $(TIME) build/fuzz build/fuzz/seeds build/fuzz/found
+fuzz-corpus: all $(BUILD)/train_kill ## what fuzzing found before, read again under the sanitizers
+	dev/fuzz/corpus.sh $(BUILD) build/fuzz
 parity: all $(BUILD)/parity $(BUILD)/parity_double ## what dev/parity.py drives to compare with transformers: dev/PARITY.md
 $(BUILD)/parity_double: dev/parity_double.c model.c model.h
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ -lm
@@ -138,4 +150,4 @@ clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
-.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume test-bits test-warnings test-asan test-valgrind check-real trace parity deps install clean help
+.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume test-bits test-warnings test-asan test-valgrind check-real trace fuzz fuzz-corpus parity deps install clean help
