@@ -329,16 +329,18 @@ static int compare(Trace *golden, Trace *port, bool *same, Err *e) {
     return 0;
 }
 
-static int usage(void) {
-    fputs("usage: ./trace write gpt2|llama|lora > step.trace\n"
-          "       ./trace compare golden.trace port.trace\n", stderr);
-    return 2;
-}
+static const char USAGE[] =
+    "usage: ./trace write gpt2|llama|lora > step.trace     one training step, layer by layer\n"
+    "       ./trace compare golden.trace port.trace        where a port first differs\n";
 
 int main(int argc, char **argv) {
     Err e = {""};
     bool same = true;
     int rc = -2;
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        fputs(USAGE, stdout);
+        return 0;
+    }
     if (argc == 3 && strcmp(argv[1], "write") == 0) {
         for (size_t i = 0; i < sizeof NAMED / sizeof NAMED[0]; i++)
             if (strcmp(argv[2], NAMED[i].name) == 0) rc = write_step(&NAMED[i].c, NAMED[i].name, &e);
@@ -349,7 +351,10 @@ int main(int argc, char **argv) {
         free(golden.text);
         free(port.text);
     }
-    if (rc == -2) return usage();
+    if (rc == -2) {
+        fputs(USAGE, stderr);
+        return EXIT_FAILURE;
+    }
     if (rc == 0 && (fflush(stdout) || ferror(stdout))) rc = err_set(&e, "standard output: cannot be written");
     if (rc) fprintf(stderr, "error: %s\n", e.msg);
     return rc || !same;

@@ -47,5 +47,5 @@ check "another kind of file" compares 1 "port:1: want .trace 1"
 printf 'trace 1\nforward mid 1 8\n' > port
 check "a head with a number missing" compares 1 "port:2: want a section, a name, layer, rows and columns"
 check "a file that is not there" says 1 "nowhere" "$bin/trace" compare nowhere nowhere
-check "a name that is none" says 2 "usage" "$bin/trace" write gpt3
+check "a name that is none" says 1 "usage" "$bin/trace" write gpt3
 finish
