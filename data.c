@@ -34,13 +34,18 @@
 
 // ---- errors -----------------------------------------------------------------------------------------------
 // Bytes of hostile files end up in messages: the terminal that shows them must not be controlled by them.
+static const char *tame(char *text) {
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
+    return text;
+}
+
 int err_set(Err *e, const char *format, ...) {
     va_list list;
     va_start(list, format);
     vsnprintf(e->msg, sizeof e->msg, format, list);
     va_end(list);
-    for (char *p = e->msg; *p; p++)
-        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
+    tame(e->msg);
     return -1;
 }
 
@@ -1067,9 +1072,8 @@ typedef struct {                      // a file that is being read
     Rows *rows;
     const Json *j;
     uint32_t header;                  // a table's row of names; 0: the rows are objects
-    Column column[COLUMNS];           // what the file calls each member, then names that are not read
+    Column column[COLUMNS + 1];       // what the file calls each member, then names that are not read
     int columns;
-    size_t turns, turn_room, row_room;    // turns of all rows so far
     Row row;                          // the row at hand
     uint32_t value[COLUMNS + 1];      // its nodes, 0: null, empty or not there
     size_t bytes;                     // of its text
@@ -1112,7 +1116,8 @@ static int columns_parse(Reader *s, char *p) {
     return 0;
 }
 
-// The values of a row: an object's members, or a table's fields in the order of the header.
+// The values of a row: an object's members, or a table's fields in the order of the header. Names that are met
+// for the first time are noted, as far as there is room.
 static int row_values(Reader *s, uint32_t at) {
     const JsonNode *node = s->j->node, *row = &node[at];
     uint32_t name = at + 1, value = at + 2, fields = s->header ? node[s->header].count : 0;
@@ -1122,46 +1127,38 @@ static int row_values(Reader *s, uint32_t at) {
                        PRIu32, s->rows->path, row->line, row->count, fields, node[s->header].line);
     if (!s->header && row->kind != JSON_OBJECT) return row_fail(s, row->line, "the row", "is not an object");
     for (uint32_t i = 0; i < row->count; i++, name = node[value].next, value = name + 1) {
-        if (s->header) name = s->header + 1 + i, value = at + 1 + i;
+        if (s->header) {
+            name = s->header + 1 + i;
+            value = at + 1 + i;
+        }
         const JsonNode *key = &node[name], *v = &node[value];
+        if (v->kind == JSON_STRING ? v->len == 0 : v->kind == JSON_NULL) continue;
         int c = column_find(s, key->text, key->len);
-        if (c == s->columns && c < COLUMNS) s->column[s->columns++] = (Column){key->text, key->len, 0, false};
         if (c < MEMBERS && s->value[c]) return row_fail(s, v->line, s->column[c].name, "is there twice");
-        if (v->kind == JSON_STRING ? v->len > 0 : v->kind != JSON_NULL) s->value[c] = value;
+        if (c == s->columns && c < COLUMNS) s->column[s->columns++] = (Column){key->text, key->len, 0, false};
+        s->column[c].rows += s->value[c] == 0;
+        s->value[c] = value;
     }
     return 0;
 }
 
-// One more name of a list.
-static void list_name(char *list, size_t room, const Column *c) {
-    size_t used = strlen(list);
-    snprintf(list + used, room - used, "%s%.40s (%zu row%s)", used > 0 ? ", " : "", c->name, c->rows,
-             c->rows > 1 ? "s" : "");
+// Into rows->ignored: what else the rows so far have.
+static const char *columns_ignored(Reader *s) {
+    char *list = s->rows->ignored;
+    size_t used = 0, room = sizeof s->rows->ignored;
+    for (const Column *c = s->column + MEMBERS; c < s->column + s->columns && used < room; c++)
+        used += (size_t)snprintf(list + used, room - used, "%s%.40s (%zu row%s)", used > 0 ? ", " : "",
+                                 c->name, c->rows, c->rows > 1 ? "s" : "");
+    return tame(list);
 }
 
-// Have the rows from `at` on what is needed, under the names agreed on? Notes what else they have.
-static int columns_check(Reader *s, uint32_t at) {
-    const Column *c = s->column;
-    const char *lacks = NULL;
-    char *ignored = s->rows->ignored, list[300] = "";
-    for (; at < s->j->nodes; at = s->j->node[at].next) {
-        bool bad = row_values(s, at) != 0;        // which rows_get will say
-        for (int i = 0; i < s->columns && !bad; i++) s->column[i].rows += s->value[i] > 0;
-    }
-    for (int i = 0; i < s->columns; i++, c++) {
-        if (c->named && c->name && !c->rows) lacks = c->name;
-        if (c->rows) list_name(list, sizeof list, c);
-        if (c->rows && i >= MEMBERS) list_name(ignored, sizeof s->rows->ignored, c);
-    }
-    err_set(s->e, "%s", ignored);     // which tames it
-    strcpy(ignored, s->e->msg);
-    c = s->column;
-    if (!lacks && s->answers && !c[PAIR_ANSWER].rows && !c[COMPLETION].rows && !c[MESSAGES].rows)
-        lacks = "output, completion or messages";
-    if (!lacks && !c[PAIR].rows && !c[PAIR_INPUT].rows && !c[PROMPT].rows && !c[MESSAGES].rows)
-        lacks = "instruction, input, prompt or messages";
-    return !lacks || !*list ? 0 : err_set(s->e, "%s: no row holds %s; there are: %s\nhint: --columns "
-                                          "prompt=NAME,completion=NAME", s->rows->path, lacks, list);
+// Without a question or an answer: perhaps the file calls it otherwise.
+static int row_lacks(Reader *s, const char *what) {
+    const char *others = columns_ignored(s);
+    row_fail(s, s->row.line, what, "is missing or empty");
+    if (!*others) return -1;
+    Err plain = *s->e;
+    return err_set(s->e, "%s; not read: %s\nhint: --columns prompt=NAME,completion=NAME", plain.msg, others);
 }
 
 // The text of a member that is there.
@@ -1173,10 +1170,9 @@ static int row_text(Reader *s, uint32_t at, const char *key, const char **text) 
     return s->bytes > ROW_MAX ? row_fail(s, s->row.line, "the row", "has more than 4 MiB of text") : 0;
 }
 
-static void turn_add(Reader *s, Role role, const char *text, const char *input) {
-    s->rows->turn[s->turns++] = (Turn){role, text, input};
-    s->row.output = role == ROLE_ASSISTANT ? text : "";
-    s->row.turns++;
+static void turn_add(Row *row, Role role, const char *text, const char *input) {
+    row->turn[row->turns++] = (Turn){role, text, input};
+    row->output = role == ROLE_ASSISTANT ? text : "";
 }
 
 static int row_messages(Reader *s, uint32_t list) {
@@ -1193,7 +1189,7 @@ static int row_messages(Reader *s, uint32_t list) {
             return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
                            line, s->row.turns + !s->value[SYSTEM], name, or, ROLE_NAME[next]);
         if (!*text) return row_fail(s, line, "content", "is empty");
-        turn_add(s, role, text, "");
+        turn_add(&s->row, role, text, "");
         next = role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
     }
     if (*s->row.output || (next == ROLE_ASSISTANT && !s->answers)) return 0;
@@ -1202,9 +1198,7 @@ static int row_messages(Reader *s, uint32_t list) {
 
 static int row_get(Reader *s, uint32_t at) {
     const char *text[MEMBERS] = {"", "", "", "", "", "", ""};
-    uint32_t line = s->j->node[at].line;
     int form = PAIR, seen = -1;
-    s->row = (Row){.line = line, .output = ""};
     s->bytes = 0;
     if (row_values(s, at)) return -1;
     for (int i = 0; i < MEMBERS; i++) {
@@ -1213,47 +1207,48 @@ static int row_get(Reader *s, uint32_t at) {
         if (i == SYSTEM) continue;
         form = i < PROMPT ? PAIR : i < MESSAGES ? PROMPT : MESSAGES;
         if (seen >= 0 && seen < form)
-            return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s", s->rows->path, line,
+            return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s", s->rows->path, s->row.line,
                            s->column[seen].name, s->column[i].name);
         seen = i;
     }
-    if (*text[SYSTEM]) turn_add(s, ROLE_SYSTEM, text[SYSTEM], "");
+    if (*text[SYSTEM]) turn_add(&s->row, ROLE_SYSTEM, text[SYSTEM], "");
     if (form == MESSAGES) return row_messages(s, s->value[MESSAGES]);
     int last = form == PAIR ? PAIR_ANSWER : COMPLETION;
-    if (!*text[last] && s->answers) return row_fail(s, line, s->column[last].name, "is missing or empty");
+    const char *answer = s->column[last].name, *question = s->column[form].name;
+    if (!*text[last] && s->answers) return row_lacks(s, answer ? answer : MEMBER[last]);
     if (!*text[form] && !*text[PAIR_INPUT])
-        return row_fail(s, line, form == PAIR ? "instruction or input" : s->column[form].name,
-                        "is missing or empty");
-    turn_add(s, ROLE_USER, text[form], text[PAIR_INPUT]);
-    if (*text[last]) turn_add(s, ROLE_ASSISTANT, text[last], "");
+        return row_lacks(s, form == PAIR ? "instruction or input" : question ? question : MEMBER[form]);
+    turn_add(&s->row, ROLE_USER, text[form], text[PAIR_INPUT]);
+    if (*text[last]) turn_add(&s->row, ROLE_ASSISTANT, text[last], "");
     return 0;
 }
 
-// All turns are there, and no longer move.
-static void rows_end(Rows *r) {
-    Turn *t = r->turn;
-    for (Row *row = r->row; row < r->row + r->n; t += row->turns, row++) {
-        row->turn = t;
-        for (size_t i = 0; i < row->turns - (*row->output != 0); i++) {
-            row->hash = hash64(t[i].text, strlen(t[i].text), row->hash);
-            row->hash = hash64(t[i].input, strlen(t[i].input), row->hash);
-        }
-    }
-}
-
-// Every row from `at` on, or those that are right. Room for its turns comes first, as each has a node: then a
-// row can fail for what is wrong with it alone.
+// Every row from `at` on, or those that are right. Each turn has a node, and so has each row.
 static int rows_get(Reader *s, uint32_t at, bool skip_bad) {
     Rows *r = s->rows;
-    for (uint32_t next; at < s->j->nodes; at = next) {
-        next = s->j->node[at].next;
-        if (grow(&r->turn, &s->turn_room, s->turns + (next - at), sizeof *r->turn, s->e) ||
-            grow(&r->row, &s->row_room, r->n + 1, sizeof *r->row, s->e)) return -1;
-        if (row_get(s, at) == 0) { r->row[r->n++] = s->row; continue; }
-        if (!skip_bad) return -1;
-        s->turns -= s->row.turns;
-        row_skip(r, s->e);
+    size_t nodes = s->j->nodes - at + 1, rows = 1;
+    for (uint32_t i = at; i < s->j->nodes; i = s->j->node[i].next) rows++;
+    Turn *next = r->turn = malloc(nodes * sizeof *r->turn);
+    r->row = malloc(rows * sizeof *r->row);
+    if (!r->turn || !r->row) return err_memory(s->e, nodes * sizeof *r->turn);
+    for (; at < s->j->nodes; at = s->j->node[at].next) {
+        s->row = (Row){.turn = next, .output = "", .line = s->j->node[at].line};
+        if (row_get(s, at)) {
+            if (!skip_bad) return -1;
+            row_skip(r, s->e);
+            continue;
+        }
+        next += s->row.turns;
+        for (const Turn *t = s->row.turn; t < next - (*s->row.output != 0); t++) {
+            s->row.hash = hash64(t->text, strlen(t->text), s->row.hash);
+            s->row.hash = hash64(t->input, strlen(t->input), s->row.hash);
+        }
+        r->row[r->n++] = s->row;
     }
+    columns_ignored(s);
+    for (const Column *c = s->column; c < s->column + MEMBERS && r->n > 0; c++)
+        if (c->named && c->name && !c->rows)
+            return err_set(s->e, "%s: no row holds %s; not read: %s", r->path, c->name, r->ignored);
     if (r->n > 0) return 0;
     if (r->bad == 0) return err_set(s->e, "%s: has no rows%s", r->path, s->header ? " below its header" : "");
     return err_set(s->e, "%s: has no good rows: %.*s", r->path, (int)strcspn(r->reason, "\n"), r->reason);
@@ -1273,10 +1268,12 @@ int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
     int rc = j && r->path && columns ? columns_parse(&s, columns) : err_memory(e, sizeof *j);
     if (rc == 0) rc = rows_parse(j, &at, path, data, bytes, how->skip_bad ? r : NULL, e);
     free(data);
-    if (rc == 0 && j->table && at < j->nodes) s.header = at, at = j->node[at].next;
-    if (rc == 0) rc = columns_check(&s, at) || rows_get(&s, at, how->skip_bad) ? -1 : 0;
-    if (rc == 0) rows_end(r);
-    else rows_free(r);
+    if (rc == 0 && j->table && at < j->nodes) {
+        s.header = at;
+        at = j->node[at].next;
+    }
+    if (rc == 0) rc = rows_get(&s, at, how->skip_bad);
+    if (rc) rows_free(r);
     free(columns);
     return rc;
 }

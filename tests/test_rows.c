@@ -208,10 +208,10 @@ START_TEST(tables_are_refused) {
         {".csv", "prompt,completion\na,\"b\"c\n", ".csv:2:6: found 'c', want ',' or a new line"},
         {".csv", "prompt,completion\na,b\nna\xEFve,c\n",
          ".csv:3:3: found byte 0xef, want UTF-8\nhint: iconv -t UTF-8"},
-        {".csv", "prompt;completion\na;b\n", "no row holds output, completion or messages; there are: prompt;comp"},
-        {".tsv", "prompt,completion\na,b\n", "there are: prompt,completion (1 row)\nhint: --columns prompt=NAME"},
+        {".csv", "prompt;completion\na;b\n", ".csv:2: output is missing or empty; not read: prompt;completion (1 row)"},
+        {".tsv", "prompt,completion\na,b\n", "not read: prompt,completion (1 row)\nhint: --columns prompt=NAME"},
         {".tsv", "prompt\tcompletion\na\tb\tc\n", ".tsv:2: the row has 3 fields, want 2"},
-        {".csv", "text,category\nx,y\n", "; there are: text (1 row), category (1 row)\nhint: --columns prompt=NAME,comp"},
+        {".csv", "text,category\nx,y\n", "; not read: text (1 row), category (1 row)\nhint: --columns prompt=NAME,comp"},
         {".json", "prompt,completion\na,b\n", ".json:1:1: found 'p', want a value"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_assert_msg(load_as(bad[i][0], bad[i][1], NULL, false) == -1, "%s was taken", bad[i][1]);
@@ -263,9 +263,10 @@ START_TEST(columns_are_named) {
         {"prompt", "--columns: 'prompt', want NAME"}, {"prompt=a,,", "--columns: '', want NAME"},
         {"prompt=question,prompt=answer", "--columns: prompt is there twice"},
         {"prompt=question,completion=question", "--columns: 'question' is there twice"},
-        {"prompt=quesiton,completion=answer", "no row holds quesiton; there are: answer (2 rows), question (2 rows), prompt (1 row)\nhint:"},
-        {"prompt=answer", "no row holds output, completion or messages; there are: answer (2 rows), quest"},
-        {"completion=answer,prompt=", "no row holds instruction, input, prompt or messages; there are: answer"},
+        {"prompt=quesiton,completion=answer", ".csv:2: quesiton is missing or empty; not read: question (1 row), prompt (1 row)\nhint:"},
+        {"prompt=answer", "completion is missing or empty; not read: question (1 row), prompt (1 row)"},
+        {"completion=answer,prompt=", "prompt is missing or empty; not read: question (1 row), prompt (1 row)"},
+        {"prompt=question,completion=answer,system=persona", ": no row holds persona; not read: prompt (1 row)"},
         {"", NULL}};
     for (size_t i = 0; bad[i][1]; i++) {
         ck_assert_msg(load_as(".csv", table, bad[i][0], false) == -1, "%s was taken", bad[i][0]);
