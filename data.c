@@ -1062,17 +1062,12 @@ enum { PAIR, PAIR_INPUT, PAIR_ANSWER, PROMPT, COMPLETION, MESSAGES, SYSTEM, MEMB
 static const char *const MEMBER[MEMBERS] = {"instruction", "input", "output", "prompt", "completion",
                                             "messages", "system"};
 static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
-typedef struct {                      // a name in the file; NULL: the user said that there is none
-    const char *name;
-    size_t length, rows;              // rows that hold something there
-    bool named;                       // by the user
-} Column;
-
 typedef struct {                      // a file that is being read
     Rows *rows;
     const Json *j;
     uint32_t header;                  // a table's row of names; 0: the rows are objects
-    Column column[COLUMNS + 1];       // what the file calls each member, then names that are not read
+    const char *name[COLUMNS + 1];    // what the file calls each member, NULL: nothing; then names not read
+    size_t held[COLUMNS + 1];         // rows that hold something there
     int columns;
     Row row;                          // the row at hand
     uint32_t value[COLUMNS + 1];      // its nodes, 0: null, empty or not there
@@ -1085,17 +1080,16 @@ static int row_fail(const Reader *s, uint32_t line, const char *what, const char
     return err_set(s->e, "%s:%" PRIu32 ": %s %s", s->rows->path, line, what, wrong);
 }
 
-static int column_find(const Reader *s, const char *name, size_t length) {
+static int column_find(const Reader *s, const char *name) {
     int i = 0;
-    while (i < s->columns && (!s->column[i].name || s->column[i].length != length ||
-                              memcmp(s->column[i].name, name, length))) i++;
+    while (i < s->columns && (!s->name[i] || strcmp(s->name[i], name))) i++;
     return i;
 }
 
 // --columns "prompt=question,system=", whose separators become 0. A name that it gives to one member is no
 // other's any more.
 static int columns_parse(Reader *s, char *p) {
-    for (int i = 0; i < MEMBERS; i++) s->column[i] = (Column){.name = MEMBER[i], .length = strlen(MEMBER[i])};
+    memcpy(s->name, MEMBER, sizeof MEMBER);
     s->columns = MEMBERS;
     while (*p) {
         char *own = p, *name;
@@ -1107,11 +1101,8 @@ static int columns_parse(Reader *s, char *p) {
         if (i == MEMBERS || !name)
             return err_set(s->e, "--columns: '%.40s', want NAME=COLUMN, the name being one of instruction, "
                            "input, output, prompt, completion, messages, system", own);
-        if (s->column[i].named) return err_set(s->e, "--columns: %s is there twice", own);
-        Column *same = &s->column[column_find(s, name, strlen(name))];
-        if (same->named) return err_set(s->e, "--columns: '%s' is there twice", name);
-        same->name = NULL;            // or it is the first behind the members, which is not used yet
-        s->column[i] = (Column){*name ? name : NULL, strlen(name), 0, true};
+        s->name[column_find(s, name)] = NULL;    // if it is new, that is the place behind all, not yet used
+        s->name[i] = *name ? name : NULL;
     }
     return 0;
 }
@@ -1120,23 +1111,21 @@ static int columns_parse(Reader *s, char *p) {
 // for the first time are noted, as far as there is room.
 static int row_values(Reader *s, uint32_t at) {
     const JsonNode *node = s->j->node, *row = &node[at];
-    uint32_t name = at + 1, value = at + 2, fields = s->header ? node[s->header].count : 0;
+    uint32_t next = at + 1, fields = s->header ? node[s->header].count : 0;
     memset(s->value, 0, sizeof s->value);
     if (s->header && row->count != fields)
         return err_set(s->e, "%s:%" PRIu32 ": the row has %" PRIu32 " fields, want %" PRIu32 " as in line %"
                        PRIu32, s->rows->path, row->line, row->count, fields, node[s->header].line);
     if (!s->header && row->kind != JSON_OBJECT) return row_fail(s, row->line, "the row", "is not an object");
-    for (uint32_t i = 0; i < row->count; i++, name = node[value].next, value = name + 1) {
-        if (s->header) {
-            name = s->header + 1 + i;
-            value = at + 1 + i;
-        }
-        const JsonNode *key = &node[name], *v = &node[value];
+    for (uint32_t i = 0; i < row->count; i++) {
+        uint32_t key = s->header ? s->header + 1 + i : next, value = s->header ? next : next + 1;
+        const JsonNode *v = &node[value];
+        next = v->next;
         if (v->kind == JSON_STRING ? v->len == 0 : v->kind == JSON_NULL) continue;
-        int c = column_find(s, key->text, key->len);
-        if (c < MEMBERS && s->value[c]) return row_fail(s, v->line, s->column[c].name, "is there twice");
-        if (c == s->columns && c < COLUMNS) s->column[s->columns++] = (Column){key->text, key->len, 0, false};
-        s->column[c].rows += s->value[c] == 0;
+        int c = column_find(s, node[key].text);
+        if (c < MEMBERS && s->value[c]) return row_fail(s, v->line, s->name[c], "is there twice");
+        if (c == s->columns && c < COLUMNS) s->name[s->columns++] = node[key].text;
+        s->held[c] += s->value[c] == 0;
         s->value[c] = value;
     }
     return 0;
@@ -1146,19 +1135,18 @@ static int row_values(Reader *s, uint32_t at) {
 static const char *columns_ignored(Reader *s) {
     char *list = s->rows->ignored;
     size_t used = 0, room = sizeof s->rows->ignored;
-    for (const Column *c = s->column + MEMBERS; c < s->column + s->columns && used < room; c++)
+    for (int c = MEMBERS; c < s->columns && used < room; c++)
         used += (size_t)snprintf(list + used, room - used, "%s%.40s (%zu row%s)", used > 0 ? ", " : "",
-                                 c->name, c->rows, c->rows > 1 ? "s" : "");
+                                 s->name[c], s->held[c], s->held[c] > 1 ? "s" : "");
     return tame(list);
 }
 
 // Without a question or an answer: perhaps the file calls it otherwise.
-static int row_lacks(Reader *s, const char *what) {
-    const char *others = columns_ignored(s);
-    row_fail(s, s->row.line, what, "is missing or empty");
-    if (!*others) return -1;
-    Err plain = *s->e;
-    return err_set(s->e, "%s; not read: %s\nhint: --columns prompt=NAME,completion=NAME", plain.msg, others);
+static int row_lacks(Reader *s, int member) {
+    const char *others = columns_ignored(s), *what = s->name[member] ? s->name[member] : MEMBER[member];
+    return err_set(s->e, "%s:%" PRIu32 ": %s is missing or empty%s%s%s", s->rows->path, s->row.line,
+                   member == PAIR ? "instruction or input" : what, *others ? "; not read: " : "", others,
+                   *others ? "\nhint: --columns prompt=NAME,completion=NAME" : "");
 }
 
 // The text of a member that is there.
@@ -1203,21 +1191,19 @@ static int row_get(Reader *s, uint32_t at) {
     if (row_values(s, at)) return -1;
     for (int i = 0; i < MEMBERS; i++) {
         if (!s->value[i]) continue;
-        if (i != MESSAGES && row_text(s, s->value[i], s->column[i].name, &text[i])) return -1;
+        if (i != MESSAGES && row_text(s, s->value[i], s->name[i], &text[i])) return -1;
         if (i == SYSTEM) continue;
         form = i < PROMPT ? PAIR : i < MESSAGES ? PROMPT : MESSAGES;
         if (seen >= 0 && seen < form)
             return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s", s->rows->path, s->row.line,
-                           s->column[seen].name, s->column[i].name);
+                           s->name[seen], s->name[i]);
         seen = i;
     }
     if (*text[SYSTEM]) turn_add(&s->row, ROLE_SYSTEM, text[SYSTEM], "");
     if (form == MESSAGES) return row_messages(s, s->value[MESSAGES]);
     int last = form == PAIR ? PAIR_ANSWER : COMPLETION;
-    const char *answer = s->column[last].name, *question = s->column[form].name;
-    if (!*text[last] && s->answers) return row_lacks(s, answer ? answer : MEMBER[last]);
-    if (!*text[form] && !*text[PAIR_INPUT])
-        return row_lacks(s, form == PAIR ? "instruction or input" : question ? question : MEMBER[form]);
+    if (!*text[last] && s->answers) return row_lacks(s, last);
+    if (!*text[form] && !*text[PAIR_INPUT]) return row_lacks(s, form);
     turn_add(&s->row, ROLE_USER, text[form], text[PAIR_INPUT]);
     if (*text[last]) turn_add(&s->row, ROLE_ASSISTANT, text[last], "");
     return 0;
@@ -1246,9 +1232,9 @@ static int rows_get(Reader *s, uint32_t at, bool skip_bad) {
         r->row[r->n++] = s->row;
     }
     columns_ignored(s);
-    for (const Column *c = s->column; c < s->column + MEMBERS && r->n > 0; c++)
-        if (c->named && c->name && !c->rows)
-            return err_set(s->e, "%s: no row holds %s; not read: %s", r->path, c->name, r->ignored);
+    for (int i = 0; i < MEMBERS && r->n > 0; i++)
+        if (s->name[i] && s->name[i] != MEMBER[i] && !s->held[i])
+            return err_set(s->e, "%s: no row holds %s; not read: %s", r->path, s->name[i], r->ignored);
     if (r->n > 0) return 0;
     if (r->bad == 0) return err_set(s->e, "%s: has no rows%s", r->path, s->header ? " below its header" : "");
     return err_set(s->e, "%s: has no good rows: %.*s", r->path, (int)strcspn(r->reason, "\n"), r->reason);
