@@ -70,23 +70,22 @@ int err_memory(Err *e, size_t bytes) {
 // ---- options ----------------------------------------------------------------------------------------------
 enum { HELP_AT = 28, HELP_WIDTH = 80 };
 
-// Letters of the longer name from the first to the last in which they differ: 1 for most slips.
-static size_t apart(const char *a, size_t n, const char *b) {
-    size_t m = strlen(b), least = n < m ? n : m, head = 0, tail = 0;
-    while (head < least && a[head] == b[head]) head++;
-    while (head + tail < least && a[n - 1 - tail] == b[m - 1 - tail]) tail++;
-    return n + m - least - head - tail;
-}
-
-// The option of that name; NULL: there is none, and the error names the nearest.
+// The option of that name; NULL: there is none, and the error names the nearest: that with the fewest letters
+// from the first to the last in which the two differ, 1 for most slips of the finger.
 static Option *option_find(Option *o, int n, const char *name, size_t length, Err *e) {
-    Option *nearest = NULL;
-    size_t least = 4, d;              // farther than that it is no slip of the finger
-    for (int i = 0; i < n; i++)
-        if (o[i].name && (d = apart(name, length, o[i].name)) < least) least = d, nearest = &o[i];
-    if (least == 0) return nearest;
-    err_set(e, "unknown option %.*s\nhint: %s", (int)(length < 64 ? length : 64), name,
-            nearest ? nearest->name : "--help");
+    const char *nearest = "--help";
+    size_t least = 4;                 // farther than that it is no slip
+    for (int i = 0; i < n; i++) {
+        size_t m = o[i].name ? strlen(o[i].name) : 0, both = length < m ? length : m, head = 0, tail = 0;
+        while (head < both && name[head] == o[i].name[head]) head++;
+        if (m > 0 && head == length && head == m) return &o[i];
+        while (head + tail < both && name[length - 1 - tail] == o[i].name[m - 1 - tail]) tail++;
+        size_t apart = length + m - both - head - tail;
+        if (apart >= least) continue;
+        least = apart;
+        nearest = o[i].name;
+    }
+    err_set(e, "unknown option %.*s\nhint: %s", (int)(length < 64 ? length : 64), name, nearest);
     return NULL;
 }
 
@@ -299,39 +298,67 @@ int sha256_file(const char *path, char hex[65], Err *e) {
 // ---- files: writing ---------------------------------------------------------------------------------------
 struct Writer {
     FILE *file;
-    int error;                        // errno of the first failure
+    int error;                        // errno of the first failure, after which nothing counts
     char path[PATH_BYTES];            // where the file shall be,
-    char temp[PATH_BYTES + 48];       // and where it grows until it is complete
+    char temp[PATH_BYTES + 8];        // and where it grows until it is complete; "": there, it is a log
 };
 
-// Creates w->temp beside w->path, under a name that is free: a run that was killed may have left one behind.
-static FILE *writer_temp(Writer *w, mode_t mode) {
-    int fd = -1, i = 0;
-    do {
-        snprintf(w->temp, sizeof w->temp, "%s.tmp%ld.%d", w->path, (long)getpid(), i);
-        fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL, mode);
-    } while (fd < 0 && errno == EEXIST && ++i < 100);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
-    if (fd >= 0 && !f && close(fd) == 0) unlink(w->temp);
-    return f;
+static bool is_at(int fd, const char *path) {
+    struct stat ours, there;
+    return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev &&
+           ours.st_ino == there.st_ino;
 }
 
-// A link is followed: its target is replaced, not the link. The successor has the rights that the file had.
+// Is another process writing the file? The lock ends with its process, however that ends; where the system has
+// none to give, nobody is refused.
+static int file_lock(int fd, const char *path, Err *e) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_SETLK, &lock) == 0 || (errno != EACCES && errno != EAGAIN)) return 0;
+    return err_set(e, "%s: another program is writing it", path);
+}
+
+// Opens w->temp beside w->path for this process alone, empty, with the rights of the file there, if any. One
+// that a killed run has left behind is used again; one that moved into place before it was locked is not.
+static int writer_temp(Writer *w, const struct stat *there, Err *e) {
+    int fd;
+    snprintf(w->temp, sizeof w->temp, "%s.writing", w->path);
+    for (int tries = 0;; tries++) {
+        fd = open(w->temp, O_RDWR | O_CREAT | O_NOFOLLOW, there ? there->st_mode & 0777 : 0666);
+        if (fd < 0) return err_errno(e, w->temp, "create");
+        if (file_lock(fd, w->path, e)) {
+            close(fd);
+            return -1;
+        }
+        if (is_at(fd, w->temp) || tries == 100) break;    // a file system may number a file anew each time
+        close(fd);
+    }
+    if (there) fchmod(fd, there->st_mode & 0777);
+    if (ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb"))) return 0;
+    err_errno(e, w->temp, "create");
+    unlink(w->temp);
+    close(fd);
+    return -1;
+}
+
+// A link is followed: its target is replaced, not the link.
 Writer *writer_open(const char *path, Err *e) {
     struct stat st;
     bool there = stat(path, &st) == 0;
     signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f shall fail like any other, and not kill
-    if (there && !S_ISREG(st.st_mode)) return err_special(e, path, &st), NULL;
+    if (there && !S_ISREG(st.st_mode)) {
+        err_special(e, path, &st);
+        return NULL;
+    }
     char *real = there ? realpath(path, NULL) : strdup(path);
     Writer *w = calloc(1, sizeof *w);
-    if (!w || !real) err_errno(e, path, "open");
-    else if (snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES)
-        err_set(e, "%.99s...: more than %d bytes of path", path, PATH_BYTES - 1);
-    else if (!(w->file = writer_temp(w, there ? st.st_mode & 0777 : 0666)))
-        err_errno(e, w->temp, "create");
+    int rc = w && real ? 0 : err_errno(e, path, "open");
+    if (rc == 0 && snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES)
+        rc = err_set(e, "%.99s...: more than %d bytes of path", path, PATH_BYTES - 1);
+    if (rc == 0) rc = writer_temp(w, there ? &st : NULL, e);
     free(real);
-    if (w && !w->file) free(w), w = NULL;
-    return w;
+    if (rc == 0) return w;
+    free(w);
+    return NULL;
 }
 
 int writer_put(Writer *w, const void *data, size_t n, Err *e) {
@@ -350,33 +377,37 @@ static void folder_sync(char *path) {
     close(fd);
 }
 
+// All is done before the file is closed, as that ends the lock.
 int writer_close(Writer *w, bool keep, Err *e) {
     if (!w) return 0;
-    if (keep && !w->error && (fflush(w->file) || fsync(fileno(w->file)))) w->error = errno;
+    int fd = fileno(w->file);
+    const bool moves = *w->temp != 0;
+    if (keep && !w->error && (fflush(w->file) || (moves && (fsync(fd) || rename(w->temp, w->path)))))
+        w->error = errno;
+    if (moves && (!keep || w->error) && is_at(fd, w->temp)) unlink(w->temp);
     if (fclose(w->file) && !w->error) w->error = errno;
-    if (keep && !w->error && rename(w->temp, w->path)) w->error = errno;
     int rc = keep && w->error ? err_set(e, "%s: cannot write: %s", w->path, strerror(w->error)) : 0;
-    if (!keep || rc) unlink(w->temp);
-    else folder_sync(w->path);
+    if (keep && moves && rc == 0) folder_sync(w->path);
     free(w);
     return rc;
 }
 
 // A log is there to be watched while the program runs; a disk that is full does not stop the program for it.
-struct Log {
-    FILE *file;
-    const char *path;                 // the caller's
-    int error;                        // errno of the first failure, after which nothing more is written
-};
-
 int log_open(Log **l, const char *path, bool append, Err *e) {
     *l = NULL;
     if (!path) return 0;
     signal(SIGXFSZ, SIG_IGN);
-    FILE *f = fopen(path, append ? "ab" : "wb");
+    FILE *f = fopen(path, "ab");
     if (!f) return err_errno(e, path, "open");
-    if (!(*l = malloc(sizeof **l))) return fclose(f), err_memory(e, sizeof **l);
-    **l = (Log){f, path, 0};
+    int rc = file_lock(fileno(f), path, e);
+    if (rc == 0 && !append) (void)!ftruncate(fileno(f), 0);    // a device has no length
+    if (rc == 0 && !(*l = calloc(1, sizeof **l))) rc = err_memory(e, sizeof **l);
+    if (rc) {
+        fclose(f);
+        return -1;
+    }
+    (*l)->file = f;
+    snprintf((*l)->path, PATH_BYTES, "%s", path);
     return 0;
 }
 
@@ -389,13 +420,7 @@ void log_line(Log *l, const char *format, ...) {
     va_end(list);
 }
 
-int log_close(Log *l, Err *e) {
-    if (!l) return 0;
-    if (fclose(l->file) && !l->error) l->error = errno;
-    int rc = l->error ? err_set(e, "%s: cannot write: %s", l->path, strerror(l->error)) : 0;
-    free(l);
-    return rc;
-}
+int log_close(Log *l, Err *e) { return writer_close(l, true, e); }
 
 // ---- JSON -------------------------------------------------------------------------------------------------
 // RFC 8259 and nothing else: no comments, no trailing commas, no NaN. Of equal keys the last wins.

@@ -403,8 +403,8 @@ Writer *writer_open(const char *path, Err *e);
 int    writer_put(Writer *w, const void *data, size_t n, Err *e);
 int    writer_close(Writer *w, bool keep, Err *e);              // keep: into place, else it is gone; frees w
 // Lines of JSON for later reading, each flushed as it is written; a null log swallows them.
-typedef struct Log Log;
-int    log_open(Log **l, const char *path, bool append, Err *e);    // path must outlive it
+typedef struct Writer Log;
+int    log_open(Log **l, const char *path, bool append, Err *e);
 void   log_line(Log *l, const char *format, ...);               // %s must be JSON already: json_quote
 int    log_close(Log *l, Err *e);                               // -1: a line could not be written
 
