@@ -128,7 +128,6 @@ int options_parse(Option *o, int n, int argc, char **argv, const char **word, in
                   Err *e) {
     bool ended = false;               // "--" was seen
     *words = 0;
-    for (int i = 0; i < n; i++) o[i].given = false;
     for (int i = 1; i < argc; i++) {
         bool option = !ended && argv[i][0] == '-' && argv[i][1];
         if (option && !strcmp(argv[i], "--")) ended = true;
@@ -204,15 +203,6 @@ int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
     *room = need;
     return 0;
 }
-
-// ---- bytes ------------------------------------------------------------------------------------------------
-// Numbers in files are little-endian and put together byte by byte: no host's order or alignment matters.
-static uint32_t get16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
-static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8); }
-static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
-static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
-
-static bool all_zero(const uint8_t *p, size_t n) { return n == 0 || (*p == 0 && !memcmp(p, p + 1, n - 1)); }
 
 // ---- files: reading ---------------------------------------------------------------------------------------
 enum { PATH_BYTES = 4096 };           // Linux's own limit
@@ -548,13 +538,6 @@ static int json_number(Parser *s) {
     return isfinite(node->number) ? 0 : json_fail(s, "a number below 1.8e308 before this");
 }
 
-static int json_word(Parser *s, const char *word, JsonKind kind) {
-    json_node(s, kind);
-    for (const char *w = word; *w; w++, s->p++)
-        if (peek(s) != *w) return json_fail(s, word);
-    return 0;
-}
-
 static int json_value(Parser *s, int depth);
 
 // What follows the opening bracket.
@@ -579,15 +562,20 @@ static int json_bracket(Parser *s, JsonKind kind, int depth) {
 
 // One value with all that it holds.
 static int json_value(Parser *s, int depth) {
+    static const char *const word[] = {"null", "false", "true"};
     space(s);
     if (accept(s, "\"")) return json_string(s);
     if (accept(s, "[")) return json_bracket(s, JSON_ARRAY, depth);
     if (accept(s, "{")) return json_bracket(s, JSON_OBJECT, depth);
-    if (peek(s) == 'n') return json_word(s, "null", JSON_NULL);
-    if (peek(s) == 'f') return json_word(s, "false", JSON_FALSE);
-    if (peek(s) == 't') return json_word(s, "true", JSON_TRUE);
-    if (peek(s) != '-' && (peek(s) < '0' || peek(s) > '9')) return json_fail(s, "a value");
-    return json_number(s);
+    if (peek(s) == '-' || (peek(s) >= '0' && peek(s) <= '9')) return json_number(s);
+    for (int kind = JSON_NULL; kind <= JSON_TRUE; kind++) {
+        size_t n = strlen(word[kind]);
+        if ((size_t)(s->end - s->p) < n || memcmp(s->p, word[kind], n)) continue;
+        json_node(s, (JsonKind)kind);
+        s->p += n;
+        return 0;
+    }
+    return json_fail(s, "a value");
 }
 
 uint32_t json_get(const Json *j, uint32_t object, const char *key) {
@@ -721,27 +709,35 @@ int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, 
 // Tensor after tensor in the order of the table, each at a multiple of 64 bytes, the gap to the next is zero.
 enum { ALIGN = 64, PIECE = 1 << 15 };          // PIECE: bytes moved at once
 static const char GAP[] = "%s: the gap after %s is not zero";
+static const char BAD_SUM[] = "%s: wrong checksum of the %s\nhint: the file is damaged, want a new copy";
 const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
 
 static uint64_t aligned(uint64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
-
-// bfloat16 is the upper half of a float: to nearest, ties to even. NaN stays NaN though its upper bits be 0.
-static uint32_t bf16_round(float f) {
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    return (u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
-}
-
 static size_t dtype_size(Dtype d) { return d == DTYPE_F32 ? 4 : 2; }
+static bool all_zero(const uint8_t *p, size_t n) { return n == 0 || (*p == 0 && !memcmp(p, p + 1, n - 1)); }
 
+// Numbers in files are little-endian. bfloat16 is the upper half of a float: to nearest, ties to even. NaN
+// stays NaN though its upper bits be 0.
 static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
     if (d == DTYPE_F32) words_turn(memcpy(p, x, 4 * n), n, 0);
-    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) put16(p + 2 * i, bf16_round(x[i]));
+    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &x[i], sizeof u);
+        u = (u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : u + 0x7fffu + (u >> 16 & 1u);
+        p[2 * i] = (uint8_t)(u >> 16);
+        p[2 * i + 1] = (uint8_t)(u >> 24);
+    }
 }
 
-static void numbers_get(float *x, const uint8_t *p, size_t n, Dtype d) {
+// To floats, or, if x is NULL, to halves, which only a bf16 file is read to.
+static void numbers_get(float *x, uint16_t *halves, const uint8_t *p, size_t n, Dtype d) {
     if (d == DTYPE_F32) words_turn(memcpy(x, p, 4 * n), n, 0);
-    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) memcpy(&x[i], &(uint32_t){get16(p + 2 * i) << 16}, 4);
+    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) {
+        uint32_t u = p[2 * i] | (uint32_t)p[2 * i + 1] << 8;
+        if (!x) halves[i] = (uint16_t)u;
+        u <<= 16;
+        if (x) memcpy(&x[i], &u, sizeof u);
+    }
 }
 
 // Bytes of all tensors on disk, with LoRA of its own alone, if this machine can address them in memory:
@@ -764,7 +760,6 @@ typedef struct {
     Sum sum;
 } Transfer;
 
-// x: its floats; or, if NULL, halves: its bf16s, which only a bf16 file is read to.
 static int tensor_move(Transfer *f, float *x, uint16_t *halves, const Tensor *t, Dtype d, Err *e) {
     uint8_t piece[PIECE];
     size_t size = dtype_size(d);
@@ -774,8 +769,7 @@ static int tensor_move(Transfer *f, float *x, uint16_t *halves, const Tensor *t,
         if (f->in) {
             if (read_exactly(f->in, piece, bytes + gap, f->path, e)) return -1;
             if (!all_zero(piece + bytes, gap)) return err_set(e, GAP, f->path, t->name);
-            if (x) numbers_get(x + at, piece, n, d);
-            for (size_t i = 0; !x && i < n; i++) halves[at + i] = (uint16_t)get16(piece + 2 * i);
+            numbers_get(x ? x + at : NULL, x ? NULL : halves + at, piece, n, d);
         } else {
             numbers_put(piece, x + at, n, d);
             memset(piece + bytes, 0, gap);
@@ -810,112 +804,107 @@ enum { MAGIC = 8, META_MAX = 1 << 28 };        // META_MAX: bytes before the ten
 enum { TOKENIZER, TEMPLATE, LINEAGE, WEIGHTS, SECTIONS };
 static const char *const SECTION_NAME[SECTIONS] = {"tokenizer", "template", "lineage", "tensors"};
 typedef enum { CHECKPOINT, STATE } Format;
-static const struct { char magic[MAGIC]; int version, sets; const char *wrong, *hint; } FORMAT[] = {
-    {"tune.c\n", 1, 1, "is no checkpoint\nhint: ./convert makes one", "copy it again"},
-    {"tune.s\n", 2, 3, "is no state of a training run", "train without --resume"}};
+static const struct { char magic[MAGIC]; int version, sets; const char *wrong; } FORMAT[] = {
+    {"tune.c\n", 1, 1, "is no checkpoint\nhint: ./convert makes one"},
+    {"tune.s\n", 2, 3, "is no state of a training run"}};
 
+enum { CONFIG_WORDS = sizeof(Config) / 4, LORA_WORDS = 3 };
 // The header behind its magic: words of 4 bytes, then words of 8, in the order of the file.
 typedef struct {                      // byte
     int32_t version, dtype;           //   8    of the format; of the tensors
     uint32_t cfg[CONFIG_INTS + CONFIG_FLOATS];            //  16: a Config as far as rope_high
-    int32_t kind, vocab, merges, eot, bos, add_space;     // 100: of the tokenizer
+    uint32_t tok[5], add_space;       // 100: a Tokenizer as far as bos
     int32_t zero;                     // 124
     struct { uint64_t at, bytes; } section[SECTIONS];     // 128
     uint64_t sum;                     // 192    of the tensors
-    uint64_t lora[3];                 // 200    an adapter's rank, layers, and alpha's bits as a float; else 0
+    uint64_t lora[LORA_WORDS];        // 200    an adapter's rank, layers, and alpha's bits as a float; else 0
     uint64_t extra[3];                // 224    an adapter: own_sum of its base, 0, 0; a state: see state_save
     uint64_t own_sum;                 // 248    of all that is before the tensors, this number taken as 0
 } Header;
 enum { FOURS = 30, EIGHTS = 16, HEADER = 256 };
-typedef char header_as_documented[offsetof(Header, kind) == 100 - MAGIC && sizeof(Header) == HEADER - MAGIC &&
-                                  offsetof(Header, section) == 4 * FOURS ? 1 : -1];
+typedef char header_as_documented[offsetof(Header, tok) == 100 - MAGIC && sizeof(Header) == HEADER - MAGIC &&
+                                  offsetof(Header, section) == 4 * FOURS &&
+                                  offsetof(Tokenizer, add_space) == sizeof ((Header *)0)->tok &&
+                                  CONFIG_WORDS == CONFIG_INTS + CONFIG_FLOATS + LORA_WORDS ? 1 : -1];
 
-// The sum of the header and what follows it; the sum's own place becomes 0.
-static uint64_t sum_own(uint8_t *p, size_t n) {
+// Puts the header in front of what follows it, with the sum of both: n bytes in all. Returns that sum.
+static uint64_t header_put(uint8_t *p, size_t n, Format format, Header *h) {
     Sum s = {{1, 2, 3, 4}};
-    put64(p + HEADER - 8, 0);
-    sum_add(&s, p, n);
-    return sum_end(&s);
+    h->own_sum = 0;
+    for (int i = 0; i < 2; i++) {
+        memcpy(p, FORMAT[format].magic, MAGIC);
+        words_turn(memcpy(p + MAGIC, h, sizeof *h), FOURS, EIGHTS);
+        if (i == 0) sum_add(&s, p, n);
+        h->own_sum = sum_end(&s);
+    }
+    return h->own_sum;
 }
 
-// Fills in what follows from the rest: where the sections lie, and what is zero. Returns the file's size.
-static uint64_t header_complete(Header *h, Format format, uint64_t weights) {
+// The header of a model with sections of these bytes, but for sums and an adapter's or state's own numbers.
+// A Config is words of 4 bytes, of which the last ones, for LoRA, came later. Returns the file's size.
+static uint64_t header_fill(Header *h, Format format, const Config *c, const Tokenizer *t, uint64_t weights) {
+    uint32_t word[CONFIG_WORDS];
     uint64_t end = HEADER;
+    h->version = FORMAT[format].version;
+    memcpy(word, c, sizeof word);
+    memcpy(h->cfg, word, sizeof h->cfg);
+    for (int i = 0; i < LORA_WORDS; i++) h->lora[i] = word[CONFIG_WORDS - LORA_WORDS + i];
+    memcpy(h->tok, t, sizeof h->tok);
+    h->add_space = t->add_space;
+    h->zero = 0;
+    if (format == CHECKPOINT) h->extra[1] = h->extra[2] = 0;
     h->section[WEIGHTS].bytes = weights * (uint64_t)FORMAT[format].sets;
     for (int i = 0; i < SECTIONS; i++) {
         h->section[i].at = end;
         end = aligned(end + h->section[i].bytes);
     }
-    h->zero = 0;
-    if (format == CHECKPOINT) h->extra[1] = h->extra[2] = 0;
     return end;
 }
 
-// A Config is words of 4 bytes, of which those for LoRA came later.
-static void config_put(Header *h, const Config *c) {
-    uint32_t alpha;
-    memcpy(h->cfg, c, sizeof h->cfg);
-    memcpy(&alpha, &c->lora_alpha, sizeof alpha);
-    h->lora[0] = (uint32_t)c->lora_rank, h->lora[1] = c->lora_on, h->lora[2] = alpha;
-}
-
-static int config_get(Config *c, const Header *h, const char *path, Err *e) {
-    Fault f;
-    memcpy(c, h->cfg, sizeof h->cfg);
-    c->lora_rank = (int32_t)h->lora[0], c->lora_on = (uint32_t)h->lora[1];
-    memcpy(&c->lora_alpha, &(uint32_t){(uint32_t)h->lora[2]}, sizeof c->lora_alpha);
-    if (h->lora[0] > INT32_MAX || h->lora[1] > UINT32_MAX || h->lora[2] > UINT32_MAX)
-        return err_set(e, "%s: LoRA's numbers have more than 32 bits", path);
-    return model_check(c, &f) ? err_fault(e, path, &f) : 0;
-}
-
-// Numbers within their limits; then the header must be the one that header_save writes for them. The sums are
+// Numbers within their limits; then the header must be the one that header_fill makes of them. The sums are
 // compared later, and the tokenizer's other numbers are tokenizer_index's business.
-static int header_check(Checkpoint *k, Format format, const Header *h, const uint8_t *head, uint64_t bytes,
-                        Err *e) {
-    int version = FORMAT[format].version;
+static int header_check(Checkpoint *k, Format format, const Header *h, uint64_t bytes, Err *e) {
     const char *path = k->path;
+    int version = FORMAT[format].version;
     uint64_t weights;
+    Fault f;
     Header good = *h;
-    if (memcmp(head, FORMAT[format].magic, MAGIC)) return err_set(e, "%s: %s", path, FORMAT[format].wrong);
-    if (want(path, "version", h->version, version, version, e) ||
-        want(path, "dtype", h->dtype, 0, DTYPES - 1, e) || config_get(&k->cfg, h, path, e) ||
-        want(path, "tokenizer vocab", h->vocab, 0, k->cfg.vocab, e) ||
-        want(path, "tokenizer merges", h->merges, 0, META_MAX, e) ||
-        want(path, "add_space", h->add_space, 0, 1, e) ||
-        tensors_bytes(&weights, &k->cfg, (Dtype)h->dtype, path, e))
-        return -1;
+    uint32_t word[CONFIG_WORDS];
+    memcpy(word, h->cfg, sizeof h->cfg);
+    for (int i = 0; i < LORA_WORDS; i++) word[CONFIG_WORDS - LORA_WORDS + i] = (uint32_t)h->lora[i];
+    memcpy(&k->cfg, word, sizeof word);
+    memcpy(&k->tok, h->tok, sizeof h->tok);
+    k->tok.add_space = h->add_space;
     k->dtype = (Dtype)h->dtype;
-    k->tok = (Tokenizer){.kind = (TokKind)h->kind, .vocab = (uint32_t)h->vocab, .merges = (uint32_t)h->merges,
-                         .eot = h->eot, .bos = h->bos, .add_space = h->add_space};
+    if (want(path, "version", h->version, version, version, e) ||
+        want(path, "dtype", h->dtype, 0, DTYPES - 1, e)) return -1;
+    if (model_check(&k->cfg, &f)) return err_fault(e, path, &f);
+    if (want(path, "tokenizer vocab", (int32_t)k->tok.vocab, 0, k->cfg.vocab, e) ||
+        want(path, "tokenizer merges", (int32_t)k->tok.merges, 0, META_MAX, e) ||
+        tensors_bytes(&weights, &k->cfg, k->dtype, path, e)) return -1;
     uint64_t least[WEIGHTS] = {tokenizer_bytes(&k->tok), 1, 1};
     for (int i = 0; i < WEIGHTS; i++)
         if (h->section[i].bytes < least[i] || h->section[i].bytes > META_MAX)
             return err_set(e, "%s: the %s has %" PRIu64 " bytes, want %" PRIu64 "..%d", path, SECTION_NAME[i],
                            h->section[i].bytes, least[i], META_MAX);
-    uint64_t end = header_complete(&good, format, weights);
+    uint64_t end = header_fill(&good, format, &k->cfg, &k->tok, weights);
     for (size_t i = 0; i < sizeof good; i++)
         if (((const uint8_t *)h)[i] != ((const uint8_t *)&good)[i])
-            return err_set(e, "%s: byte %zu does not follow from the sizes in the header", path, MAGIC + i);
+            return err_set(e, "%s: byte %zu does not follow from the rest of the header", path, MAGIC + i);
     if (want(path, "offset of the tensors", (int64_t)h->section[WEIGHTS].at, HEADER, META_MAX, e)) return -1;
     return bytes == end ? 0 : err_set(e, "%s: %" PRIu64 " bytes in the file, want %" PRIu64
                                       "\nhint: was it cut short?", path, bytes, end);
 }
 
-static int err_sum(Err *e, const Checkpoint *k, const char *what) {
-    bool state = !memcmp(k->memory, FORMAT[STATE].magic, MAGIC);
-    return err_set(e, "%s: wrong checksum of the %s\nhint: %s", k->path, what, FORMAT[state].hint);
-}
-
 // Everything between the header and the tensors, in one allocation with the tokenizer's index.
-static int metadata_get(Checkpoint *k, const Header *h, const uint8_t *head, Err *e) {
-    size_t meta = (size_t)k->tensors_at, index = tokenizer_index_size(k->tok.vocab, k->tok.merges);
+static int metadata_get(Checkpoint *k, Format format, const Header *h, Err *e) {
+    size_t meta = (size_t)h->section[WEIGHTS].at, index = tokenizer_index_size(k->tok.vocab, k->tok.merges);
     Fault f;
+    Header own = *h;
     uint8_t *p = k->memory = index < SIZE_MAX - meta ? malloc(meta + index) : NULL;
     if (!p) return err_memory(e, index);
-    memcpy(p, head, HEADER);
     if (read_exactly(k->file, p + HEADER, meta - HEADER, k->path, e)) return -1;
-    if (h->own_sum != sum_own(p, meta)) return err_sum(e, k, "header");
+    if (h->own_sum != header_put(p, meta, format, &own)) return err_set(e, BAD_SUM, k->path, "header");
     for (int i = 0; i < WEIGHTS; i++) {
         size_t at = (size_t)h->section[i].at, n = (size_t)h->section[i].bytes;
         if (!all_zero(p + at + n, (size_t)h->section[i + 1].at - at - n))
@@ -936,10 +925,13 @@ static int checkpoint_begin(Checkpoint *k, const char *path, Format format, Head
     *k = (Checkpoint){.path = strdup(path), .file = file_open(path, true, &st, e)};
     if (!k->path) err_memory(e, strlen(path));
     if (!k->path || !k->file || read_exactly(k->file, head, HEADER, path, e)) return -1;
+    if (memcmp(head, FORMAT[format].magic, MAGIC)) return err_set(e, "%s: %s", path, FORMAT[format].wrong);
     words_turn(memcpy(h, head + MAGIC, sizeof *h), FOURS, EIGHTS);
-    if (header_check(k, format, h, head, (uint64_t)st.st_size, e)) return -1;
-    k->tensors_at = h->section[WEIGHTS].at, k->tensor_sum = h->sum, k->own_sum = h->own_sum;
-    return metadata_get(k, h, head, e);
+    if (header_check(k, format, h, (uint64_t)st.st_size, e)) return -1;
+    k->tensors_at = h->section[WEIGHTS].at;
+    k->tensor_sum = h->sum;
+    k->own_sum = h->own_sum;
+    return metadata_get(k, format, h, e);
 }
 
 // An adapter is nothing without the model that it was trained on: that is opened with it.
@@ -971,7 +963,7 @@ static int sets_read(Checkpoint *k, const Params *const *set, int sets, const Ha
     if (fseeko(k->file, (off_t)k->tensors_at, SEEK_SET)) return err_errno(e, k->path, "seek in");
     for (int i = 0; i < sets; i++)
         if (params_move(&f, &k->cfg, set[i], halves, k->dtype, e)) return -1;
-    return sum_end(&f.sum) == k->tensor_sum ? 0 : err_sum(e, k, "tensors");
+    return sum_end(&f.sum) == k->tensor_sum ? 0 : err_set(e, BAD_SUM, k->path, "tensors");
 }
 
 int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e) {
@@ -1005,32 +997,27 @@ int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
 static int header_save(const char *path, Format format, Header *h, const Config *c, const Tokenizer *t,
                        const char *template, const char *lineage, const Params *const *set, Err *e) {
     const Tokenizer none = {.eot = -1, .bos = -1};
-    const char *text[] = {template, lineage};
     uint64_t weights;
     Fault f;
     if (!t) t = &none;
     if (model_check(c, &f)) return err_fault(e, path, &f);
     if (tensors_bytes(&weights, c, (Dtype)h->dtype, path, e)) return -1;
-    config_put(h, c);
-    h->version = FORMAT[format].version;
-    h->kind = (int32_t)t->kind, h->vocab = (int32_t)t->vocab, h->merges = (int32_t)t->merges;
-    h->eot = t->eot, h->bos = t->bos, h->add_space = t->add_space;
     h->section[TOKENIZER].bytes = tokenizer_bytes(t);
-    for (int i = 0; i < 2; i++) h->section[TEMPLATE + i].bytes = strlen(text[i]) + 1;
-    header_complete(h, format, weights);
+    h->section[TEMPLATE].bytes = strlen(template) + 1;
+    h->section[LINEAGE].bytes = strlen(lineage) + 1;
+    header_fill(h, format, c, t, weights);
     size_t n = (size_t)h->section[WEIGHTS].at;
     uint8_t *p = n <= META_MAX ? calloc(1, n) : NULL;
     if (!p) return err_memory(e, n);
-    memcpy(p, FORMAT[format].magic, MAGIC);
-    words_turn(memcpy(p + MAGIC, h, sizeof *h), FOURS, EIGHTS);
     tokenizer_put(t, p + HEADER);
-    for (int i = 0; i < 2; i++) strcpy((char *)p + h->section[TEMPLATE + i].at, text[i]);
+    strcpy((char *)p + h->section[TEMPLATE].at, template);
+    strcpy((char *)p + h->section[LINEAGE].at, lineage);
     Transfer to = {path, NULL, writer_open(path, e), {{1, 2, 3, 4}}};
     int rc = to.out ? writer_put(to.out, p, n, e) : -1;
     for (int i = 0; i < FORMAT[format].sets && rc == 0; i++)
         rc = params_move(&to, c, set[i], NULL, (Dtype)h->dtype, e);
-    put64(p + MAGIC + offsetof(Header, sum), sum_end(&to.sum));
-    put64(p + HEADER - 8, sum_own(p, n));
+    h->sum = sum_end(&to.sum);
+    header_put(p, n, format, h);
     if (rc == 0 && fseeko(to.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
     if (rc == 0) rc = writer_put(to.out, p, n, e);
     free(p);
