@@ -181,7 +181,10 @@ void *block_alloc(size_t bytes, Err *e) {
     enum { PIECE_BYTES = 1 << 24 };
     ptrdiff_t pieces = (ptrdiff_t)(bytes / PIECE_BYTES) + 1;
     void *p = NULL;
-    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) return err_memory(e, bytes), NULL;
+    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) {
+        err_memory(e, bytes);
+        return NULL;
+    }
 #pragma omp parallel for if (pieces > 4)
     for (ptrdiff_t i = 0; i < pieces; i++) {
         size_t at = (size_t)i * PIECE_BYTES, n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
@@ -206,8 +209,9 @@ int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
 
 // ---- files: reading ---------------------------------------------------------------------------------------
 enum { PATH_BYTES = 4096 };           // Linux's own limit
-static void err_special(Err *e, const char *path, const struct stat *st) {
-    err_set(e, "%s: is %s, want a file", path, S_ISDIR(st->st_mode) ? "a folder" : "a device or a pipe");
+static int err_special(Err *e, const char *path, const struct stat *st) {
+    const char *what = S_ISDIR(st->st_mode) ? "a folder" : "a device or a pipe";
+    return err_set(e, "%s: is %s, want a file", path, what);
 }
 
 // regular: neither device nor pipe will do, as the size must be known.
@@ -218,6 +222,8 @@ static FILE *file_open(const char *path, bool regular, struct stat *st, Err *e) 
     else if (!(f = fopen(path, "rb"))) err_errno(e, path, "open");
     return f;
 }
+
+bool file_there(const char *path) { return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR); }
 
 // fread that no signal cuts short. Fewer than n bytes: the file has ended, or ferror(f).
 static size_t read_some(FILE *f, void *out, size_t n) {
@@ -239,7 +245,8 @@ static int read_exactly(FILE *f, void *out, size_t n, const char *path, Err *e) 
 int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e) {
     size_t room = 0;
     struct stat st;
-    *data = NULL, *n = 0;
+    *data = NULL;
+    *n = 0;
     FILE *f = file_open(path, false, &st, e);
     if (!f) return -1;
     size_t need = S_ISREG(st.st_mode) && (uint64_t)st.st_size <= limit ? (size_t)st.st_size + 2 : 1 << 16;
@@ -248,10 +255,19 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e)
         rc = grow(data, &room, room + 1, 1, e);
     if (rc == 0 && *n > limit) rc = err_set(e, "%s: more than %zu bytes, which is the limit", path, limit);
     if (rc == 0 && ferror(f)) rc = err_errno(e, path, "read");
+    else if (rc == 0 && S_ISREG(st.st_mode) && *n < (uint64_t)st.st_size)
+        rc = err_set(e, "%s: ends too early", path);
     fclose(f);
     if (rc == 0) (*data)[*n] = 0;
-    else free(*data), *data = NULL;
+    else {
+        free(*data);
+        *data = NULL;
+    }
     return rc;
+}
+
+static bool same_inode(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
 // What stat says of a file, and ""; or, of one that is not there yet, of its folder, and its name in it.
@@ -266,8 +282,7 @@ static const char *file_place(const char *path, struct stat *st) {
 bool same_file(const char *a, const char *b) {
     struct stat s, t;
     const char *name = file_place(a, &s), *other = file_place(b, &t);
-    return !strcmp(a, b) || (name && other && s.st_dev == t.st_dev && s.st_ino == t.st_ino &&
-                             !strcmp(name, other));
+    return !strcmp(a, b) || (name && other && same_inode(&s, &t) && !strcmp(name, other));
 }
 
 int sha256_file(const char *path, char hex[65], Err *e) {
@@ -275,13 +290,15 @@ int sha256_file(const char *path, char hex[65], Err *e) {
     Sha256 s;
     struct stat st;
     FILE *f = file_open(path, true, &st, e);
-    if (!f) return -1;
+    int rc = f ? 0 : -1;
     sha256_init(&s);
-    for (size_t got = sizeof piece; got == sizeof piece;)
-        sha256_add(&s, piece, got = read_some(f, piece, sizeof piece));
-    int rc = ferror(f) ? err_errno(e, path, "read") : 0;
+    for (uint64_t left = f ? (uint64_t)st.st_size : 0, n; left > 0 && rc == 0; left -= n) {
+        n = left < sizeof piece ? left : sizeof piece;
+        rc = read_exactly(f, piece, (size_t)n, path, e);
+        sha256_add(&s, piece, (size_t)n);
+    }
     sha256_end(&s, hex);
-    fclose(f);
+    if (f) fclose(f);
     return rc;
 }
 
@@ -295,39 +312,30 @@ struct Writer {
 
 static bool is_at(int fd, const char *path) {
     struct stat ours, there;
-    return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev &&
-           ours.st_ino == there.st_ino;
+    return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && same_inode(&ours, &there);
 }
 
-// Is another process writing the file? The lock ends with its process, however that ends; where the system has
-// none to give, nobody is refused.
-static int file_lock(int fd, const char *path, Err *e) {
+// Is another process writing the file, or did it just move it into place? The lock ends with its process,
+// however that ends; where the system has none to give, nobody is refused.
+static int file_lock(int fd, const char *at, const char *path, Err *e) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_SETLK, &lock) == 0 || (errno != EACCES && errno != EAGAIN)) return 0;
-    return err_set(e, "%s: another program is writing it", path);
+    bool mine = fcntl(fd, F_SETLK, &lock) == 0 || (errno != EACCES && errno != EAGAIN);
+    return mine && is_at(fd, at) ? 0 : err_set(e, "%s: another program is writing it", path);
 }
 
 // Opens w->temp beside w->path for this process alone, empty, with the rights of the file there, if any. One
-// that a killed run has left behind is used again; one that moved into place before it was locked is not.
+// that a killed run has left behind is used again.
 static int writer_temp(Writer *w, const struct stat *there, Err *e) {
-    int fd;
     snprintf(w->temp, sizeof w->temp, "%s.writing", w->path);
-    for (int tries = 0;; tries++) {
-        fd = open(w->temp, O_RDWR | O_CREAT | O_NOFOLLOW, there ? there->st_mode & 0777 : 0666);
-        if (fd < 0) return err_errno(e, w->temp, "create");
-        if (file_lock(fd, w->path, e)) {
-            close(fd);
-            return -1;
-        }
-        if (is_at(fd, w->temp) || tries == 100) break;    // a file system may number a file anew each time
-        close(fd);
+    int fd = open(w->temp, O_RDWR | O_CREAT | O_NOFOLLOW, there ? there->st_mode & 0777 : 0666);
+    int rc = fd < 0 ? err_errno(e, w->temp, "create") : file_lock(fd, w->temp, w->path, e);
+    if (rc == 0 && there) fchmod(fd, there->st_mode & 0777);
+    if (rc == 0 && (ftruncate(fd, 0) || !(w->file = fdopen(fd, "wb")))) {
+        rc = err_errno(e, w->temp, "create");
+        unlink(w->temp);
     }
-    if (there) fchmod(fd, there->st_mode & 0777);
-    if (ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb"))) return 0;
-    err_errno(e, w->temp, "create");
-    unlink(w->temp);
-    close(fd);
-    return -1;
+    if (rc && fd >= 0) close(fd);
+    return rc;
 }
 
 // A link is followed: its target is replaced, not the link.
@@ -335,13 +343,10 @@ Writer *writer_open(const char *path, Err *e) {
     struct stat st;
     bool there = stat(path, &st) == 0;
     signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f shall fail like any other, and not kill
-    if (there && !S_ISREG(st.st_mode)) {
-        err_special(e, path, &st);
-        return NULL;
-    }
     char *real = there ? realpath(path, NULL) : strdup(path);
     Writer *w = calloc(1, sizeof *w);
     int rc = w && real ? 0 : err_errno(e, path, "open");
+    if (there && !S_ISREG(st.st_mode)) rc = err_special(e, path, &st);
     if (rc == 0 && snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES)
         rc = err_set(e, "%.99s...: more than %d bytes of path", path, PATH_BYTES - 1);
     if (rc == 0) rc = writer_temp(w, there ? &st : NULL, e);
@@ -389,16 +394,14 @@ int log_open(Log **l, const char *path, bool append, Err *e) {
     signal(SIGXFSZ, SIG_IGN);
     FILE *f = fopen(path, "ab");
     if (!f) return err_errno(e, path, "open");
-    int rc = file_lock(fileno(f), path, e);
+    int rc = file_lock(fileno(f), path, path, e);
     if (rc == 0 && !append) (void)!ftruncate(fileno(f), 0);    // a device has no length
     if (rc == 0 && !(*l = calloc(1, sizeof **l))) rc = err_memory(e, sizeof **l);
-    if (rc) {
-        fclose(f);
-        return -1;
-    }
-    (*l)->file = f;
-    snprintf((*l)->path, PATH_BYTES, "%s", path);
-    return 0;
+    if (rc == 0) {
+        (*l)->file = f;
+        snprintf((*l)->path, PATH_BYTES, "%s", path);
+    } else fclose(f);
+    return rc;
 }
 
 void log_line(Log *l, const char *format, ...) {
@@ -416,7 +419,6 @@ int log_close(Log *l, Err *e) { return writer_close(l, true, e); }
 // RFC 8259 and nothing else: no comments, no trailing commas, no NaN. Of equal keys the last wins.
 // Strings must be UTF-8 with surrogates in pairs. A byte order mark at the start is skipped.
 enum { JSON_DEPTH = 64 };             // brackets open at once: how deep json_value calls itself
-enum { CSV_FIELDS = 1 << 12 };        // in a row
 enum { ONE, LINES };                  // one value; some, each on a new line; else a table's separator
 
 typedef struct {
@@ -636,7 +638,7 @@ static int csv_row(Parser *s) {
     JsonNode *row = json_node(s, JSON_ARRAY);
     do {
         if (csv_field(s)) return -1;
-        if (++row->count > CSV_FIELDS) return json_fail(s, "no more than 4096 fields in a row");
+        row->count++;
     } while (peek(s) == s->form && s->p++);
     row->next = s->j->nodes;
     s->j->node[0].count++;
@@ -664,8 +666,6 @@ static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data,
     int rc = 0;
     memset(j, 0, sizeof *j);
     if (want(where, "bytes of text", (int64_t)n, 0, INT32_MAX, e)) return -1;
-    if (n >= 2 && (!memcmp(data, "\xFF\xFE", 2) || !memcmp(data, "\xFE\xFF", 2)))
-        return err_set(e, "%s: is UTF-16, want UTF-8\nhint: iconv -f UTF-16 -t UTF-8", where);
     for (size_t i = 0; i < n; i++) nodes += data[i] && strchr(marks, data[i]) ? 2 : 0;
     j->node = calloc(nodes, sizeof *j->node);
     j->text = s.text = malloc(n + 1); // decoding never lengthens: a 0 byte replaces what ends a string
@@ -683,7 +683,9 @@ static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data,
             rc = json_fail(&s, form == ONE ? "nothing after the value" : "a new line before the next value");
         if (rc == 0 || form != LINES || !skip) continue;
         row_skip(skip, e);
-        s = begun, j->nodes = before, rc = 0;
+        s = begun;
+        j->nodes = before;
+        rc = 0;
         while (s.p < s.end && *s.p != '\r' && *s.p != '\n') s.p++;
         space(&s);
     }
@@ -733,10 +735,9 @@ static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
 static void numbers_get(float *x, uint16_t *halves, const uint8_t *p, size_t n, Dtype d) {
     if (d == DTYPE_F32) words_turn(memcpy(x, p, 4 * n), n, 0);
     for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) {
-        uint32_t u = p[2 * i] | (uint32_t)p[2 * i + 1] << 8;
-        if (!x) halves[i] = (uint16_t)u;
-        u <<= 16;
+        uint32_t u = (uint32_t)p[2 * i] << 16 | (uint32_t)p[2 * i + 1] << 24;
         if (x) memcpy(&x[i], &u, sizeof u);
+        else halves[i] = (uint16_t)(u >> 16);
     }
 }
 
@@ -922,9 +923,8 @@ static int metadata_get(Checkpoint *k, Format format, const Header *h, Err *e) {
 static int checkpoint_begin(Checkpoint *k, const char *path, Format format, Header *h, Err *e) {
     struct stat st;
     uint8_t head[HEADER];
-    *k = (Checkpoint){.path = strdup(path), .file = file_open(path, true, &st, e)};
-    if (!k->path) err_memory(e, strlen(path));
-    if (!k->path || !k->file || read_exactly(k->file, head, HEADER, path, e)) return -1;
+    *k = (Checkpoint){.path = path, .file = file_open(path, true, &st, e)};
+    if (!k->file || read_exactly(k->file, head, HEADER, path, e)) return -1;
     if (memcmp(head, FORMAT[format].magic, MAGIC)) return err_set(e, "%s: %s", path, FORMAT[format].wrong);
     words_turn(memcpy(h, head + MAGIC, sizeof *h), FOURS, EIGHTS);
     if (header_check(k, format, h, (uint64_t)st.st_size, e)) return -1;
@@ -974,7 +974,7 @@ int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e
 void checkpoint_close(Checkpoint *k) {
     if (k->base) checkpoint_close(k->base);
     if (k->file) fclose(k->file);
-    free(k->base), free(k->memory), free(k->path);
+    free(k->base), free(k->memory);
     memset(k, 0, sizeof *k);
 }
 
@@ -988,8 +988,10 @@ int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
     if (!(*block = block_alloc(p.bytes, e))) return -1;
     model_bind(m, &p, *block);
     int rc = checkpoint_read(k, &m->w, &m->h, e);
-    if (rc) block_free(*block), *block = NULL;
-    return rc;
+    if (rc == 0) return 0;
+    block_free(*block);
+    *block = NULL;
+    return -1;
 }
 
 // h has dtype and extra; the rest is filled in here. t NULL: no tokenizer. What is before the tensors is
@@ -1045,24 +1047,22 @@ int state_save(const char *path, const State *s, const Model *m, Err *e) {
     return header_save(path, STATE, &h, &m->cfg, NULL, "", s->key, set, e);
 }
 
-// On failure the state is as it was, but weights and moments may be half read.
 int state_load(const char *path, State *s, Model *m, Err *e) {
     const Params *const set[] = {&m->w, &m->m1, &m->m2};
-    State found = *s;
     Checkpoint k;
     Header h = {0};
     int rc = checkpoint_begin(&k, path, STATE, &h, e);
-    memcpy(&found.best, &h.extra[1], sizeof found.best);
-    found.step = (int64_t)h.extra[0], found.best_step = (int64_t)h.extra[2];
+    s->step = (int64_t)h.extra[0];
+    memcpy(&s->best, &h.extra[1], sizeof s->best);
+    s->best_step = (int64_t)h.extra[2];
     if (rc == 0 && strcmp(k.lineage, s->key))
         rc = err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
                      "or train without --resume", path, k.lineage, s->key);
     if (rc == 0 && memcmp(&k.cfg, &m->cfg, sizeof k.cfg)) rc = err_set(e, "%s: is of another model", path);
-    if (rc == 0 && isnan(found.best)) rc = err_set(e, "%s: best is not a number", path);
-    if (rc == 0) rc = want(path, "step", found.step, 0, INT64_MAX, e);
-    if (rc == 0) rc = want(path, "best_step", found.best_step, 0, found.step, e);
+    if (rc == 0 && isnan(s->best)) rc = err_set(e, "%s: best is not a number", path);
+    if (rc == 0) rc = want(path, "step", s->step, 0, INT64_MAX, e);
+    if (rc == 0) rc = want(path, "best_step", s->best_step, 0, s->step, e);
     if (rc == 0) rc = sets_read(&k, set, FORMAT[STATE].sets, NULL, e);
-    if (rc == 0) *s = found;
     checkpoint_close(&k);
     return rc;
 }
@@ -1119,8 +1119,8 @@ static int columns_parse(Reader *s, char *p) {
     return 0;
 }
 
-// The values of a row: an object's members, or a table's fields in the order of the header. Names that are met
-// for the first time are noted, as far as there is room.
+// The values of a row: an object's members, or a table's fields in the order of the header. A new name is noted,
+// as far as there is room.
 static int row_values(Reader *s, uint32_t at) {
     const JsonNode *node = s->j->node, *row = &node[at];
     uint32_t next = at + 1, fields = s->header ? node[s->header].count : 0;
@@ -1262,8 +1262,8 @@ int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
     Json *j = r->memory = calloc(1, sizeof *j);
     Reader s = {.rows = r, .j = j, .answers = how->answers, .e = e};
     char *columns = strdup(how->columns ? how->columns : "");
-    r->path = strdup(path);
-    int rc = j && r->path && columns ? columns_parse(&s, columns) : err_memory(e, sizeof *j);
+    r->path = path;
+    int rc = j && columns ? columns_parse(&s, columns) : err_memory(e, sizeof *j);
     if (rc == 0) rc = rows_parse(j, &at, path, data, bytes, how->skip_bad ? r : NULL, e);
     free(data);
     if (rc == 0 && j->table && at < j->nodes) {
@@ -1278,7 +1278,7 @@ int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
 
 void rows_free(Rows *r) {
     if (r->memory) json_free(r->memory);
-    free(r->memory), free(r->row), free(r->turn), free(r->path);
+    free(r->memory), free(r->row), free(r->turn);
     memset(r, 0, sizeof *r);
 }
 
@@ -1304,7 +1304,7 @@ int template_check(const char *template, const Tokenizer *t, Err *e) {
 static int template_read(const char *path, char **template, Err *e) {
     uint8_t *text;
     size_t n, length = 1, kept = 0;
-    if (access(path, F_OK))
+    if (!file_there(path))
         return err_set(e, "--template: '%s', want alpaca, chatml, llama3, none, plain or a file", path);
     if (file_read(path, TEMPLATE_MAX, &text, &n, e)) return -1;
     *template = (char *)text;
@@ -1326,8 +1326,10 @@ int template_choose(const char *asked, const Checkpoint *k, char **template, Err
     if (!named) rc = template_read(asked, template, e);
     else if (!(*template = strdup(named))) rc = err_memory(e, strlen(named));
     if (rc == 0) rc = template_check(*template, &k->tok, e);
-    if (rc) free(*template), *template = NULL;
-    return rc;
+    if (rc == 0) return 0;
+    free(*template);
+    *template = NULL;
+    return -1;
 }
 
 // ---- examples ---------------------------------------------------------------------------------------------
@@ -1389,8 +1391,10 @@ static int examples_end(Encoder *c, int rc) {
     Examples *x = c->x;
     free(c->text), free(c->scratch);
     if (rc) examples_free(x);
-    for (Example *ex = x->ex; ex < x->ex + x->n; ex++)
-        ex->tok = x->tok + ex->at, ex->taught = x->taught + ex->at;
+    for (Example *ex = x->ex; ex < x->ex + x->n; ex++) {
+        ex->tok = x->tok + ex->at;
+        ex->taught = x->taught + ex->at;
+    }
     examples_count(x);
     return rc;
 }
@@ -1410,7 +1414,8 @@ static int row_cut(Encoder *c, const char *path, const Row *row) {
     if (over > 0 && over >= c->prompt)    // one token must stay for the answer to follow
         return err_set(c->e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
                        "--too-long drop", path, row->line, len - c->prompt, c->seq - 1);
-    c->ids -= over, c->prompt -= over;
+    c->ids -= over;
+    c->prompt -= over;
     memmove(c->x->tok + kept, c->x->tok + kept + over, (c->ids - kept) * sizeof *c->x->tok);
     memmove(c->x->taught + kept, c->x->taught + kept + over, c->ids - kept);
     return 0;
@@ -1538,30 +1543,27 @@ void batch_free(BatchMemory *b) {
 }
 
 // ---- answers ----------------------------------------------------------------------------------------------
-// Takes the token that a row has got. Does it end the answer, and why?
-static void answer_take(Generated *g, Stream *s, const Tokenizer *t, size_t max_tokens, size_t cached,
-                        bool first_line) {
+// Takes the token that a row has got, and adds its text. Does it end the answer, and why?
+static int answer_take(Generated *g, Stream *s, const Tokenizer *t, size_t max_tokens, size_t cached,
+                       bool first_line, Err *e) {
     size_t n;
     int32_t id = s->id[s->n - 1];
     const uint8_t *text = tokenizer_decode(t, id, &n);
     bool line = false, special = t->flag[id] == TOKEN_SPECIAL;
-    for (size_t i = 0; i < n && !special; i++) {
+    if (special) n = 0;
+    for (size_t i = 0; i < n; i++) {
         line = line || (first_line && g->words && text[i] == '\n');
         g->words = g->words || !strchr(" \t\r\n", text[i]);
     }
-    if (!special) g->tokens++, g->bytes += n;
+    char *longer = realloc(g->text, g->bytes + n + 1);
+    if (!longer) return err_memory(e, g->bytes + n + 1);
+    g->text = longer;
+    memcpy(g->text + g->bytes, text, n);
+    g->bytes += n;
+    g->text[g->bytes] = 0;
+    g->tokens += !special;
     g->stop = special ? STOP_END : line ? STOP_LINE : g->tokens >= max_tokens ? STOP_LENGTH : STOP_FULL;
     s->done = g->stop != STOP_FULL || s->n > cached;
-}
-
-static int answer_text(Generated *g, const Tokenizer *t, const int32_t *id, Err *e) {
-    size_t at = 0, n;
-    if (!(g->text = malloc(g->bytes + 1))) return err_memory(e, g->bytes);
-    for (size_t i = 0; i < g->tokens; i++, at += n) {
-        const uint8_t *text = tokenizer_decode(t, id[i], &n);
-        memcpy(g->text + at, text, n);
-    }
-    g->text[at] = 0;
     return 0;
 }
 
@@ -1583,12 +1585,14 @@ int generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const S
             rc = err_fault(e, "answering", &f);
         for (size_t i = 0; i < rows && rc == 0; i++) {
             if (!s[i].fresh) continue;
-            answer_take(&out[i], &s[i], t, max_tokens, m->shape.cached, first_line);
+            rc = answer_take(&out[i], &s[i], t, max_tokens, m->shape.cached, first_line, e);
             live -= s[i].done;
         }
     }
-    for (size_t i = 0; i < rows && rc == 0; i++) rc = answer_text(&out[i], t, s[i].id + p[i].n, e);
-    for (size_t i = 0; i < rows && rc; i++) free(out[i].text), out[i].text = NULL;
+    for (size_t i = 0; i < rows && rc; i++) {
+        free(out[i].text);
+        out[i].text = NULL;
+    }
     free(s), free(id);
     return rc;
 }

@@ -1495,9 +1495,7 @@ static int check_outputs(Run *r, Err *e) {
                                w == PATHS - 1 ? "--log" : "--out");
         }
     if (writes() && !(r->claim = writer_open(opt.out, e))) return -1;    // no other run may write it now
-    FILE *state = opt.out && !opt.resume && writes() ? fopen(r->state_path, "rb") : NULL;
-    if (!state) return 0;
-    fclose(state);
+    if (!opt.out || opt.resume || !writes() || !file_there(r->state_path)) return 0;
     return err_set(e, "%s: is there, so a run was interrupted\nhint: --resume goes on with it; to begin "
                    "anew, remove it", r->state_path);
 }

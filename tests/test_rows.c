@@ -218,20 +218,13 @@ START_TEST(tables_are_refused) {
         must_say(bad[i][2]);
         ck_assert(!rows.row && !rows.turn && !rows.memory && !rows.path);
     }
-    char wide[4200] = "";
-    memset(wide, ',', 4097);
-    ck_assert_int_eq(load_as(".csv", wide, NULL, false), -1);
-    must_say(".csv:1:4097: found ',', want no more than 4096 fields in a row");
-    wide[4095] = 0;
-    ck_assert_int_eq(load_as(".csv", wide, NULL, false), -1);
-    must_say("no rows below its header");
     static const char utf16[] = "\xFF\xFE[\0]\0";
     for (int csv = 0; csv < 2; csv++) {
         char name[400];
         snprintf(name, sizeof name, "%s%s", path, csv ? ".csv" : ".jsonl");
         write_file(name, utf16, sizeof utf16);
         ck_assert_int_eq(rows_load(&rows, name, &ANSWERS, &err), -1);
-        must_say(": is UTF-16, want UTF-8\nhint: iconv -f UTF-16 -t UTF-8");
+        must_say(csv ? ":1:1: found byte 0xff, want UTF-8\nhint: iconv" : ":1:1: found byte 0xff, want a value");
     }
 } END_TEST
 
