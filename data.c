@@ -1119,8 +1119,8 @@ static int columns_parse(Reader *s, char *p) {
     return 0;
 }
 
-// The values of a row: an object's members, or a table's fields in the order of the header. A new name is noted,
-// as far as there is room.
+// The values of a row: an object's members, or a table's fields in the order of the header. A name is noted
+// when it is new, as far as there is room.
 static int row_values(Reader *s, uint32_t at) {
     const JsonNode *node = s->j->node, *row = &node[at];
     uint32_t next = at + 1, fields = s->header ? node[s->header].count : 0;

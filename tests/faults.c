@@ -23,6 +23,7 @@
 
 static char kind[8];
 static long at, calls, reads, allocations, blocks, files;
+static const char *failed = "none";   // the last call that was made to fail
 static FILE *broken;                  // its error indicator is ours
 
 static void on_alarm(int number) {
@@ -31,8 +32,8 @@ static void on_alarm(int number) {
 }
 
 static void tell(void) {
-    fprintf(stderr, "faults: %ld calls, %ld reads, %ld allocations; left: %ld blocks, %ld files\n", calls, reads,
-            allocations, blocks, files);
+    fprintf(stderr, "faults: %ld calls, %ld reads, %ld allocations; failed: %s; left: %ld blocks, %ld files\n",
+            calls, reads, allocations, failed, blocks, files);
 }
 
 // At the first call, whichever it is. Threads do not call: the programs allocate and write from one alone.
@@ -49,20 +50,21 @@ static void begin(void) {
     setitimer(ITIMER_REAL, &when, NULL);
 }
 
-static bool fails(bool writes, int number) {
+static bool fails(const char *name, bool writes, int number) {
     begin();
     calls++;
     bool fail = (calls == at && !strcmp(kind, "error")) || (writes && calls >= at && !strcmp(kind, "full"));
+    if (fail) failed = name;
     if (fail) errno = number;
     return fail;
 }
 
 // ---- files ------------------------------------------------------------------------------------------------
-// CALL(RESULT, NAME, PARAMETERS, ARGUMENTS, DOES IT WRITE, ERRNO, WHAT IT RETURNS THEN, WHAT IS COUNTED)
-#define CALL(type, name, parameters, arguments, writes, number, failed) \
+// CALL(RESULT, NAME, PARAMETERS, ARGUMENTS, DOES IT WRITE, ERRNO, WHAT IT RETURNS THEN)
+#define CALL(type, name, parameters, arguments, writes, number, bad) \
     type __real_##name parameters; \
     type __wrap_##name parameters; \
-    type __wrap_##name parameters { return fails(writes, number) ? failed : __real_##name arguments; }
+    type __wrap_##name parameters { return fails(#name, writes, number) ? bad : __real_##name arguments; }
 CALL(int, stat, (const char *p, struct stat *s), (p, s), false, EACCES, -1)
 CALL(int, fstat, (int d, struct stat *s), (d, s), false, EIO, -1)
 CALL(int, fsync, (int d), (d), true, EIO, -1)
@@ -76,21 +78,21 @@ CALL(int, vfprintf, (FILE *f, const char *s, va_list l), (f, s, l), f != stderr,
 FILE *__real_fopen(const char *path, const char *mode);
 FILE *__wrap_fopen(const char *path, const char *mode);
 FILE *__wrap_fopen(const char *path, const char *mode) {
-    FILE *f = fails(false, EMFILE) ? NULL : __real_fopen(path, mode);
+    FILE *f = fails("fopen", false, EMFILE) ? NULL : __real_fopen(path, mode);
     files += f != NULL;
     return f;
 }
 
 FILE *__real_fdopen(int d, const char *mode);
 FILE *__wrap_fdopen(int d, const char *mode);
-FILE *__wrap_fdopen(int d, const char *mode) { return fails(false, ENOMEM) ? NULL : __real_fdopen(d, mode); }
+FILE *__wrap_fdopen(int d, const char *mode) { return fails("fdopen", false, ENOMEM) ? NULL : __real_fdopen(d, mode); }
 
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...) {
     va_list list;
     va_start(list, flags);
-    int d = fails(false, EMFILE) ? -1 : __real_open(path, flags, flags & O_CREAT ? va_arg(list, mode_t) : 0);
+    int d = fails("open", false, EMFILE) ? -1 : __real_open(path, flags, flags & O_CREAT ? va_arg(list, mode_t) : 0);
     va_end(list);
     files += d >= 0;
     return d;
@@ -104,14 +106,14 @@ int __wrap_fcntl(int d, int command, ...) {
     va_start(list, command);
     struct flock *lock = va_arg(list, struct flock *);
     va_end(list);
-    return fails(false, at % 2 ? ENOLCK : EAGAIN) ? -1 : __real_fcntl(d, command, lock);
+    return fails("fcntl", false, at % 2 ? ENOLCK : EAGAIN) ? -1 : __real_fcntl(d, command, lock);
 }
 
 // Even if it says that it failed, the file is closed.
 int __real_fclose(FILE *f);
 int __wrap_fclose(FILE *f);
 int __wrap_fclose(FILE *f) {
-    bool fail = fails(true, EIO);
+    bool fail = fails("fclose", true, EIO);
     files--;
     if (broken == f) broken = NULL;
     return __real_fclose(f) || fail ? (errno = EIO, EOF) : 0;
@@ -120,7 +122,7 @@ int __wrap_fclose(FILE *f) {
 int __real_close(int d);
 int __wrap_close(int d);
 int __wrap_close(int d) {
-    bool fail = fails(false, EIO);
+    bool fail = fails("close", false, EIO);
     files--;
     return __real_close(d) || fail ? (errno = EIO, -1) : 0;
 }
@@ -128,7 +130,7 @@ int __wrap_close(int d) {
 size_t __real_fread(void *p, size_t size, size_t n, FILE *f);
 size_t __wrap_fread(void *p, size_t size, size_t n, FILE *f);
 size_t __wrap_fread(void *p, size_t size, size_t n, FILE *f) {
-    bool fail = fails(false, EIO), now = ++reads == at;
+    bool fail = fails("fread", false, EIO), now = ++reads == at;
     bool interrupted = now && !strcmp(kind, "eintr"), cut = now && !strcmp(kind, "short");
     if (interrupted) errno = EINTR;
     if (fail || interrupted) broken = f;

@@ -67,10 +67,10 @@ stopped_state() {
     bad "no run could be stopped"
 }
 
-# tidy: "left: 0 blocks, 0 files"; no temporary file, unless it was taken for another program's
+# tidy: "left: 0 blocks, 0 files"; no temporary file, unless it could not be told whose it is
 tidy() {
     grep -q '; left: 0 blocks, 0 files$' said || bad "not freed or not closed" || return 1
-    grep -q 'another program is writing it' said || ! ls | grep '\.writing$'
+    grep -q 'failed: \(fcntl\|fstat\|stat\);' said || ! ls | grep '\.writing$'
 }
 # whole: what stands where the result goes is the old file or the new one, byte for byte, or nothing if nothing was
 whole() {
