@@ -78,13 +78,16 @@ $(BUILD)/test_errors: tests/test_errors.c dev/errors.c dev/score.c dev/score.h t
 $(BUILD)/pty: tests/pty.c
 	@mkdir -p $(BUILD)
 	$(CC) $(OPT) -Wall -Wextra $< -o $@
-test: all $(TESTS) $(BUILD)/pty $(BUILD)/trace $(BUILD)/train_kill ## all tests (needs Check: make deps)
+FAULTY  = $(BUILD)/train_faults $(BUILD)/eval_faults $(BUILD)/convert_faults
+comma   = ,
+test: all $(TESTS) $(BUILD)/pty $(BUILD)/trace $(BUILD)/train_kill $(FAULTY) ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
 	sh tests/answers.sh $(BUILD)
 	sh tests/chat.sh $(BUILD)
 	sh tests/bench.sh $(BUILD)
 	sh tests/resume.sh $(BUILD)
+	sh tests/faults.sh $(BUILD)
 	sh tests/check.sh $(BUILD)
 	sh tests/tools.sh $(BUILD)
 	sh tests/trace.sh $(BUILD)
@@ -94,6 +97,16 @@ test-resume: all $(BUILD)/train_kill ## a run killed before every write of a fil
 WRAP    = -Wl,--wrap=rename,--wrap=remove,--wrap=unlink,--wrap=fsync,--wrap=fflush
 $(BUILD)/train_kill: train.c tests/kill.c $(ROOMS)
 	-$(CC) $(FLAGS) -I. $(WRAP) $^ -o $@ -lm
+faults: all $(FAULTY) ## every call on files and every allocation fails in turn, 1,000 kills: some minutes
+	sh tests/faults.sh $(BUILD) all
+FWRAP   = stat fstat fsync ftruncate rename fseeko fflush fwrite vfprintf fopen fdopen open fcntl fclose close fread ferror \
+          clearerr malloc calloc realloc posix_memalign strdup realpath free \
+          stat64 fstat64 ftruncate64 fseeko64 fopen64 open64 fcntl64
+FLINK   = -Wl$(subst $() $(),,$(FWRAP:%=$(comma)--wrap=%))
+$(BUILD)/train_faults $(BUILD)/eval_faults: $(BUILD)/%_faults: %.c tests/faults.c $(ROOMS)
+	-$(CC) $(FLAGS) $(FLINK) $^ -o $@ -lm
+$(BUILD)/convert_faults: dev/convert.c tests/faults.c $(FORMATS) $(ROOMS)
+	-$(CC) $(FLAGS) $(FLINK) $^ -o $@ -lm
 test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
 	sh tests/bits.sh
 # dev/parity_double.c has double where model.c says float, so it is left out
@@ -150,4 +163,5 @@ clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
-.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume test-bits test-warnings test-asan test-valgrind check-real trace fuzz fuzz-corpus parity deps install clean help
+.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume faults test-bits test-warnings \
+	test-asan test-valgrind check-real trace fuzz fuzz-corpus parity deps install clean help

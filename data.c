@@ -34,13 +34,18 @@
 
 // ---- errors -----------------------------------------------------------------------------------------------
 // Bytes of hostile files end up in messages: the terminal that shows them must not be controlled by them.
+static const char *tame(char *text) {
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
+    return text;
+}
+
 int err_set(Err *e, const char *format, ...) {
     va_list list;
     va_start(list, format);
     vsnprintf(e->msg, sizeof e->msg, format, list);
     va_end(list);
-    for (char *p = e->msg; *p; p++)
-        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
+    tame(e->msg);
     return -1;
 }
 
@@ -65,23 +70,22 @@ int err_memory(Err *e, size_t bytes) {
 // ---- options ----------------------------------------------------------------------------------------------
 enum { HELP_AT = 28, HELP_WIDTH = 80 };
 
-// Letters of the longer name from the first to the last in which they differ: 1 for most slips.
-static size_t apart(const char *a, size_t n, const char *b) {
-    size_t m = strlen(b), least = n < m ? n : m, head = 0, tail = 0;
-    while (head < least && a[head] == b[head]) head++;
-    while (head + tail < least && a[n - 1 - tail] == b[m - 1 - tail]) tail++;
-    return n + m - least - head - tail;
-}
-
-// The option of that name; NULL: there is none, and the error names the nearest.
+// The option of that name; NULL: there is none, and the error names the nearest: that with the fewest letters
+// from the first to the last in which the two differ, 1 for most slips of the finger.
 static Option *option_find(Option *o, int n, const char *name, size_t length, Err *e) {
-    Option *nearest = NULL;
-    size_t least = 4, d;              // farther than that it is no slip of the finger
-    for (int i = 0; i < n; i++)
-        if (o[i].name && (d = apart(name, length, o[i].name)) < least) least = d, nearest = &o[i];
-    if (least == 0) return nearest;
-    err_set(e, "unknown option %.*s\nhint: %s", (int)(length < 64 ? length : 64), name,
-            nearest ? nearest->name : "--help");
+    const char *nearest = "--help";
+    size_t least = 4;                 // farther than that it is no slip
+    for (int i = 0; i < n; i++) {
+        size_t m = o[i].name ? strlen(o[i].name) : 0, both = length < m ? length : m, head = 0, tail = 0;
+        while (head < both && name[head] == o[i].name[head]) head++;
+        if (m > 0 && head == length && head == m) return &o[i];
+        while (head + tail < both && name[length - 1 - tail] == o[i].name[m - 1 - tail]) tail++;
+        size_t apart = length + m - both - head - tail;
+        if (apart >= least) continue;
+        least = apart;
+        nearest = o[i].name;
+    }
+    err_set(e, "unknown option %.*s\nhint: %s", (int)(length < 64 ? length : 64), name, nearest);
     return NULL;
 }
 
@@ -124,7 +128,6 @@ int options_parse(Option *o, int n, int argc, char **argv, const char **word, in
                   Err *e) {
     bool ended = false;               // "--" was seen
     *words = 0;
-    for (int i = 0; i < n; i++) o[i].given = false;
     for (int i = 1; i < argc; i++) {
         bool option = !ended && argv[i][0] == '-' && argv[i][1];
         if (option && !strcmp(argv[i], "--")) ended = true;
@@ -178,7 +181,10 @@ void *block_alloc(size_t bytes, Err *e) {
     enum { PIECE_BYTES = 1 << 24 };
     ptrdiff_t pieces = (ptrdiff_t)(bytes / PIECE_BYTES) + 1;
     void *p = NULL;
-    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) return err_memory(e, bytes), NULL;
+    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) {
+        err_memory(e, bytes);
+        return NULL;
+    }
 #pragma omp parallel for if (pieces > 4)
     for (ptrdiff_t i = 0; i < pieces; i++) {
         size_t at = (size_t)i * PIECE_BYTES, n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
@@ -201,19 +207,11 @@ int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
     return 0;
 }
 
-// ---- bytes ------------------------------------------------------------------------------------------------
-// Numbers in files are little-endian and put together byte by byte: no host's order or alignment matters.
-static uint32_t get16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
-static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8); }
-static void put32(uint8_t *p, uint32_t v) { put16(p, v), put16(p + 2, v >> 16); }
-static void put64(uint8_t *p, uint64_t v) { put32(p, (uint32_t)v), put32(p + 4, (uint32_t)(v >> 32)); }
-
-static bool all_zero(const uint8_t *p, size_t n) { return n == 0 || (*p == 0 && !memcmp(p, p + 1, n - 1)); }
-
 // ---- files: reading ---------------------------------------------------------------------------------------
 enum { PATH_BYTES = 4096 };           // Linux's own limit
-static void err_special(Err *e, const char *path, const struct stat *st) {
-    err_set(e, "%s: is %s, want a file", path, S_ISDIR(st->st_mode) ? "a folder" : "a device or a pipe");
+static int err_special(Err *e, const char *path, const struct stat *st) {
+    const char *what = S_ISDIR(st->st_mode) ? "a folder" : "a device or a pipe";
+    return err_set(e, "%s: is %s, want a file", path, what);
 }
 
 // regular: neither device nor pipe will do, as the size must be known.
@@ -224,6 +222,8 @@ static FILE *file_open(const char *path, bool regular, struct stat *st, Err *e) 
     else if (!(f = fopen(path, "rb"))) err_errno(e, path, "open");
     return f;
 }
+
+bool file_there(const char *path) { return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR); }
 
 // fread that no signal cuts short. Fewer than n bytes: the file has ended, or ferror(f).
 static size_t read_some(FILE *f, void *out, size_t n) {
@@ -245,7 +245,8 @@ static int read_exactly(FILE *f, void *out, size_t n, const char *path, Err *e) 
 int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e) {
     size_t room = 0;
     struct stat st;
-    *data = NULL, *n = 0;
+    *data = NULL;
+    *n = 0;
     FILE *f = file_open(path, false, &st, e);
     if (!f) return -1;
     size_t need = S_ISREG(st.st_mode) && (uint64_t)st.st_size <= limit ? (size_t)st.st_size + 2 : 1 << 16;
@@ -254,10 +255,19 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e)
         rc = grow(data, &room, room + 1, 1, e);
     if (rc == 0 && *n > limit) rc = err_set(e, "%s: more than %zu bytes, which is the limit", path, limit);
     if (rc == 0 && ferror(f)) rc = err_errno(e, path, "read");
+    else if (rc == 0 && S_ISREG(st.st_mode) && *n < (uint64_t)st.st_size)
+        rc = err_set(e, "%s: ends too early", path);
     fclose(f);
     if (rc == 0) (*data)[*n] = 0;
-    else free(*data), *data = NULL;
+    else {
+        free(*data);
+        *data = NULL;
+    }
     return rc;
+}
+
+static bool same_inode(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
 // What stat says of a file, and ""; or, of one that is not there yet, of its folder, and its name in it.
@@ -272,8 +282,7 @@ static const char *file_place(const char *path, struct stat *st) {
 bool same_file(const char *a, const char *b) {
     struct stat s, t;
     const char *name = file_place(a, &s), *other = file_place(b, &t);
-    return !strcmp(a, b) || (name && other && s.st_dev == t.st_dev && s.st_ino == t.st_ino &&
-                             !strcmp(name, other));
+    return !strcmp(a, b) || (name && other && same_inode(&s, &t) && !strcmp(name, other));
 }
 
 int sha256_file(const char *path, char hex[65], Err *e) {
@@ -281,52 +290,70 @@ int sha256_file(const char *path, char hex[65], Err *e) {
     Sha256 s;
     struct stat st;
     FILE *f = file_open(path, true, &st, e);
-    if (!f) return -1;
+    int rc = f ? 0 : -1;
     sha256_init(&s);
-    for (size_t got = sizeof piece; got == sizeof piece;)
-        sha256_add(&s, piece, got = read_some(f, piece, sizeof piece));
-    int rc = ferror(f) ? err_errno(e, path, "read") : 0;
+    for (uint64_t left = f ? (uint64_t)st.st_size : 0, n; left > 0 && rc == 0; left -= n) {
+        n = left < sizeof piece ? left : sizeof piece;
+        rc = read_exactly(f, piece, (size_t)n, path, e);
+        sha256_add(&s, piece, (size_t)n);
+    }
     sha256_end(&s, hex);
-    fclose(f);
+    if (f) fclose(f);
     return rc;
 }
 
 // ---- files: writing ---------------------------------------------------------------------------------------
 struct Writer {
     FILE *file;
-    int error;                        // errno of the first failure
+    int error;                        // errno of the first failure, after which nothing counts
     char path[PATH_BYTES];            // where the file shall be,
-    char temp[PATH_BYTES + 48];       // and where it grows until it is complete
+    char temp[PATH_BYTES + 8];        // and where it grows until it is complete; "": there, it is a log
 };
 
-// Creates w->temp beside w->path, under a name that is free: a run that was killed may have left one behind.
-static FILE *writer_temp(Writer *w, mode_t mode) {
-    int fd = -1, i = 0;
-    do {
-        snprintf(w->temp, sizeof w->temp, "%s.tmp%ld.%d", w->path, (long)getpid(), i);
-        fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL, mode);
-    } while (fd < 0 && errno == EEXIST && ++i < 100);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
-    if (fd >= 0 && !f && close(fd) == 0) unlink(w->temp);
-    return f;
+static bool is_at(int fd, const char *path) {
+    struct stat ours, there;
+    return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && same_inode(&ours, &there);
 }
 
-// A link is followed: its target is replaced, not the link. The successor has the rights that the file had.
+// Is another process writing the file, or did it just move it into place? The lock ends with its process,
+// however that ends; where the system has none to give, nobody is refused.
+static int file_lock(int fd, const char *at, const char *path, Err *e) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool mine = fcntl(fd, F_SETLK, &lock) == 0 || (errno != EACCES && errno != EAGAIN);
+    return mine && is_at(fd, at) ? 0 : err_set(e, "%s: another program is writing it", path);
+}
+
+// Opens w->temp beside w->path for this process alone, empty, with the rights of the file there, if any. One
+// that a killed run has left behind is used again.
+static int writer_temp(Writer *w, const struct stat *there, Err *e) {
+    snprintf(w->temp, sizeof w->temp, "%s.writing", w->path);
+    int fd = open(w->temp, O_RDWR | O_CREAT | O_NOFOLLOW, there ? there->st_mode & 0777 : 0666);
+    int rc = fd < 0 ? err_errno(e, w->temp, "create") : file_lock(fd, w->temp, w->path, e);
+    if (rc == 0 && there) fchmod(fd, there->st_mode & 0777);
+    if (rc == 0 && (ftruncate(fd, 0) || !(w->file = fdopen(fd, "wb")))) {
+        rc = err_errno(e, w->temp, "create");
+        unlink(w->temp);
+    }
+    if (rc && fd >= 0) close(fd);
+    return rc;
+}
+
+// A link is followed: its target is replaced, not the link.
 Writer *writer_open(const char *path, Err *e) {
     struct stat st;
     bool there = stat(path, &st) == 0;
     signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f shall fail like any other, and not kill
-    if (there && !S_ISREG(st.st_mode)) return err_special(e, path, &st), NULL;
     char *real = there ? realpath(path, NULL) : strdup(path);
     Writer *w = calloc(1, sizeof *w);
-    if (!w || !real) err_errno(e, path, "open");
-    else if (snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES)
-        err_set(e, "%.99s...: more than %d bytes of path", path, PATH_BYTES - 1);
-    else if (!(w->file = writer_temp(w, there ? st.st_mode & 0777 : 0666)))
-        err_errno(e, w->temp, "create");
+    int rc = w && real ? 0 : err_errno(e, path, "open");
+    if (there && !S_ISREG(st.st_mode)) rc = err_special(e, path, &st);
+    if (rc == 0 && snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES)
+        rc = err_set(e, "%.99s...: more than %d bytes of path", path, PATH_BYTES - 1);
+    if (rc == 0) rc = writer_temp(w, there ? &st : NULL, e);
     free(real);
-    if (w && !w->file) free(w), w = NULL;
-    return w;
+    if (rc == 0) return w;
+    free(w);
+    return NULL;
 }
 
 int writer_put(Writer *w, const void *data, size_t n, Err *e) {
@@ -345,34 +372,36 @@ static void folder_sync(char *path) {
     close(fd);
 }
 
+// All is done before the file is closed, as that ends the lock.
 int writer_close(Writer *w, bool keep, Err *e) {
     if (!w) return 0;
-    if (keep && !w->error && (fflush(w->file) || fsync(fileno(w->file)))) w->error = errno;
+    int fd = fileno(w->file);
+    const bool moves = *w->temp != 0;
+    if (keep && !w->error && (fflush(w->file) || (moves && (fsync(fd) || rename(w->temp, w->path)))))
+        w->error = errno;
+    if (moves && (!keep || w->error) && is_at(fd, w->temp)) unlink(w->temp);
     if (fclose(w->file) && !w->error) w->error = errno;
-    if (keep && !w->error && rename(w->temp, w->path)) w->error = errno;
     int rc = keep && w->error ? err_set(e, "%s: cannot write: %s", w->path, strerror(w->error)) : 0;
-    if (!keep || rc) unlink(w->temp);
-    else folder_sync(w->path);
+    if (keep && moves && rc == 0) folder_sync(w->path);
     free(w);
     return rc;
 }
 
 // A log is there to be watched while the program runs; a disk that is full does not stop the program for it.
-struct Log {
-    FILE *file;
-    const char *path;                 // the caller's
-    int error;                        // errno of the first failure, after which nothing more is written
-};
-
 int log_open(Log **l, const char *path, bool append, Err *e) {
     *l = NULL;
     if (!path) return 0;
     signal(SIGXFSZ, SIG_IGN);
-    FILE *f = fopen(path, append ? "ab" : "wb");
+    FILE *f = fopen(path, "ab");
     if (!f) return err_errno(e, path, "open");
-    if (!(*l = malloc(sizeof **l))) return fclose(f), err_memory(e, sizeof **l);
-    **l = (Log){f, path, 0};
-    return 0;
+    int rc = file_lock(fileno(f), path, path, e);
+    if (rc == 0 && !append) (void)!ftruncate(fileno(f), 0);    // a device has no length
+    if (rc == 0 && !(*l = calloc(1, sizeof **l))) rc = err_memory(e, sizeof **l);
+    if (rc == 0) {
+        (*l)->file = f;
+        snprintf((*l)->path, PATH_BYTES, "%s", path);
+    } else fclose(f);
+    return rc;
 }
 
 void log_line(Log *l, const char *format, ...) {
@@ -384,19 +413,12 @@ void log_line(Log *l, const char *format, ...) {
     va_end(list);
 }
 
-int log_close(Log *l, Err *e) {
-    if (!l) return 0;
-    if (fclose(l->file) && !l->error) l->error = errno;
-    int rc = l->error ? err_set(e, "%s: cannot write: %s", l->path, strerror(l->error)) : 0;
-    free(l);
-    return rc;
-}
+int log_close(Log *l, Err *e) { return writer_close(l, true, e); }
 
 // ---- JSON -------------------------------------------------------------------------------------------------
 // RFC 8259 and nothing else: no comments, no trailing commas, no NaN. Of equal keys the last wins.
 // Strings must be UTF-8 with surrogates in pairs. A byte order mark at the start is skipped.
 enum { JSON_DEPTH = 64 };             // brackets open at once: how deep json_value calls itself
-enum { CSV_FIELDS = 1 << 12 };        // in a row
 enum { ONE, LINES };                  // one value; some, each on a new line; else a table's separator
 
 typedef struct {
@@ -518,13 +540,6 @@ static int json_number(Parser *s) {
     return isfinite(node->number) ? 0 : json_fail(s, "a number below 1.8e308 before this");
 }
 
-static int json_word(Parser *s, const char *word, JsonKind kind) {
-    json_node(s, kind);
-    for (const char *w = word; *w; w++, s->p++)
-        if (peek(s) != *w) return json_fail(s, word);
-    return 0;
-}
-
 static int json_value(Parser *s, int depth);
 
 // What follows the opening bracket.
@@ -549,15 +564,20 @@ static int json_bracket(Parser *s, JsonKind kind, int depth) {
 
 // One value with all that it holds.
 static int json_value(Parser *s, int depth) {
+    static const char *const word[] = {"null", "false", "true"};
     space(s);
     if (accept(s, "\"")) return json_string(s);
     if (accept(s, "[")) return json_bracket(s, JSON_ARRAY, depth);
     if (accept(s, "{")) return json_bracket(s, JSON_OBJECT, depth);
-    if (peek(s) == 'n') return json_word(s, "null", JSON_NULL);
-    if (peek(s) == 'f') return json_word(s, "false", JSON_FALSE);
-    if (peek(s) == 't') return json_word(s, "true", JSON_TRUE);
-    if (peek(s) != '-' && (peek(s) < '0' || peek(s) > '9')) return json_fail(s, "a value");
-    return json_number(s);
+    if (peek(s) == '-' || (peek(s) >= '0' && peek(s) <= '9')) return json_number(s);
+    for (int kind = JSON_NULL; kind <= JSON_TRUE; kind++) {
+        size_t n = strlen(word[kind]);
+        if ((size_t)(s->end - s->p) < n || memcmp(s->p, word[kind], n)) continue;
+        json_node(s, (JsonKind)kind);
+        s->p += n;
+        return 0;
+    }
+    return json_fail(s, "a value");
 }
 
 uint32_t json_get(const Json *j, uint32_t object, const char *key) {
@@ -618,7 +638,7 @@ static int csv_row(Parser *s) {
     JsonNode *row = json_node(s, JSON_ARRAY);
     do {
         if (csv_field(s)) return -1;
-        if (++row->count > CSV_FIELDS) return json_fail(s, "no more than 4096 fields in a row");
+        row->count++;
     } while (peek(s) == s->form && s->p++);
     row->next = s->j->nodes;
     s->j->node[0].count++;
@@ -646,8 +666,6 @@ static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data,
     int rc = 0;
     memset(j, 0, sizeof *j);
     if (want(where, "bytes of text", (int64_t)n, 0, INT32_MAX, e)) return -1;
-    if (n >= 2 && (!memcmp(data, "\xFF\xFE", 2) || !memcmp(data, "\xFE\xFF", 2)))
-        return err_set(e, "%s: is UTF-16, want UTF-8\nhint: iconv -f UTF-16 -t UTF-8", where);
     for (size_t i = 0; i < n; i++) nodes += data[i] && strchr(marks, data[i]) ? 2 : 0;
     j->node = calloc(nodes, sizeof *j->node);
     j->text = s.text = malloc(n + 1); // decoding never lengthens: a 0 byte replaces what ends a string
@@ -665,7 +683,9 @@ static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data,
             rc = json_fail(&s, form == ONE ? "nothing after the value" : "a new line before the next value");
         if (rc == 0 || form != LINES || !skip) continue;
         row_skip(skip, e);
-        s = begun, j->nodes = before, rc = 0;
+        s = begun;
+        j->nodes = before;
+        rc = 0;
         while (s.p < s.end && *s.p != '\r' && *s.p != '\n') s.p++;
         space(&s);
     }
@@ -691,27 +711,34 @@ int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, 
 // Tensor after tensor in the order of the table, each at a multiple of 64 bytes, the gap to the next is zero.
 enum { ALIGN = 64, PIECE = 1 << 15 };          // PIECE: bytes moved at once
 static const char GAP[] = "%s: the gap after %s is not zero";
+static const char BAD_SUM[] = "%s: wrong checksum of the %s\nhint: the file is damaged, want a new copy";
 const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
 
 static uint64_t aligned(uint64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
-
-// bfloat16 is the upper half of a float: to nearest, ties to even. NaN stays NaN though its upper bits be 0.
-static uint32_t bf16_round(float f) {
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    return (u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
-}
-
 static size_t dtype_size(Dtype d) { return d == DTYPE_F32 ? 4 : 2; }
+static bool all_zero(const uint8_t *p, size_t n) { return n == 0 || (*p == 0 && !memcmp(p, p + 1, n - 1)); }
 
+// Numbers in files are little-endian. bfloat16 is the upper half of a float: to nearest, ties to even. NaN
+// stays NaN though its upper bits be 0.
 static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
     if (d == DTYPE_F32) words_turn(memcpy(p, x, 4 * n), n, 0);
-    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) put16(p + 2 * i, bf16_round(x[i]));
+    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &x[i], sizeof u);
+        u = (u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : u + 0x7fffu + (u >> 16 & 1u);
+        p[2 * i] = (uint8_t)(u >> 16);
+        p[2 * i + 1] = (uint8_t)(u >> 24);
+    }
 }
 
-static void numbers_get(float *x, const uint8_t *p, size_t n, Dtype d) {
+// To floats, or, if x is NULL, to halves, which only a bf16 file is read to.
+static void numbers_get(float *x, uint16_t *halves, const uint8_t *p, size_t n, Dtype d) {
     if (d == DTYPE_F32) words_turn(memcpy(x, p, 4 * n), n, 0);
-    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) memcpy(&x[i], &(uint32_t){get16(p + 2 * i) << 16}, 4);
+    for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) {
+        uint32_t u = (uint32_t)p[2 * i] << 16 | (uint32_t)p[2 * i + 1] << 24;
+        if (x) memcpy(&x[i], &u, sizeof u);
+        else halves[i] = (uint16_t)(u >> 16);
+    }
 }
 
 // Bytes of all tensors on disk, with LoRA of its own alone, if this machine can address them in memory:
@@ -734,7 +761,6 @@ typedef struct {
     Sum sum;
 } Transfer;
 
-// x: its floats; or, if NULL, halves: its bf16s, which only a bf16 file is read to.
 static int tensor_move(Transfer *f, float *x, uint16_t *halves, const Tensor *t, Dtype d, Err *e) {
     uint8_t piece[PIECE];
     size_t size = dtype_size(d);
@@ -744,8 +770,7 @@ static int tensor_move(Transfer *f, float *x, uint16_t *halves, const Tensor *t,
         if (f->in) {
             if (read_exactly(f->in, piece, bytes + gap, f->path, e)) return -1;
             if (!all_zero(piece + bytes, gap)) return err_set(e, GAP, f->path, t->name);
-            if (x) numbers_get(x + at, piece, n, d);
-            for (size_t i = 0; !x && i < n; i++) halves[at + i] = (uint16_t)get16(piece + 2 * i);
+            numbers_get(x ? x + at : NULL, x ? NULL : halves + at, piece, n, d);
         } else {
             numbers_put(piece, x + at, n, d);
             memset(piece + bytes, 0, gap);
@@ -780,112 +805,107 @@ enum { MAGIC = 8, META_MAX = 1 << 28 };        // META_MAX: bytes before the ten
 enum { TOKENIZER, TEMPLATE, LINEAGE, WEIGHTS, SECTIONS };
 static const char *const SECTION_NAME[SECTIONS] = {"tokenizer", "template", "lineage", "tensors"};
 typedef enum { CHECKPOINT, STATE } Format;
-static const struct { char magic[MAGIC]; int version, sets; const char *wrong, *hint; } FORMAT[] = {
-    {"tune.c\n", 1, 1, "is no checkpoint\nhint: ./convert makes one", "copy it again"},
-    {"tune.s\n", 2, 3, "is no state of a training run", "train without --resume"}};
+static const struct { char magic[MAGIC]; int version, sets; const char *wrong; } FORMAT[] = {
+    {"tune.c\n", 1, 1, "is no checkpoint\nhint: ./convert makes one"},
+    {"tune.s\n", 2, 3, "is no state of a training run"}};
 
+enum { CONFIG_WORDS = sizeof(Config) / 4, LORA_WORDS = 3 };
 // The header behind its magic: words of 4 bytes, then words of 8, in the order of the file.
 typedef struct {                      // byte
     int32_t version, dtype;           //   8    of the format; of the tensors
     uint32_t cfg[CONFIG_INTS + CONFIG_FLOATS];            //  16: a Config as far as rope_high
-    int32_t kind, vocab, merges, eot, bos, add_space;     // 100: of the tokenizer
+    uint32_t tok[5], add_space;       // 100: a Tokenizer as far as bos
     int32_t zero;                     // 124
     struct { uint64_t at, bytes; } section[SECTIONS];     // 128
     uint64_t sum;                     // 192    of the tensors
-    uint64_t lora[3];                 // 200    an adapter's rank, layers, and alpha's bits as a float; else 0
+    uint64_t lora[LORA_WORDS];        // 200    an adapter's rank, layers, and alpha's bits as a float; else 0
     uint64_t extra[3];                // 224    an adapter: own_sum of its base, 0, 0; a state: see state_save
     uint64_t own_sum;                 // 248    of all that is before the tensors, this number taken as 0
 } Header;
 enum { FOURS = 30, EIGHTS = 16, HEADER = 256 };
-typedef char header_as_documented[offsetof(Header, kind) == 100 - MAGIC && sizeof(Header) == HEADER - MAGIC &&
-                                  offsetof(Header, section) == 4 * FOURS ? 1 : -1];
+typedef char header_as_documented[offsetof(Header, tok) == 100 - MAGIC && sizeof(Header) == HEADER - MAGIC &&
+                                  offsetof(Header, section) == 4 * FOURS &&
+                                  offsetof(Tokenizer, add_space) == sizeof ((Header *)0)->tok &&
+                                  CONFIG_WORDS == CONFIG_INTS + CONFIG_FLOATS + LORA_WORDS ? 1 : -1];
 
-// The sum of the header and what follows it; the sum's own place becomes 0.
-static uint64_t sum_own(uint8_t *p, size_t n) {
+// Puts the header in front of what follows it, with the sum of both: n bytes in all. Returns that sum.
+static uint64_t header_put(uint8_t *p, size_t n, Format format, Header *h) {
     Sum s = {{1, 2, 3, 4}};
-    put64(p + HEADER - 8, 0);
-    sum_add(&s, p, n);
-    return sum_end(&s);
+    h->own_sum = 0;
+    for (int i = 0; i < 2; i++) {
+        memcpy(p, FORMAT[format].magic, MAGIC);
+        words_turn(memcpy(p + MAGIC, h, sizeof *h), FOURS, EIGHTS);
+        if (i == 0) sum_add(&s, p, n);
+        h->own_sum = sum_end(&s);
+    }
+    return h->own_sum;
 }
 
-// Fills in what follows from the rest: where the sections lie, and what is zero. Returns the file's size.
-static uint64_t header_complete(Header *h, Format format, uint64_t weights) {
+// The header of a model with sections of these bytes, but for sums and an adapter's or state's own numbers.
+// A Config is words of 4 bytes, of which the last ones, for LoRA, came later. Returns the file's size.
+static uint64_t header_fill(Header *h, Format format, const Config *c, const Tokenizer *t, uint64_t weights) {
+    uint32_t word[CONFIG_WORDS];
     uint64_t end = HEADER;
+    h->version = FORMAT[format].version;
+    memcpy(word, c, sizeof word);
+    memcpy(h->cfg, word, sizeof h->cfg);
+    for (int i = 0; i < LORA_WORDS; i++) h->lora[i] = word[CONFIG_WORDS - LORA_WORDS + i];
+    memcpy(h->tok, t, sizeof h->tok);
+    h->add_space = t->add_space;
+    h->zero = 0;
+    if (format == CHECKPOINT) h->extra[1] = h->extra[2] = 0;
     h->section[WEIGHTS].bytes = weights * (uint64_t)FORMAT[format].sets;
     for (int i = 0; i < SECTIONS; i++) {
         h->section[i].at = end;
         end = aligned(end + h->section[i].bytes);
     }
-    h->zero = 0;
-    if (format == CHECKPOINT) h->extra[1] = h->extra[2] = 0;
     return end;
 }
 
-// A Config is words of 4 bytes, of which those for LoRA came later.
-static void config_put(Header *h, const Config *c) {
-    uint32_t alpha;
-    memcpy(h->cfg, c, sizeof h->cfg);
-    memcpy(&alpha, &c->lora_alpha, sizeof alpha);
-    h->lora[0] = (uint32_t)c->lora_rank, h->lora[1] = c->lora_on, h->lora[2] = alpha;
-}
-
-static int config_get(Config *c, const Header *h, const char *path, Err *e) {
-    Fault f;
-    memcpy(c, h->cfg, sizeof h->cfg);
-    c->lora_rank = (int32_t)h->lora[0], c->lora_on = (uint32_t)h->lora[1];
-    memcpy(&c->lora_alpha, &(uint32_t){(uint32_t)h->lora[2]}, sizeof c->lora_alpha);
-    if (h->lora[0] > INT32_MAX || h->lora[1] > UINT32_MAX || h->lora[2] > UINT32_MAX)
-        return err_set(e, "%s: LoRA's numbers have more than 32 bits", path);
-    return model_check(c, &f) ? err_fault(e, path, &f) : 0;
-}
-
-// Numbers within their limits; then the header must be the one that header_save writes for them. The sums are
+// Numbers within their limits; then the header must be the one that header_fill makes of them. The sums are
 // compared later, and the tokenizer's other numbers are tokenizer_index's business.
-static int header_check(Checkpoint *k, Format format, const Header *h, const uint8_t *head, uint64_t bytes,
-                        Err *e) {
-    int version = FORMAT[format].version;
+static int header_check(Checkpoint *k, Format format, const Header *h, uint64_t bytes, Err *e) {
     const char *path = k->path;
+    int version = FORMAT[format].version;
     uint64_t weights;
+    Fault f;
     Header good = *h;
-    if (memcmp(head, FORMAT[format].magic, MAGIC)) return err_set(e, "%s: %s", path, FORMAT[format].wrong);
-    if (want(path, "version", h->version, version, version, e) ||
-        want(path, "dtype", h->dtype, 0, DTYPES - 1, e) || config_get(&k->cfg, h, path, e) ||
-        want(path, "tokenizer vocab", h->vocab, 0, k->cfg.vocab, e) ||
-        want(path, "tokenizer merges", h->merges, 0, META_MAX, e) ||
-        want(path, "add_space", h->add_space, 0, 1, e) ||
-        tensors_bytes(&weights, &k->cfg, (Dtype)h->dtype, path, e))
-        return -1;
+    uint32_t word[CONFIG_WORDS];
+    memcpy(word, h->cfg, sizeof h->cfg);
+    for (int i = 0; i < LORA_WORDS; i++) word[CONFIG_WORDS - LORA_WORDS + i] = (uint32_t)h->lora[i];
+    memcpy(&k->cfg, word, sizeof word);
+    memcpy(&k->tok, h->tok, sizeof h->tok);
+    k->tok.add_space = h->add_space;
     k->dtype = (Dtype)h->dtype;
-    k->tok = (Tokenizer){.kind = (TokKind)h->kind, .vocab = (uint32_t)h->vocab, .merges = (uint32_t)h->merges,
-                         .eot = h->eot, .bos = h->bos, .add_space = h->add_space};
+    if (want(path, "version", h->version, version, version, e) ||
+        want(path, "dtype", h->dtype, 0, DTYPES - 1, e)) return -1;
+    if (model_check(&k->cfg, &f)) return err_fault(e, path, &f);
+    if (want(path, "tokenizer vocab", (int32_t)k->tok.vocab, 0, k->cfg.vocab, e) ||
+        want(path, "tokenizer merges", (int32_t)k->tok.merges, 0, META_MAX, e) ||
+        tensors_bytes(&weights, &k->cfg, k->dtype, path, e)) return -1;
     uint64_t least[WEIGHTS] = {tokenizer_bytes(&k->tok), 1, 1};
     for (int i = 0; i < WEIGHTS; i++)
         if (h->section[i].bytes < least[i] || h->section[i].bytes > META_MAX)
             return err_set(e, "%s: the %s has %" PRIu64 " bytes, want %" PRIu64 "..%d", path, SECTION_NAME[i],
                            h->section[i].bytes, least[i], META_MAX);
-    uint64_t end = header_complete(&good, format, weights);
+    uint64_t end = header_fill(&good, format, &k->cfg, &k->tok, weights);
     for (size_t i = 0; i < sizeof good; i++)
         if (((const uint8_t *)h)[i] != ((const uint8_t *)&good)[i])
-            return err_set(e, "%s: byte %zu does not follow from the sizes in the header", path, MAGIC + i);
+            return err_set(e, "%s: byte %zu does not follow from the rest of the header", path, MAGIC + i);
     if (want(path, "offset of the tensors", (int64_t)h->section[WEIGHTS].at, HEADER, META_MAX, e)) return -1;
     return bytes == end ? 0 : err_set(e, "%s: %" PRIu64 " bytes in the file, want %" PRIu64
                                       "\nhint: was it cut short?", path, bytes, end);
 }
 
-static int err_sum(Err *e, const Checkpoint *k, const char *what) {
-    bool state = !memcmp(k->memory, FORMAT[STATE].magic, MAGIC);
-    return err_set(e, "%s: wrong checksum of the %s\nhint: %s", k->path, what, FORMAT[state].hint);
-}
-
 // Everything between the header and the tensors, in one allocation with the tokenizer's index.
-static int metadata_get(Checkpoint *k, const Header *h, const uint8_t *head, Err *e) {
-    size_t meta = (size_t)k->tensors_at, index = tokenizer_index_size(k->tok.vocab, k->tok.merges);
+static int metadata_get(Checkpoint *k, Format format, const Header *h, Err *e) {
+    size_t meta = (size_t)h->section[WEIGHTS].at, index = tokenizer_index_size(k->tok.vocab, k->tok.merges);
     Fault f;
+    Header own = *h;
     uint8_t *p = k->memory = index < SIZE_MAX - meta ? malloc(meta + index) : NULL;
     if (!p) return err_memory(e, index);
-    memcpy(p, head, HEADER);
     if (read_exactly(k->file, p + HEADER, meta - HEADER, k->path, e)) return -1;
-    if (h->own_sum != sum_own(p, meta)) return err_sum(e, k, "header");
+    if (h->own_sum != header_put(p, meta, format, &own)) return err_set(e, BAD_SUM, k->path, "header");
     for (int i = 0; i < WEIGHTS; i++) {
         size_t at = (size_t)h->section[i].at, n = (size_t)h->section[i].bytes;
         if (!all_zero(p + at + n, (size_t)h->section[i + 1].at - at - n))
@@ -903,13 +923,15 @@ static int metadata_get(Checkpoint *k, const Header *h, const uint8_t *head, Err
 static int checkpoint_begin(Checkpoint *k, const char *path, Format format, Header *h, Err *e) {
     struct stat st;
     uint8_t head[HEADER];
-    *k = (Checkpoint){.path = strdup(path), .file = file_open(path, true, &st, e)};
-    if (!k->path) err_memory(e, strlen(path));
-    if (!k->path || !k->file || read_exactly(k->file, head, HEADER, path, e)) return -1;
+    *k = (Checkpoint){.path = path, .file = file_open(path, true, &st, e)};
+    if (!k->file || read_exactly(k->file, head, HEADER, path, e)) return -1;
+    if (memcmp(head, FORMAT[format].magic, MAGIC)) return err_set(e, "%s: %s", path, FORMAT[format].wrong);
     words_turn(memcpy(h, head + MAGIC, sizeof *h), FOURS, EIGHTS);
-    if (header_check(k, format, h, head, (uint64_t)st.st_size, e)) return -1;
-    k->tensors_at = h->section[WEIGHTS].at, k->tensor_sum = h->sum, k->own_sum = h->own_sum;
-    return metadata_get(k, h, head, e);
+    if (header_check(k, format, h, (uint64_t)st.st_size, e)) return -1;
+    k->tensors_at = h->section[WEIGHTS].at;
+    k->tensor_sum = h->sum;
+    k->own_sum = h->own_sum;
+    return metadata_get(k, format, h, e);
 }
 
 // An adapter is nothing without the model that it was trained on: that is opened with it.
@@ -941,7 +963,7 @@ static int sets_read(Checkpoint *k, const Params *const *set, int sets, const Ha
     if (fseeko(k->file, (off_t)k->tensors_at, SEEK_SET)) return err_errno(e, k->path, "seek in");
     for (int i = 0; i < sets; i++)
         if (params_move(&f, &k->cfg, set[i], halves, k->dtype, e)) return -1;
-    return sum_end(&f.sum) == k->tensor_sum ? 0 : err_sum(e, k, "tensors");
+    return sum_end(&f.sum) == k->tensor_sum ? 0 : err_set(e, BAD_SUM, k->path, "tensors");
 }
 
 int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e) {
@@ -952,7 +974,7 @@ int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e
 void checkpoint_close(Checkpoint *k) {
     if (k->base) checkpoint_close(k->base);
     if (k->file) fclose(k->file);
-    free(k->base), free(k->memory), free(k->path);
+    free(k->base), free(k->memory);
     memset(k, 0, sizeof *k);
 }
 
@@ -966,8 +988,10 @@ int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
     if (!(*block = block_alloc(p.bytes, e))) return -1;
     model_bind(m, &p, *block);
     int rc = checkpoint_read(k, &m->w, &m->h, e);
-    if (rc) block_free(*block), *block = NULL;
-    return rc;
+    if (rc == 0) return 0;
+    block_free(*block);
+    *block = NULL;
+    return -1;
 }
 
 // h has dtype and extra; the rest is filled in here. t NULL: no tokenizer. What is before the tensors is
@@ -975,32 +999,27 @@ int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
 static int header_save(const char *path, Format format, Header *h, const Config *c, const Tokenizer *t,
                        const char *template, const char *lineage, const Params *const *set, Err *e) {
     const Tokenizer none = {.eot = -1, .bos = -1};
-    const char *text[] = {template, lineage};
     uint64_t weights;
     Fault f;
     if (!t) t = &none;
     if (model_check(c, &f)) return err_fault(e, path, &f);
     if (tensors_bytes(&weights, c, (Dtype)h->dtype, path, e)) return -1;
-    config_put(h, c);
-    h->version = FORMAT[format].version;
-    h->kind = (int32_t)t->kind, h->vocab = (int32_t)t->vocab, h->merges = (int32_t)t->merges;
-    h->eot = t->eot, h->bos = t->bos, h->add_space = t->add_space;
     h->section[TOKENIZER].bytes = tokenizer_bytes(t);
-    for (int i = 0; i < 2; i++) h->section[TEMPLATE + i].bytes = strlen(text[i]) + 1;
-    header_complete(h, format, weights);
+    h->section[TEMPLATE].bytes = strlen(template) + 1;
+    h->section[LINEAGE].bytes = strlen(lineage) + 1;
+    header_fill(h, format, c, t, weights);
     size_t n = (size_t)h->section[WEIGHTS].at;
     uint8_t *p = n <= META_MAX ? calloc(1, n) : NULL;
     if (!p) return err_memory(e, n);
-    memcpy(p, FORMAT[format].magic, MAGIC);
-    words_turn(memcpy(p + MAGIC, h, sizeof *h), FOURS, EIGHTS);
     tokenizer_put(t, p + HEADER);
-    for (int i = 0; i < 2; i++) strcpy((char *)p + h->section[TEMPLATE + i].at, text[i]);
+    strcpy((char *)p + h->section[TEMPLATE].at, template);
+    strcpy((char *)p + h->section[LINEAGE].at, lineage);
     Transfer to = {path, NULL, writer_open(path, e), {{1, 2, 3, 4}}};
     int rc = to.out ? writer_put(to.out, p, n, e) : -1;
     for (int i = 0; i < FORMAT[format].sets && rc == 0; i++)
         rc = params_move(&to, c, set[i], NULL, (Dtype)h->dtype, e);
-    put64(p + MAGIC + offsetof(Header, sum), sum_end(&to.sum));
-    put64(p + HEADER - 8, sum_own(p, n));
+    h->sum = sum_end(&to.sum);
+    header_put(p, n, format, h);
     if (rc == 0 && fseeko(to.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
     if (rc == 0) rc = writer_put(to.out, p, n, e);
     free(p);
@@ -1028,24 +1047,22 @@ int state_save(const char *path, const State *s, const Model *m, Err *e) {
     return header_save(path, STATE, &h, &m->cfg, NULL, "", s->key, set, e);
 }
 
-// On failure the state is as it was, but weights and moments may be half read.
 int state_load(const char *path, State *s, Model *m, Err *e) {
     const Params *const set[] = {&m->w, &m->m1, &m->m2};
-    State found = *s;
     Checkpoint k;
     Header h = {0};
     int rc = checkpoint_begin(&k, path, STATE, &h, e);
-    memcpy(&found.best, &h.extra[1], sizeof found.best);
-    found.step = (int64_t)h.extra[0], found.best_step = (int64_t)h.extra[2];
+    s->step = (int64_t)h.extra[0];
+    memcpy(&s->best, &h.extra[1], sizeof s->best);
+    s->best_step = (int64_t)h.extra[2];
     if (rc == 0 && strcmp(k.lineage, s->key))
         rc = err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
                      "or train without --resume", path, k.lineage, s->key);
     if (rc == 0 && memcmp(&k.cfg, &m->cfg, sizeof k.cfg)) rc = err_set(e, "%s: is of another model", path);
-    if (rc == 0 && isnan(found.best)) rc = err_set(e, "%s: best is not a number", path);
-    if (rc == 0) rc = want(path, "step", found.step, 0, INT64_MAX, e);
-    if (rc == 0) rc = want(path, "best_step", found.best_step, 0, found.step, e);
+    if (rc == 0 && isnan(s->best)) rc = err_set(e, "%s: best is not a number", path);
+    if (rc == 0) rc = want(path, "step", s->step, 0, INT64_MAX, e);
+    if (rc == 0) rc = want(path, "best_step", s->best_step, 0, s->step, e);
     if (rc == 0) rc = sets_read(&k, set, FORMAT[STATE].sets, NULL, e);
-    if (rc == 0) *s = found;
     checkpoint_close(&k);
     return rc;
 }
@@ -1057,19 +1074,13 @@ enum { PAIR, PAIR_INPUT, PAIR_ANSWER, PROMPT, COMPLETION, MESSAGES, SYSTEM, MEMB
 static const char *const MEMBER[MEMBERS] = {"instruction", "input", "output", "prompt", "completion",
                                             "messages", "system"};
 static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
-typedef struct {                      // a name in the file; NULL: the user said that there is none
-    const char *name;
-    size_t length, rows;              // rows that hold something there
-    bool named;                       // by the user
-} Column;
-
 typedef struct {                      // a file that is being read
     Rows *rows;
     const Json *j;
     uint32_t header;                  // a table's row of names; 0: the rows are objects
-    Column column[COLUMNS];           // what the file calls each member, then names that are not read
+    const char *name[COLUMNS + 1];    // what the file calls each member, NULL: nothing; then names not read
+    size_t held[COLUMNS + 1];         // rows that hold something there
     int columns;
-    size_t turns, turn_room, row_room;    // turns of all rows so far
     Row row;                          // the row at hand
     uint32_t value[COLUMNS + 1];      // its nodes, 0: null, empty or not there
     size_t bytes;                     // of its text
@@ -1081,17 +1092,16 @@ static int row_fail(const Reader *s, uint32_t line, const char *what, const char
     return err_set(s->e, "%s:%" PRIu32 ": %s %s", s->rows->path, line, what, wrong);
 }
 
-static int column_find(const Reader *s, const char *name, size_t length) {
+static int column_find(const Reader *s, const char *name) {
     int i = 0;
-    while (i < s->columns && (!s->column[i].name || s->column[i].length != length ||
-                              memcmp(s->column[i].name, name, length))) i++;
+    while (i < s->columns && (!s->name[i] || strcmp(s->name[i], name))) i++;
     return i;
 }
 
 // --columns "prompt=question,system=", whose separators become 0. A name that it gives to one member is no
 // other's any more.
 static int columns_parse(Reader *s, char *p) {
-    for (int i = 0; i < MEMBERS; i++) s->column[i] = (Column){.name = MEMBER[i], .length = strlen(MEMBER[i])};
+    memcpy(s->name, MEMBER, sizeof MEMBER);
     s->columns = MEMBERS;
     while (*p) {
         char *own = p, *name;
@@ -1103,65 +1113,52 @@ static int columns_parse(Reader *s, char *p) {
         if (i == MEMBERS || !name)
             return err_set(s->e, "--columns: '%.40s', want NAME=COLUMN, the name being one of instruction, "
                            "input, output, prompt, completion, messages, system", own);
-        if (s->column[i].named) return err_set(s->e, "--columns: %s is there twice", own);
-        Column *same = &s->column[column_find(s, name, strlen(name))];
-        if (same->named) return err_set(s->e, "--columns: '%s' is there twice", name);
-        same->name = NULL;            // or it is the first behind the members, which is not used yet
-        s->column[i] = (Column){*name ? name : NULL, strlen(name), 0, true};
+        s->name[column_find(s, name)] = NULL;    // if it is new, that is the place behind all, not yet used
+        s->name[i] = *name ? name : NULL;
     }
     return 0;
 }
 
-// The values of a row: an object's members, or a table's fields in the order of the header.
+// The values of a row: an object's members, or a table's fields in the order of the header. A name is noted
+// when it is new, as far as there is room.
 static int row_values(Reader *s, uint32_t at) {
     const JsonNode *node = s->j->node, *row = &node[at];
-    uint32_t name = at + 1, value = at + 2, fields = s->header ? node[s->header].count : 0;
+    uint32_t next = at + 1, fields = s->header ? node[s->header].count : 0;
     memset(s->value, 0, sizeof s->value);
     if (s->header && row->count != fields)
         return err_set(s->e, "%s:%" PRIu32 ": the row has %" PRIu32 " fields, want %" PRIu32 " as in line %"
                        PRIu32, s->rows->path, row->line, row->count, fields, node[s->header].line);
     if (!s->header && row->kind != JSON_OBJECT) return row_fail(s, row->line, "the row", "is not an object");
-    for (uint32_t i = 0; i < row->count; i++, name = node[value].next, value = name + 1) {
-        if (s->header) name = s->header + 1 + i, value = at + 1 + i;
-        const JsonNode *key = &node[name], *v = &node[value];
-        int c = column_find(s, key->text, key->len);
-        if (c == s->columns && c < COLUMNS) s->column[s->columns++] = (Column){key->text, key->len, 0, false};
-        if (c < MEMBERS && s->value[c]) return row_fail(s, v->line, s->column[c].name, "is there twice");
-        if (v->kind == JSON_STRING ? v->len > 0 : v->kind != JSON_NULL) s->value[c] = value;
+    for (uint32_t i = 0; i < row->count; i++) {
+        uint32_t key = s->header ? s->header + 1 + i : next, value = s->header ? next : next + 1;
+        const JsonNode *v = &node[value];
+        next = v->next;
+        if (v->kind == JSON_STRING ? v->len == 0 : v->kind == JSON_NULL) continue;
+        int c = column_find(s, node[key].text);
+        if (c < MEMBERS && s->value[c]) return row_fail(s, v->line, s->name[c], "is there twice");
+        if (c == s->columns && c < COLUMNS) s->name[s->columns++] = node[key].text;
+        s->held[c] += s->value[c] == 0;
+        s->value[c] = value;
     }
     return 0;
 }
 
-// One more name of a list.
-static void list_name(char *list, size_t room, const Column *c) {
-    size_t used = strlen(list);
-    snprintf(list + used, room - used, "%s%.40s (%zu row%s)", used > 0 ? ", " : "", c->name, c->rows,
-             c->rows > 1 ? "s" : "");
+// Into rows->ignored: what else the rows so far have.
+static const char *columns_ignored(Reader *s) {
+    char *list = s->rows->ignored;
+    size_t used = 0, room = sizeof s->rows->ignored;
+    for (int c = MEMBERS; c < s->columns && used < room; c++)
+        used += (size_t)snprintf(list + used, room - used, "%s%.40s (%zu row%s)", used > 0 ? ", " : "",
+                                 s->name[c], s->held[c], s->held[c] > 1 ? "s" : "");
+    return tame(list);
 }
 
-// Have the rows from `at` on what is needed, under the names agreed on? Notes what else they have.
-static int columns_check(Reader *s, uint32_t at) {
-    const Column *c = s->column;
-    const char *lacks = NULL;
-    char *ignored = s->rows->ignored, list[300] = "";
-    for (; at < s->j->nodes; at = s->j->node[at].next) {
-        bool bad = row_values(s, at) != 0;        // which rows_get will say
-        for (int i = 0; i < s->columns && !bad; i++) s->column[i].rows += s->value[i] > 0;
-    }
-    for (int i = 0; i < s->columns; i++, c++) {
-        if (c->named && c->name && !c->rows) lacks = c->name;
-        if (c->rows) list_name(list, sizeof list, c);
-        if (c->rows && i >= MEMBERS) list_name(ignored, sizeof s->rows->ignored, c);
-    }
-    err_set(s->e, "%s", ignored);     // which tames it
-    strcpy(ignored, s->e->msg);
-    c = s->column;
-    if (!lacks && s->answers && !c[PAIR_ANSWER].rows && !c[COMPLETION].rows && !c[MESSAGES].rows)
-        lacks = "output, completion or messages";
-    if (!lacks && !c[PAIR].rows && !c[PAIR_INPUT].rows && !c[PROMPT].rows && !c[MESSAGES].rows)
-        lacks = "instruction, input, prompt or messages";
-    return !lacks || !*list ? 0 : err_set(s->e, "%s: no row holds %s; there are: %s\nhint: --columns "
-                                          "prompt=NAME,completion=NAME", s->rows->path, lacks, list);
+// Without a question or an answer: perhaps the file calls it otherwise.
+static int row_lacks(Reader *s, int member) {
+    const char *others = columns_ignored(s), *what = s->name[member] ? s->name[member] : MEMBER[member];
+    return err_set(s->e, "%s:%" PRIu32 ": %s is missing or empty%s%s%s", s->rows->path, s->row.line,
+                   member == PAIR ? "instruction or input" : what, *others ? "; not read: " : "", others,
+                   *others ? "\nhint: --columns prompt=NAME,completion=NAME" : "");
 }
 
 // The text of a member that is there.
@@ -1173,10 +1170,9 @@ static int row_text(Reader *s, uint32_t at, const char *key, const char **text) 
     return s->bytes > ROW_MAX ? row_fail(s, s->row.line, "the row", "has more than 4 MiB of text") : 0;
 }
 
-static void turn_add(Reader *s, Role role, const char *text, const char *input) {
-    s->rows->turn[s->turns++] = (Turn){role, text, input};
-    s->row.output = role == ROLE_ASSISTANT ? text : "";
-    s->row.turns++;
+static void turn_add(Row *row, Role role, const char *text, const char *input) {
+    row->turn[row->turns++] = (Turn){role, text, input};
+    row->output = role == ROLE_ASSISTANT ? text : "";
 }
 
 static int row_messages(Reader *s, uint32_t list) {
@@ -1193,7 +1189,7 @@ static int row_messages(Reader *s, uint32_t list) {
             return err_set(s->e, "%s:%" PRIu32 ": message %zu has the role '%.20s', want %s%s", s->rows->path,
                            line, s->row.turns + !s->value[SYSTEM], name, or, ROLE_NAME[next]);
         if (!*text) return row_fail(s, line, "content", "is empty");
-        turn_add(s, role, text, "");
+        turn_add(&s->row, role, text, "");
         next = role == ROLE_USER ? ROLE_ASSISTANT : ROLE_USER;
     }
     if (*s->row.output || (next == ROLE_ASSISTANT && !s->answers)) return 0;
@@ -1202,58 +1198,55 @@ static int row_messages(Reader *s, uint32_t list) {
 
 static int row_get(Reader *s, uint32_t at) {
     const char *text[MEMBERS] = {"", "", "", "", "", "", ""};
-    uint32_t line = s->j->node[at].line;
     int form = PAIR, seen = -1;
-    s->row = (Row){.line = line, .output = ""};
     s->bytes = 0;
     if (row_values(s, at)) return -1;
     for (int i = 0; i < MEMBERS; i++) {
         if (!s->value[i]) continue;
-        if (i != MESSAGES && row_text(s, s->value[i], s->column[i].name, &text[i])) return -1;
+        if (i != MESSAGES && row_text(s, s->value[i], s->name[i], &text[i])) return -1;
         if (i == SYSTEM) continue;
         form = i < PROMPT ? PAIR : i < MESSAGES ? PROMPT : MESSAGES;
         if (seen >= 0 && seen < form)
-            return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s", s->rows->path, line,
-                           s->column[seen].name, s->column[i].name);
+            return err_set(s->e, "%s:%" PRIu32 ": the row has both %s and %s", s->rows->path, s->row.line,
+                           s->name[seen], s->name[i]);
         seen = i;
     }
-    if (*text[SYSTEM]) turn_add(s, ROLE_SYSTEM, text[SYSTEM], "");
+    if (*text[SYSTEM]) turn_add(&s->row, ROLE_SYSTEM, text[SYSTEM], "");
     if (form == MESSAGES) return row_messages(s, s->value[MESSAGES]);
     int last = form == PAIR ? PAIR_ANSWER : COMPLETION;
-    if (!*text[last] && s->answers) return row_fail(s, line, s->column[last].name, "is missing or empty");
-    if (!*text[form] && !*text[PAIR_INPUT])
-        return row_fail(s, line, form == PAIR ? "instruction or input" : s->column[form].name,
-                        "is missing or empty");
-    turn_add(s, ROLE_USER, text[form], text[PAIR_INPUT]);
-    if (*text[last]) turn_add(s, ROLE_ASSISTANT, text[last], "");
+    if (!*text[last] && s->answers) return row_lacks(s, last);
+    if (!*text[form] && !*text[PAIR_INPUT]) return row_lacks(s, form);
+    turn_add(&s->row, ROLE_USER, text[form], text[PAIR_INPUT]);
+    if (*text[last]) turn_add(&s->row, ROLE_ASSISTANT, text[last], "");
     return 0;
 }
 
-// All turns are there, and no longer move.
-static void rows_end(Rows *r) {
-    Turn *t = r->turn;
-    for (Row *row = r->row; row < r->row + r->n; t += row->turns, row++) {
-        row->turn = t;
-        for (size_t i = 0; i < row->turns - (*row->output != 0); i++) {
-            row->hash = hash64(t[i].text, strlen(t[i].text), row->hash);
-            row->hash = hash64(t[i].input, strlen(t[i].input), row->hash);
-        }
-    }
-}
-
-// Every row from `at` on, or those that are right. Room for its turns comes first, as each has a node: then a
-// row can fail for what is wrong with it alone.
+// Every row from `at` on, or those that are right. Each turn has a node, and so has each row.
 static int rows_get(Reader *s, uint32_t at, bool skip_bad) {
     Rows *r = s->rows;
-    for (uint32_t next; at < s->j->nodes; at = next) {
-        next = s->j->node[at].next;
-        if (grow(&r->turn, &s->turn_room, s->turns + (next - at), sizeof *r->turn, s->e) ||
-            grow(&r->row, &s->row_room, r->n + 1, sizeof *r->row, s->e)) return -1;
-        if (row_get(s, at) == 0) { r->row[r->n++] = s->row; continue; }
-        if (!skip_bad) return -1;
-        s->turns -= s->row.turns;
-        row_skip(r, s->e);
+    size_t nodes = s->j->nodes - at + 1, rows = 1;
+    for (uint32_t i = at; i < s->j->nodes; i = s->j->node[i].next) rows++;
+    Turn *next = r->turn = malloc(nodes * sizeof *r->turn);
+    r->row = malloc(rows * sizeof *r->row);
+    if (!r->turn || !r->row) return err_memory(s->e, nodes * sizeof *r->turn);
+    for (; at < s->j->nodes; at = s->j->node[at].next) {
+        s->row = (Row){.turn = next, .output = "", .line = s->j->node[at].line};
+        if (row_get(s, at)) {
+            if (!skip_bad) return -1;
+            row_skip(r, s->e);
+            continue;
+        }
+        next += s->row.turns;
+        for (const Turn *t = s->row.turn; t < next - (*s->row.output != 0); t++) {
+            s->row.hash = hash64(t->text, strlen(t->text), s->row.hash);
+            s->row.hash = hash64(t->input, strlen(t->input), s->row.hash);
+        }
+        r->row[r->n++] = s->row;
     }
+    columns_ignored(s);
+    for (int i = 0; i < MEMBERS && r->n > 0; i++)
+        if (s->name[i] && s->name[i] != MEMBER[i] && !s->held[i])
+            return err_set(s->e, "%s: no row holds %s; not read: %s", r->path, s->name[i], r->ignored);
     if (r->n > 0) return 0;
     if (r->bad == 0) return err_set(s->e, "%s: has no rows%s", r->path, s->header ? " below its header" : "");
     return err_set(s->e, "%s: has no good rows: %.*s", r->path, (int)strcspn(r->reason, "\n"), r->reason);
@@ -1269,21 +1262,23 @@ int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
     Json *j = r->memory = calloc(1, sizeof *j);
     Reader s = {.rows = r, .j = j, .answers = how->answers, .e = e};
     char *columns = strdup(how->columns ? how->columns : "");
-    r->path = strdup(path);
-    int rc = j && r->path && columns ? columns_parse(&s, columns) : err_memory(e, sizeof *j);
+    r->path = path;
+    int rc = j && columns ? columns_parse(&s, columns) : err_memory(e, sizeof *j);
     if (rc == 0) rc = rows_parse(j, &at, path, data, bytes, how->skip_bad ? r : NULL, e);
     free(data);
-    if (rc == 0 && j->table && at < j->nodes) s.header = at, at = j->node[at].next;
-    if (rc == 0) rc = columns_check(&s, at) || rows_get(&s, at, how->skip_bad) ? -1 : 0;
-    if (rc == 0) rows_end(r);
-    else rows_free(r);
+    if (rc == 0 && j->table && at < j->nodes) {
+        s.header = at;
+        at = j->node[at].next;
+    }
+    if (rc == 0) rc = rows_get(&s, at, how->skip_bad);
+    if (rc) rows_free(r);
     free(columns);
     return rc;
 }
 
 void rows_free(Rows *r) {
     if (r->memory) json_free(r->memory);
-    free(r->memory), free(r->row), free(r->turn), free(r->path);
+    free(r->memory), free(r->row), free(r->turn);
     memset(r, 0, sizeof *r);
 }
 
@@ -1309,7 +1304,7 @@ int template_check(const char *template, const Tokenizer *t, Err *e) {
 static int template_read(const char *path, char **template, Err *e) {
     uint8_t *text;
     size_t n, length = 1, kept = 0;
-    if (access(path, F_OK))
+    if (!file_there(path))
         return err_set(e, "--template: '%s', want alpaca, chatml, llama3, none, plain or a file", path);
     if (file_read(path, TEMPLATE_MAX, &text, &n, e)) return -1;
     *template = (char *)text;
@@ -1331,8 +1326,10 @@ int template_choose(const char *asked, const Checkpoint *k, char **template, Err
     if (!named) rc = template_read(asked, template, e);
     else if (!(*template = strdup(named))) rc = err_memory(e, strlen(named));
     if (rc == 0) rc = template_check(*template, &k->tok, e);
-    if (rc) free(*template), *template = NULL;
-    return rc;
+    if (rc == 0) return 0;
+    free(*template);
+    *template = NULL;
+    return -1;
 }
 
 // ---- examples ---------------------------------------------------------------------------------------------
@@ -1394,8 +1391,10 @@ static int examples_end(Encoder *c, int rc) {
     Examples *x = c->x;
     free(c->text), free(c->scratch);
     if (rc) examples_free(x);
-    for (Example *ex = x->ex; ex < x->ex + x->n; ex++)
-        ex->tok = x->tok + ex->at, ex->taught = x->taught + ex->at;
+    for (Example *ex = x->ex; ex < x->ex + x->n; ex++) {
+        ex->tok = x->tok + ex->at;
+        ex->taught = x->taught + ex->at;
+    }
     examples_count(x);
     return rc;
 }
@@ -1415,7 +1414,8 @@ static int row_cut(Encoder *c, const char *path, const Row *row) {
     if (over > 0 && over >= c->prompt)    // one token must stay for the answer to follow
         return err_set(c->e, "%s:%" PRIu32 ": the answer alone has %zu tokens, want at most %zu\nhint: "
                        "--too-long drop", path, row->line, len - c->prompt, c->seq - 1);
-    c->ids -= over, c->prompt -= over;
+    c->ids -= over;
+    c->prompt -= over;
     memmove(c->x->tok + kept, c->x->tok + kept + over, (c->ids - kept) * sizeof *c->x->tok);
     memmove(c->x->taught + kept, c->x->taught + kept + over, c->ids - kept);
     return 0;
@@ -1543,30 +1543,27 @@ void batch_free(BatchMemory *b) {
 }
 
 // ---- answers ----------------------------------------------------------------------------------------------
-// Takes the token that a row has got. Does it end the answer, and why?
-static void answer_take(Generated *g, Stream *s, const Tokenizer *t, size_t max_tokens, size_t cached,
-                        bool first_line) {
+// Takes the token that a row has got, and adds its text. Does it end the answer, and why?
+static int answer_take(Generated *g, Stream *s, const Tokenizer *t, size_t max_tokens, size_t cached,
+                       bool first_line, Err *e) {
     size_t n;
     int32_t id = s->id[s->n - 1];
     const uint8_t *text = tokenizer_decode(t, id, &n);
     bool line = false, special = t->flag[id] == TOKEN_SPECIAL;
-    for (size_t i = 0; i < n && !special; i++) {
+    if (special) n = 0;
+    for (size_t i = 0; i < n; i++) {
         line = line || (first_line && g->words && text[i] == '\n');
         g->words = g->words || !strchr(" \t\r\n", text[i]);
     }
-    if (!special) g->tokens++, g->bytes += n;
+    char *longer = realloc(g->text, g->bytes + n + 1);
+    if (!longer) return err_memory(e, g->bytes + n + 1);
+    g->text = longer;
+    memcpy(g->text + g->bytes, text, n);
+    g->bytes += n;
+    g->text[g->bytes] = 0;
+    g->tokens += !special;
     g->stop = special ? STOP_END : line ? STOP_LINE : g->tokens >= max_tokens ? STOP_LENGTH : STOP_FULL;
     s->done = g->stop != STOP_FULL || s->n > cached;
-}
-
-static int answer_text(Generated *g, const Tokenizer *t, const int32_t *id, Err *e) {
-    size_t at = 0, n;
-    if (!(g->text = malloc(g->bytes + 1))) return err_memory(e, g->bytes);
-    for (size_t i = 0; i < g->tokens; i++, at += n) {
-        const uint8_t *text = tokenizer_decode(t, id[i], &n);
-        memcpy(g->text + at, text, n);
-    }
-    g->text[at] = 0;
     return 0;
 }
 
@@ -1588,12 +1585,14 @@ int generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const S
             rc = err_fault(e, "answering", &f);
         for (size_t i = 0; i < rows && rc == 0; i++) {
             if (!s[i].fresh) continue;
-            answer_take(&out[i], &s[i], t, max_tokens, m->shape.cached, first_line);
+            rc = answer_take(&out[i], &s[i], t, max_tokens, m->shape.cached, first_line, e);
             live -= s[i].done;
         }
     }
-    for (size_t i = 0; i < rows && rc == 0; i++) rc = answer_text(&out[i], t, s[i].id + p[i].n, e);
-    for (size_t i = 0; i < rows && rc; i++) free(out[i].text), out[i].text = NULL;
+    for (size_t i = 0; i < rows && rc; i++) {
+        free(out[i].text);
+        out[i].text = NULL;
+    }
     free(s), free(id);
     return rc;
 }

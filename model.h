@@ -397,14 +397,15 @@ int    grow(void *where, size_t *room, size_t need, size_t size, Err *e);
 int    file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e);
 int    sha256_file(const char *path, char hex[65], Err *e);
 bool   same_file(const char *a, const char *b);                 // however the two paths are spelt
+bool   file_there(const char *path);                            // true too if that cannot be found out
 // A file that appears whole or not at all: written beside its place, flushed to disk, renamed.
 typedef struct Writer Writer;
 Writer *writer_open(const char *path, Err *e);
 int    writer_put(Writer *w, const void *data, size_t n, Err *e);
 int    writer_close(Writer *w, bool keep, Err *e);              // keep: into place, else it is gone; frees w
 // Lines of JSON for later reading, each flushed as it is written; a null log swallows them.
-typedef struct Log Log;
-int    log_open(Log **l, const char *path, bool append, Err *e);    // path must outlive it
+typedef struct Writer Log;
+int    log_open(Log **l, const char *path, bool append, Err *e);
 void   log_line(Log *l, const char *format, ...);               // %s must be JSON already: json_quote
 int    log_close(Log *l, Err *e);                               // -1: a line could not be written
 
@@ -441,7 +442,8 @@ typedef struct Checkpoint {
     Config cfg;
     Dtype dtype;
     Tokenizer tok;
-    char *path, *template, *lineage;  // 0-terminated; empty: none
+    const char *path;                 // the caller's, which must outlive this
+    char *template, *lineage;         // 0-terminated; empty: none
     void *file, *memory;              // kept open until checkpoint_close; all that is before the tensors
     uint64_t tensors_at, tensor_sum, own_sum;    // offset of the first; checksum over all, and what is before
     struct Checkpoint *base;          // an adapter's base model, opened with it
@@ -468,7 +470,7 @@ typedef struct {
     char key[65];                     // SHA-256 of all that determines the bits: options, base, data
 } State;
 int    state_save(const char *path, const State *s, const Model *m, Err *e);
-// Refuses a state whose key is not s->key. If it fails, weights and moments may be half read.
+// Refuses a state whose key is not s->key. If it fails, weights, moments and *s may be half read.
 int    state_load(const char *path, State *s, Model *m, Err *e);
 
 // ---- data.c: from rows to batches -------------------------------------------------------------------------
@@ -484,7 +486,7 @@ struct Rows {
     Row *row;
     size_t n;
     Turn *turn;                       // of all rows
-    char *path;
+    const char *path;                 // the caller's, which must outlive this
     void *memory;
     size_t bad;                       // rows that were left out as wrong
     char reason[1024];                // of three of them: a line each, as an error would say it

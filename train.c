@@ -591,6 +591,7 @@ typedef struct {
     bool skip_bad;                    // --bad-rows skip
     char *lineage, state_path[4096], best_path[4096], last_path[4096];
     State state;                      // what --resume needs; best_step 0: nothing measured after a step yet
+    Writer *claim;                    // on --out, as long as the run lives
     bool state_written;               // at state_path, by this run
     void *block;
     Plan plan;
@@ -1482,7 +1483,7 @@ static int check_options(Run *r, Err *e) {
 }
 
 // What is written is not read, and not written twice: a slip of the keyboard would cost the user's data.
-static int check_outputs(const Run *r, Err *e) {
+static int check_outputs(Run *r, Err *e) {
     const char *path[] = {opt.data, opt.val, opt.model, opt.template, opt.general, opt.out, r->state_path,
                           r->best_path, r->last_path, opt.log};
     enum { READ = 5, PATHS = 10 };                // the rest is written
@@ -1493,9 +1494,8 @@ static int check_outputs(const Run *r, Err *e) {
                 return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
                                w == PATHS - 1 ? "--log" : "--out");
         }
-    FILE *state = opt.out && !opt.resume && writes() ? fopen(r->state_path, "rb") : NULL;
-    if (!state) return 0;
-    fclose(state);
+    if (writes() && !(r->claim = writer_open(opt.out, e))) return -1;    // no other run may write it now
+    if (!opt.out || opt.resume || !writes() || !file_there(r->state_path)) return 0;
     return err_set(e, "%s: is there, so a run was interrupted\nhint: --resume goes on with it; to begin "
                    "anew, remove it", r->state_path);
 }
@@ -1524,10 +1524,7 @@ static int setup(Run *r, Err *e) {
     r->warmup = (int64_t)(opt.warmup * (double)r->steps);
     if (plan_memory(r, e) || (opt.general && load_general(r, e))) return -1;
     if (opt.plan) print_plan(&r->plan);           // before the memory is taken: there may not be enough
-    if (writes()) {                               // if --out cannot be written, that is found before training
-        Writer *probe = writer_open(opt.out, e);
-        if (!probe || writer_close(probe, false, e) || describe(r, e)) return -1;
-    }
+    if (writes() && describe(r, e)) return -1;
     r->pick = malloc((size_t)opt.batch * sizeof *r->pick);
     r->order = malloc(r->train.n * sizeof *r->order);
     if (!r->pick || !r->order) return err_set(e, "no memory for the order of %zu rows", r->train.n);
@@ -1546,6 +1543,7 @@ static int setup(Run *r, Err *e) {
 static void release(Run *r) {
     Err e;
     if (log_close(r->log, &e)) fprintf(stderr, "train: warning: %s; the log is incomplete\n", e.msg);
+    writer_close(r->claim, false, &e);
     batch_free(&r->batch);
     free(r->pick), free(r->order);
     free(r->lineage), free(r->chosen);

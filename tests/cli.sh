@@ -142,7 +142,7 @@ check "train --columns --bad-rows skip: a table, and what was said of it is in t
 check "eval --columns --bad-rows skip tells what was left out" eval_columns
 check "chat --in of a table, --columns" chat_columns
 refused "a row with too few fields" "q.csv:5: the row has 1 fields, want 2 as in line 1" train $m $o $columns
-refused "a table without known names" "q.csv: no row holds .*; there are: q .2 rows., a" train $m $o --data q.csv
+refused "a table without known names" "q.csv:2: output is missing or empty; not read: q .1 row., a" train $m $o --data q.csv
 refused "--columns of nothing"    "--columns: 'x', want NAME=COLUMN"               train $m $o --data q.csv --columns x=q
 refused "--bad-rows keep"         "--bad-rows: 'keep', want stop or skip"          train $m $o $columns --bad-rows keep
 refused "--columns of raw text"   "--columns and --bad-rows are for rows"          train $m $o --text text --columns prompt=q
