@@ -98,6 +98,11 @@ samples() {                                       # cold ones agree, hot ones do
 }
 check "three lines: base, base with shots, tuned" three_lines
 check "each line is what it is alone" same_lines
+first_token() {                                   # of one prompt, with nothing behind it: less than the answers of all 24
+    "$bin/eval" answers $ask --json > one.json && cat one.json && t=$(field first_token < one.json) &&
+        true_that "$t > 0 && $t < 24 * $(field seconds < one.json)"
+}
+check "the time to the first token" first_token
 check "McNemar's p of 24 rows won is scipy's" exact_p
 check "the table of a comparison" table
 check "what is worse is called so" backwards
