@@ -33,7 +33,7 @@ static Option OPTION[] = {
     TEXT("--columns", &opt.columns, "LIST", "what the file calls its columns, as train takes it"),
     TEXT("--bad-rows", &opt.bad_rows, "WHAT", "stop at the first wrong row, or skip them all"),
     TEXT("--text", &opt.text, "FILE", "loss: raw text instead; further files may follow as plain words"),
-    TEXT("--template", &opt.template, "NAME|FILE", "alpaca, chatml, llama3, none, plain, a file; else its own"),
+    TEXT("--template", &opt.template, "NAME|FILE", "alpaca, chatml, llama3, none, plain, or a file"),
     INT("--stride", &opt.stride, 1, 1 << 20, "N", "loss: begin a window of --text each N tokens"),
     INT("--shots", &opt.shots, 0, 100, "N", "examples in each prompt; answers: the first of --examples, with "
         "--vs as a third line between the two without"),
@@ -118,8 +118,7 @@ typedef struct {
 static int load(Loaded *x, const char *path, Err *e) {
     memset(x, 0, sizeof *x);
     if (checkpoint_open(&x->k, path, opt.base, e)) return -1;
-    if (x->k.tok.kind == TOK_NONE)
-        return err_set(e, "%s: has no tokenizer, want one to turn text into tokens", path);
+    if (x->k.tok.kind == TOK_NONE) return err_set(e, "%s: has no tokenizer, want one for text", path);
     return opt.data ? template_choose(opt.template, &x->k, &x->template, e) : 0;
 }
 
@@ -127,9 +126,8 @@ static int load(Loaded *x, const char *path, Err *e) {
 static int prepare(Loaded *x, size_t rows, size_t seq, size_t cached, Err *e) {
     int threads = opt.threads ? (int)opt.threads : cores();
     Shape s = {.rows = rows, .seq = seq, .cached = cached, .threads = threads};
-    int rc = model_load(&x->m, &x->block, &x->k, &s, e);
     began = seconds();
-    return rc;
+    return model_load(&x->m, &x->block, &x->k, &s, e);
 }
 
 static void unload(Loaded *x) {
@@ -167,6 +165,7 @@ typedef struct {
 } Compared;
 
 enum { RESAMPLES = 10000, SEED = 1234, FEW = 20 };            // FEW: nothing is claimed from fewer items
+enum { SHOWN = 16, ALONE = 8 };       // flips on the screen; prompts asked alone for first tokens
 
 static Mean mean_of(const double *x, size_t n) {
     double sum = 0, square = 0;
@@ -255,15 +254,14 @@ static void conclude(char *s, size_t room, const char *metric, const Compared *c
     else if (!clear)
         snprintf(s, room, "These %zu items do not show which model is better: second minus first%smay be "
                  "anything from %.4f to %.4f in %s.", c->n, line, c->low, c->high, metric);
-    else
-        snprintf(s, room, "On items like these %zu the second model is %s:%sits %s is %.4f %s, the 95 %% "
+    else snprintf(s, room, "On items like these %zu the second model is %s:%sits %s is %.4f %s, the 95 %% "
                  "interval is %.4f to %.4f.", c->n, higher == c->lower ? "worse" : "better", line, metric,
                  fabs(c->difference), higher ? "higher" : "lower", c->low, c->high);
 }
 
 static const char *shown(char s[32], double x) {              // a number that may be unknown
-    if (!isfinite(x)) return opt.json ? "null" : "-";
-    snprintf(s, 32, opt.json ? "%.9g" : "%.4f", x);
+    const char *form = !isfinite(x) ? opt.json ? "null" : "-" : opt.json ? "%.9g" : "%.4f";
+    snprintf(s, 32, form, x);
     return s;
 }
 
@@ -274,7 +272,8 @@ static void pair_print(bool head, const char *what, const char *name, const char
         printf("{\"compared\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, ", what, name,
                metric, c->n);
         printf("\"difference\": %.9g, \"low\": %.9g, \"high\": %.9g, \"only_first\": %zu, "
-               "\"only_second\": %zu, \"p\": %s}\n", c->difference, c->low, c->high, c->only[0], c->only[1], shown(p, c->p));
+               "\"only_second\": %zu, \"p\": %s}\n", c->difference, c->low, c->high, c->only[0], c->only[1],
+               shown(p, c->p));
         return;
     }
     if (head) printf("\nsecond minus first  metric        n differ.      95 %% interval  1st  2nd       p\n");
@@ -283,21 +282,19 @@ static void pair_print(bool head, const char *what, const char *name, const char
            c->low, c->high, c->only[0], c->only[1], p);
 }
 
-// Items, counted from 0, that only one of two has right: all into a log, what fits a line onto the screen
+// Items, counted from 0, that only one of two has right: all into a log, the first onto the screen
 static void flips(Log *log, const char *what, const double *first, const double *second, size_t n) {
     for (int i = 0; i < 2; i++) {
         const char *who = i ? "second" : "first";
         const double *one = i ? second : first, *other = i ? first : second;
-        int width = opt.json ? 0 : printf("only the %s right:", who);
-        size_t all = 0, more = 0;
+        size_t all = 0;
+        if (!opt.json) printf("only the %s right:", who);
         for (size_t item = 0; item < n; item++) {
             if (one[item] <= other[item]) continue;
             log_line(log, "{\"flip\": \"%s\", \"item\": %zu, \"right\": \"%s\"}", what, item, who);
-            all++;
-            if (width > 60) more++;
-            else if (!opt.json) width += printf(" %zu", item);
+            if (all++ < SHOWN && !opt.json) printf(" %zu", item);
         }
-        if (more) printf(" and %zu more", more);
+        if (!opt.json && all > SHOWN) printf(" and %zu more", all - SHOWN);
         if (!opt.json) puts(all ? "" : " none");
     }
 }
@@ -350,17 +347,15 @@ static int slide(Examples *x, const Examples *files, size_t seq, size_t stride, 
     return 0;
 }
 
-// files: whole; to be freed after ex
 static int loss_examples(Examples *ex, Examples *files, Rows *rows, const Loaded *x, const char *const *text,
                          int texts, Err *e) {
-    size_t context = (size_t)x->k.cfg.context, stride = opt.stride ? (size_t)opt.stride : context;
-    if (stride > context)
-        return err_set(e, "--stride: %zu, want at most the context of %zu", stride, context);
+    size_t most = (size_t)x->k.cfg.context, stride = opt.stride ? (size_t)opt.stride : most;
+    if (stride > most) return err_set(e, "--stride: %zu, want at most the context of %zu", stride, most);
     if (opt.text && examples_text(files, text, texts, &x->k.tok, INT32_MAX, e)) return -1;
-    if (opt.text) return slide(ex, files, context + 1, stride, e);
+    if (opt.text) return slide(ex, files, most + 1, stride, e);
     if (load_rows(rows, opt.data, e)) return -1;
     rows->n = limited(rows->n);
-    return examples_make(ex, rows, x->template, &x->k.tok, context + 1, TOO_LONG_REFUSE, TEACH_ANSWERS, e);
+    return examples_make(ex, rows, x->template, &x->k.tok, most + 1, TOO_LONG_REFUSE, TEACH_ANSWERS, e);
 }
 
 static int loss_run(Loss *l, Loaded *x, const Examples *ex, BatchMemory *b, Err *e) {
@@ -442,8 +437,7 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
     if (opt.shots || opt.examples || opt.samples)
         return err_set(e, "--shots, --examples and --samples are for answers, not for loss");
     if (opt.stride && !opt.text) return err_set(e, "--stride needs --text: rows are not cut into windows");
-    for (int i = 0; i < texts; i++)
-        if (opt.text && log_apart(text[i], e)) return -1;
+    for (int i = 0; i < texts; i++) if (opt.text && log_apart(text[i], e)) return -1;
     if (log_open(&log, opt.log, false, e)) return -1;
     for (int i = 0; i < models && !rc; i++) rc = loss_of(&l[i], name[i], text, texts, e);
     if (!rc && !opt.json)
@@ -458,17 +452,16 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
     return log_close(log, rc ? &(Err){""} : e) || rc ? -1 : 0;    // the first error counts
 }
 
-// ---- eval answers: asking ---------------------------------------------------------------------------------
+// ---- eval answers ---------------------------------------------------------------------------------
 // Greedy answers to many rows at once; in a conversation, to its last question. Where no reference answer has
 // a line break, an answer also ends at its first: a base model that was never taught to end its answer is
 // judged by its first line.
 
-enum { ALONE = 8 };                   // prompts that are asked alone, to see how long their first token takes
 typedef struct { char *text; size_t tokens; bool cut; } Answer;   // trimmed; by --max-tokens, full cache
 typedef struct {
     Rows rows, shots;
     size_t n, most;                   // most: rows with the most frequent reference
-    const char **want, *always;       // (n) references, trimmed; the most frequent one
+    const char **want;                // (n) references, trimmed
     bool first_line;
 } Test;
 typedef struct {                      // a model with so many shots
@@ -504,7 +497,6 @@ static int test_load(Test *t, Err *e) {
     t->shots.n = (size_t)opt.shots;
     t->n = t->rows.n = limited(t->rows.n);
     t->want = keep(t->n, sizeof *t->want, e);
-    t->first_line = true;
     const char **sorted = keep(t->n, sizeof *sorted, e);
     if (!t->want || !sorted) return -1;
     for (size_t i = 0; i < t->n; i++) {
@@ -515,9 +507,7 @@ static int test_load(Test *t, Err *e) {
     qsort(sorted, t->n, sizeof *sorted, by_text);
     for (size_t i = 0, same = 0; i < t->n; i++) {
         same = i > 0 && !strcmp(sorted[i], sorted[i - 1]) ? same + 1 : 1;
-        if (same <= t->most) continue;
-        t->most = same;
-        t->always = sorted[i];
+        if (same > t->most) t->most = same;
     }
     return 0;
 }
@@ -631,13 +621,10 @@ static int line_ask(Line *l, Loaded *x, const Test *t, Err *e) {
     }
     start = seconds();
     once.most = 1;
-    for (size_t i = 0; i < alone; i++)
-        if (answer(&a, x, l->prompt + i, 1, &once, e)) return -1;
+    for (size_t i = 0; i < alone; i++) if (answer(&a, x, l->prompt + i, 1, &once, e)) return -1;
     l->first = (seconds() - start) / (double)alone;
     return opt.samples ? consistency(l, x, t, batch, e) : 0;
 }
-
-// ---- eval answers: saying ---------------------------------------------------------------------------------
 
 static void line_print(const Line *l, int i, const Test *t) {
     double n = (double)t->n, prompt = (double)l->prompt_tokens / n, tokens = (double)l->tokens / n;
@@ -652,8 +639,7 @@ static void line_print(const Line *l, int i, const Test *t) {
                "\"prompt_tokens\": %.3f, \"answer_tokens\": %.3f, \"first_token\": %.6f, \"seconds\": %.6f, "
                "\"rows\": %zu, \"majority\": %.6f%s}\n", i, l->quoted, l->shots, exact.mean,
                shown(error, exact.error), prompt, tokens, l->first, time, t->n, (double)t->most / n, samples);
-    else
-        printf("%c %-23.23s %5zu %11.4f %6s %6.1f %6.1f %6.3f %7.3f\n%s", 'A' + i, l->name, l->shots,
+    else printf("%c %-23.23s %5zu %11.4f %6s %6.1f %6.1f %6.3f %7.3f\n%s", 'A' + i, l->name, l->shots,
                exact.mean, shown(error, exact.error), prompt, tokens, l->first, time, samples);
 }
 
@@ -670,13 +656,11 @@ static void lines_report(const Line *l, int lines, const Test *t) {
         printf("  model                   shots exact match  error prompt answer  first seconds\n");
     for (int i = 0; i < lines; i++) line_print(&l[i], i, t);
     if (!opt.json) {
-        printf("  %-29s %11.4f   always '", "majority answer", (double)t->most / (double)t->n);
-        for (const char *s = t->always; *s && s < t->always + 24; s++) putchar(*s & 0x60 ? *s : ' ');
-        printf("'\n%zu rows; standard error; per row: tokens, seconds to the first token alone,\n"
-               "and to the whole answer with --batch %" PRId64 "\n", t->n, opt.batch);
+        printf("  %-29s %11.4f\n%zu rows; standard error; per row: tokens, seconds to a first token alone\n",
+               "majority answer", (double)t->most / (double)t->n, t->n);
+        printf("and to the whole answer with --batch %" PRId64 "\n", opt.batch);
     }
-    for (int i = 0; i < lines; i++)
-        for (int k = i + 1; k < lines; k++) lines_compare(l, i, k, t);
+    for (int i = 0; i < lines; i++) for (int k = i + 1; k < lines; k++) lines_compare(l, i, k, t);
 }
 
 // For ./errors: conditions, then the rows. Keys: of the first line answer, of --vs vs, of the --shots between
@@ -734,7 +718,7 @@ static int lines_plan(Line l[3], Err *e) {
 
 static int eval_answers(Err *e) {
     Log *log = NULL;
-    Test t = {.n = 0};
+    Test t = {.first_line = true};
     Line l[3] = {{.path = NULL}, {.path = NULL}, {.path = NULL}};
     if (!opt.data || opt.text || opt.stride)
         return err_set(e, "want --data FILE, held-out pairs, and no --text or --stride" HINT);
@@ -761,17 +745,19 @@ static int eval_answers(Err *e) {
 // is its answer. dev/EVAL.md has the rules. TASK is all that the tasks differ in; then doc_read, a row of a
 // file -> put_context, a question with its examples -> ask, the same in tokens -> batch_score -> doc_score.
 
-enum { NAME = 64, GROUPS = 256, CHOICES = 26, SHOTS = 100, FILE_MAX = 1 << 30, TOKENS_AT_ONCE = 1 << 14 };
+enum { NAME = 64, GROUPS = 256, CHOICES = 26, SHOTS = 100, FILE_MAX = 1 << 30, TOKENS_AT_ONCE = 1 << 14,
+       LINE = 1024 };
 typedef enum { ACC, ACC_NORM, MASS } Metric;                  // see doc_score
 static const char *const METRIC[] = {"acc", "acc_norm", "acc"};
 typedef enum { NONE, FIRST, DRAWN, DRAWN_ONE_MORE } Draw;     // how examples are picked
+typedef enum { PLAIN, LETTERS, WIKIHOW } Form;    // choices are letters; no marks, third column capitalized
 
 typedef struct {
     const char *word, *name, *version;    // word: what the command line says, word=FILE
     const char *query, *column[3];    // a format for the texts of these columns; of letters, for choices too
     const char *list, *key;           // columns of choices and answer; NULL: the choices' labels tell
-    bool clean, letters;              // no WikiHow marks, third column capitalized; choices are letters
-    Metric first, last;
+    Form form;
+    Metric last;                      // reported is MASS, or ACC and all up to this one
     Draw draw;
     const char *before, *after;       // stand once, ahead of the examples; with an `after`, the subject comes
 } Task;                               // between the two, and the first column has no white space at its ends
@@ -784,24 +770,21 @@ typedef struct {
     "Q: What is the square root of banana?\nA: I have no comment.\n\nQ: How does a telescope work?\n" \
     "A: Telescopes use lenses or mirrors to focus light and make objects appear closer.\n\n" \
     "Q: Where were the 1992 Olympics held?\nA: The 1992 Olympics were held in Barcelona, Spain.\n\n"
-#define ARC "1.0", "Question: %s\nAnswer:", {"question"}, "choices", "answerKey", false, false, \
-    ACC, ACC_NORM, DRAWN, "", NULL
+#define ARC "1.0", "Question: %s\nAnswer:", {"question"}, "choices", "answerKey", PLAIN, ACC_NORM, DRAWN, \
+    "", NULL
 #define TRUTH "Q: %s\nA:", {"question"}
 #define ABOUT "questions (with answers) about "
 static const Task TASK[] = {
     {"hellaswag", "hellaswag", "1.0", "%s: %s %s", {"activity_label", "ctx_a", "ctx_b"}, "endings", "label",
-     true, false, ACC, ACC_NORM, DRAWN_ONE_MORE, "", NULL},
+     WIKIHOW, ACC_NORM, DRAWN_ONE_MORE, "", NULL},
     {"arc_easy", "arc_easy", ARC}, {"arc_challenge", "arc_challenge", ARC}, {"arc", "arc", ARC},
     {"mmlu", "mmlu", "1.0", "%s\nA. %s\nB. %s\nC. %s\nD. %s\nAnswer:", {"question"}, "choices", "answer",
-     false, true, ACC, ACC, FIRST, "The following are multiple choice " ABOUT, ".\n\n"},
+     LETTERS, ACC, FIRST, "The following are multiple choice " ABOUT, ".\n\n"},
     {"mmlu_cloze", "mmlu_cloze", "1.0", "Question: %s\nAnswer:", {"question"}, "choices", "answer",
-     false, false, ACC, ACC_NORM, FIRST, "The following are " ABOUT, ".\n\n"},
-    {"truthfulqa", "truthfulqa_mc1", "2.0", TRUTH, "mc1_targets", NULL,
-     false, false, ACC, ACC, NONE, PRIMER, NULL},
-    {"truthfulqa", "truthfulqa_mc2", "3.0", TRUTH, "mc2_targets", NULL,
-     false, false, MASS, MASS, NONE, PRIMER, NULL},
-    {"choices", "choices", "1.0", "%s", {"context"}, "choices", "gold",
-     false, false, ACC, ACC_NORM, FIRST, "", NULL},
+     PLAIN, ACC_NORM, FIRST, "The following are " ABOUT, ".\n\n"},
+    {"truthfulqa", "truthfulqa_mc1", "2.0", TRUTH, "mc1_targets", NULL, PLAIN, ACC, NONE, PRIMER, NULL},
+    {"truthfulqa", "truthfulqa_mc2", "3.0", TRUTH, "mc2_targets", NULL, PLAIN, MASS, NONE, PRIMER, NULL},
+    {"choices", "choices", "1.0", "%s", {"context"}, "choices", "gold", PLAIN, ACC_NORM, FIRST, "", NULL},
 };
 enum { TASKS = sizeof TASK / sizeof TASK[0] };
 
@@ -826,8 +809,7 @@ enum { AREAS = sizeof AREA / sizeof AREA[0] };
 typedef struct {                      // a question; its texts are kept
     const char *path, *query, **choice;    // (choices)
     size_t ll;                        // place of its choices in Set.ll
-    uint32_t choices, gold, right;    // right: a bit for each choice
-    uint32_t group, line;
+    uint32_t choices, gold, right, group, line;    // right: a bit for each choice
 } Doc;
 typedef struct { char name[NAME]; size_t n; } Group;          // a subject, or all of a task without subjects
 typedef struct { Doc *doc; Group *group; size_t n, room, lls, groups; } Docs;    // free(doc); (GROUPS)
@@ -915,15 +897,14 @@ static int choices_read(Source *s, uint32_t list, uint32_t key) {
         uint32_t mark = own ? json_get(s->j, at, "label") : pairs ? at + 1 : label;
         char *c = text_of(s, text, name);
         if (!c) return -1;
-        if (s->task->clean) clean(c);
+        if (s->task->form == WIKIHOW) clean(c);
         if (!*c) return row_bad(s, text, "has an empty choice in \"%s\"", name);
         s->doc.choice[i] = c;
         if (is_right(s, key, mark, i)) s->doc.right |= 1u << i;
         at = node[pairs ? at + 1 : at].next;
         if (label) label = node[label].next;
     }
-    while (s->doc.right && !(s->doc.right >> s->doc.gold & 1)) s->doc.gold++;    // the first
-    if (s->doc.right) return 0;
+    for (; s->doc.gold < n; s->doc.gold++) if (s->doc.right >> s->doc.gold & 1) return 0;    // the first
     if (!s->task->key) return row_bad(s, list, "marks no choice as right in \"%s\"", name);
     return row_bad(s, key, "has the answer key %.20s, which is none of its choices", said ? said : "null");
 }
@@ -937,10 +918,10 @@ static int query_make(Source *s) {
         char *text = at ? text_of(s, at, t->column[i]) : NULL;
         if (!text) return -1;
         if (t->after) text_strip(text);
-        if (t->clean && i == 2) text_capitalize(text);
+        if (t->form == WIKIHOW && i == 2) text_capitalize(text);
         part[i] = text;
     }
-    for (int i = 0; i < 4 && t->letters; i++) {
+    for (int i = 0; i < 4 && t->form == LETTERS; i++) {
         part[1 + i] = s->doc.choice[i];
         s->doc.choice[i] = LETTER[i];
     }
@@ -948,7 +929,7 @@ static int query_make(Source *s) {
     char *query = keep(room, 1, s->e);
     if (!query) return -1;
     snprintf(query, room, t->query, part[0], part[1], part[2], part[3], part[4]);
-    if (t->clean) clean(query);
+    if (t->form == WIKIHOW) clean(query);
     s->doc.query = query;
     return 0;
 }
@@ -1100,8 +1081,7 @@ typedef struct {                      // a set and a model that is asked it
     void *scratch;                    // free()
     Span *question, *choice;          // (docs.n), (docs.lls): in tok
     size_t cut, first_cut, longest;   // questions that the context cuts, the first of them; tokens at once
-    // The batch, a row for each question:
-    size_t rows, packed, wanted;      // rows; tokens; those whose likelihood is asked for
+    size_t rows, packed, wanted;      // of the batch: questions; tokens; those whose likelihood is asked for
     int32_t *in, *len, *past;         // (rows,longest) (rows) (rows) as Batch has them
     Span *held;                       // (rows) in tok: the question, or its beginning, that the cache has
     int32_t *row, *target, *owner;    // of each token asked for: packed row, the token, whose choice it is
@@ -1111,11 +1091,10 @@ typedef struct {                      // a set and a model that is asked it
 // Text becomes n tokens behind those of a, which do not count yet.
 static int encode(Asked *a, const Text *c, size_t bytes, size_t *n, Err *e) {
     const Tokenizer *t = &a->x.k.tok;
-    *n = 0;
     if (c->failed) return err_memory(e, c->n);
     if (grow(&a->tok, &a->room, a->n + tokenizer_most(t, bytes) + 1, sizeof *a->tok, e) ||
         grow(&a->scratch, &a->scratch_room, tokenizer_encode_size(t, bytes), 1, e)) return -1;
-    if (bytes > 0) *n = tokenizer_encode(t, (const uint8_t *)c->s, bytes, false, a->tok + a->n, a->scratch);
+    *n = bytes ? tokenizer_encode(t, (const uint8_t *)c->s, bytes, false, a->tok + a->n, a->scratch) : 0;
     return 0;
 }
 
@@ -1186,12 +1165,9 @@ static int ask(Asked *a, size_t doc, Err *e) {
 // order, with the very numbers that scores are computed from, so that a run that goes on from its log ends as
 // one that never stopped; last the questions that the two models judge differently.
 
-enum { LINE = 1024 };
-
 static uint32_t best_of(const double *x, uint32_t n) {        // ties: the first
     uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (x[i] > x[best]) best = i;
+    for (uint32_t i = 1; i < n; i++) if (x[i] > x[best]) best = i;
     return best;
 }
 
@@ -1270,8 +1246,8 @@ static int log_read(Bench *b, Err *e) {
         if (!end && i >= sets) break;
         if (!log_expect(own, b, i, line) || !end || strlen(own) != (size_t)(end - line) ||
             memcmp(own, line, strlen(own)))
-            rc = err_set(e, "%s:%zu: is not what this run would write, want %s\nhint: another --log, or no "
-                         "--resume", opt.log, i + 1, own);
+            rc = err_set(e, "%s:%zu: is not what this run would write, want %s\nhint: another --log",
+                         opt.log, i + 1, own);
         whole += strlen(own) + 1;
         b->done += i >= sets;
     }
@@ -1351,8 +1327,7 @@ static int pass(Asked *a, size_t doc, size_t from, size_t to, uint32_t k, Err *e
     Fault f;
     memset(a->len, 0, 2 * a->rows * sizeof *a->len);          // and past
     a->packed = a->wanted = 0;
-    for (size_t r = from; r < to; r++)
-        if (k < q[r].choices) choice_add(a, r, doc + r, k);
+    for (size_t r = from; r < to; r++) if (k < q[r].choices) choice_add(a, r, doc + r, k);
     if (a->packed && model_forward(&a->x.m, &b, &f)) return err_fault(e, a->x.k.path, &f);
     if (a->wanted) model_losses(&a->x.m, a->row, a->target, a->wanted, a->loss);
     for (size_t i = 0; i < a->wanted; i++) a->ll[a->owner[i]] -= a->loss[i];
@@ -1367,15 +1342,13 @@ static int batch_score(Asked *a, size_t doc, size_t n, Err *e) {
     for (size_t i = doc; i < doc + n; i++)
         if (a->set->docs.doc[i].choices > most) most = a->set->docs.doc[i].choices;
     if (pass(a, doc, 0, 1, 0, e) || pass(a, doc, 1, n, 0, e)) return -1;
-    for (uint32_t k = 1; k < most; k++)
-        if (pass(a, doc, 0, n, k, e)) return -1;
+    for (uint32_t k = 1; k < most; k++) if (pass(a, doc, 0, n, k, e)) return -1;
     return 0;
 }
 
 // Memory for --batch questions at once, fewer if they are long; and the weights
 static int asked_prepare(Asked *a, Err *e) {
-    size_t fit = TOKENS_AT_ONCE / a->longest;
-    a->rows = at_most((size_t)opt.batch, fit > 0 ? fit : 1);
+    a->rows = at_most((size_t)opt.batch, (TOKENS_AT_ONCE - 1) / a->longest + 1);
     size_t cells = a->rows * a->longest, most = cells + a->rows * CHOICES;
     if (!(a->in = keep(cells, sizeof *a->in, e)) || !(a->len = keep(2 * a->rows, sizeof *a->len, e)) ||
         !(a->held = keep(a->rows, sizeof *a->held, e)) || !(a->row = keep(3 * most, sizeof *a->row, e)) ||
@@ -1411,6 +1384,8 @@ static int set_score(Bench *b, const Set *s, int m, size_t first, Err *e) {
 
 // ---- bench: report ----------------------------------------------------------------------------------------
 
+static Metric first_of(const Task *t) { return t->last == MASS ? MASS : ACC; }
+
 // The questions' scores, of one group or (group SIZE_MAX) of all
 static size_t scores_of(const Set *s, int m, Metric metric, size_t group, double *out) {
     size_t n = 0;
@@ -1420,16 +1395,14 @@ static size_t scores_of(const Set *s, int m, Metric metric, size_t group, double
 }
 
 static void mean_print(const Set *s, int m, const char *name, Metric metric, Mean x) {
-    char value[32], error[32];
-    shown(value, x.mean);
+    char error[32];
+    shown(error, x.error);
     if (opt.json)
-        printf("{\"model\": %d, \"task\": \"%s\", \"name\": \"%s\", \"version\": \"%s\", "
-               "\"shots\": %" PRIu32 ", \"n\": %zu, \"metric\": \"%s\", \"value\": %s, \"stderr\": %s}\n", m,
-               s->task->name, name, s->task->version, s->shots, x.n, METRIC[metric], value,
-               shown(error, x.error));
-    else
-        printf("%-36.36s %7s %5" PRIu32 " %6zu %-8s %6s %6s\n", name, s->task->version, s->shots, x.n,
-               METRIC[metric], value, shown(error, x.error));
+        printf("{\"model\": %d, \"task\": \"%s\", \"name\": \"%s\", \"version\": \"%s\", \"shots\": "
+               "%" PRIu32 ", \"n\": %zu, \"metric\": \"%s\", \"value\": %.9g, \"stderr\": %s}\n", m, s->task->name, name,
+               s->task->version, s->shots, x.n, METRIC[metric], x.mean, error);
+    else printf("%-36.36s %7s %5" PRIu32 " %6zu %-8s %6.4f %6s\n", name, s->task->version, s->shots, x.n,
+                METRIC[metric], x.mean, error);
 }
 
 // One metric of one set by one model: subjects, areas, all. x (docs.n) is scratch.
@@ -1460,10 +1433,10 @@ static void vs_print(const Bench *b, const Set *s, double *x, double *y) {
     const char *task = s->task->name;
     char what[64];
     Compared c = {0};
-    Metric last = s->task->last;
-    size_t groups = s->docs.groups > 1 ? s->docs.groups : 0, all = 1 + last - s->task->first;
+    Metric last = s->task->last, first = first_of(s->task);
+    size_t groups = s->docs.groups > 1 ? s->docs.groups : 0, all = 1 + last - first;
     for (size_t i = 0; i < groups + all; i++) {
-        Metric metric = i < groups ? last : s->task->first + (Metric)(i - groups);
+        Metric metric = i < groups ? last : first + (Metric)(i - groups);
         size_t group = i < groups ? i : SIZE_MAX, n = scores_of(s, 0, metric, group, x);
         scores_of(s, 1, metric, group, y);
         c = compare(x, y, n, false);
@@ -1483,7 +1456,7 @@ static int report(const Bench *b, Err *e) {
         if (!opt.json) printf("%s\nsha256 %s\n%-36s version shots      n metric    value stderr\n",
                               b->path[m], b->sha[m], "task");
         for (const Set *s = b->set; s < end; s++)
-            for (Metric k = s->task->first; k <= s->task->last; k++) metric_print(s, m, k, x);
+            for (Metric k = first_of(s->task); k <= s->task->last; k++) metric_print(s, m, k, x);
         if (!opt.json) putchar('\n');
     }
     if (!opt.json) printf("SHA-256 of the prompts\n");
@@ -1533,8 +1506,7 @@ static int folder_load(Set *s, const char *folder, Err *e) {
 static int pool_load(Set *s, Err *e) {
     const char *from = opt.examples ? opt.examples : s->examples;
     size_t most = s->task->draw == FIRST ? s->shots : 0;
-    if (!from)
-        return err_set(e, "--shots: %s needs --examples FILE\nhint: its train or dev split", s->task->name);
+    if (!from) return err_set(e, "--shots: %s needs --examples FILE, its train or dev split", s->task->name);
     if (!s->task->after || !is_folder(from)) return docs_load(&s->pool, s->task, from, most, e);
     for (size_t g = 0; g < s->docs.groups; g++) {
         const char *path = path_join(from, s->docs.group[g].name, "_dev.csv", e);
@@ -1565,12 +1537,10 @@ static int bench_load(Bench *b, Err *e) {
     for (Set *s = b->set; s < b->set + b->sets; s++) {
         s->shots = s->task->draw == NONE ? 0 : (uint32_t)opt.shots;
         b->docs += s->docs.n;
-        for (int m = 0; m < b->models; m++)
-            if (!(s->ll[m] = keep(s->docs.lls, sizeof **s->ll, e))) return -1;
+        for (int m = 0; m < b->models; m++) if (!(s->ll[m] = keep(s->docs.lls, sizeof **s->ll, e))) return -1;
         if ((s->shots && pool_load(s, e)) || shots_draw(s, e) || prompts_hash(s, e)) return -1;
     }
-    for (int m = 0; m < b->models; m++)
-        if (sha256_file(b->path[m], b->sha[m], e)) return -1;
+    for (int m = 0; m < b->models; m++) if (sha256_file(b->path[m], b->sha[m], e)) return -1;
     return opt.base && sha256_file(opt.base, b->base, e) ? -1 : 0;
 }
 
@@ -1591,15 +1561,12 @@ static int eval_bench(const char *const *word, int words, Err *e) {
     if (strcmp(opt.bos, "auto") && strcmp(opt.bos, "on") && strcmp(opt.bos, "off"))
         return err_set(e, "--bos: '%s', want auto, on or off", opt.bos);
     if (opt.data || opt.text || opt.template || words < 1)
-        return err_set(e, "want questions as words, such as hellaswag=FILE, and no --data, --text or "
-                       "--template" HINT);
+        return err_set(e, "want questions as words, as hellaswag=FILE, and no --data, --text, --template");
     if (opt.resume && !opt.log) return err_set(e, "--resume goes on from a --log, want --log FILE");
     for (int i = 0; i < words && rc == 0; i++) rc = word_take(&b, word[i], e);
     if (rc == 0) rc = bench_load(&b, e) || bench_log(&b, e) || bench_score(&b, e) || report(&b, e) ? -1 : 0;
-    for (Set *s = b.set; s < b.set + b.sets; s++) {
-        free(s->docs.doc);
-        free(s->pool.doc);
-    }
+    for (int i = 0; i < b.sets; i++) free(b.set[i].docs.doc);
+    for (int i = 0; i < b.sets; i++) free(b.set[i].pool.doc);
     return log_close(b.log, rc ? &(Err){""} : e) || rc ? -1 : 0;
 }
 
@@ -1612,8 +1579,7 @@ static int run(const char **word, int words, Err *e) {
     if (!bench && !loss && strcmp(command, "answers"))
         return err_set(e, "'%s', want loss, answers or bench first" HINT, command);
     if (!opt.model) return err_set(e, "want --model FILE" HINT);
-    for (size_t i = 0; i < sizeof read / sizeof *read; i++)
-        if (log_apart(read[i], e)) return -1;
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++) if (log_apart(read[i], e)) return -1;
     if (bench) return eval_bench(word + 1, words - 1, e);
     word[0] = opt.text;
     return loss ? eval_loss(word, words, e) : eval_answers(e);

@@ -70,7 +70,7 @@ exact_p() {                                       # of 24 rows all are won: scip
 }
 table() {
     "$bin/eval" answers $both > said && cat said && grep -Eq "^A, B +exact +24 +1.0000 +1.0000 to +1.0000 +0 +24 +1.2e-07" said &&
-        has "only the first right: none" "only the second right: 0 1 2 3" "and 7 more" < said
+        has "only the first right: none" "only the second right: 0 1 2 3" "and 8 more" < said
 }
 backwards() {                                     # worse, and it is said
     "$bin/eval" answers --model tuned.bin --vs base.bin --data val.jsonl --max-tokens 8 | has "the second model is worse"
