@@ -33,7 +33,8 @@ static Option OPTION[] = {
     TEXT("--columns", &opt.columns, "LIST", "what the file calls its columns, as train takes it"),
     TEXT("--bad-rows", &opt.bad_rows, "WHAT", "stop at the first wrong row, or skip them all"),
     TEXT("--text", &opt.text, "FILE", "loss: raw text instead; further files may follow as plain words"),
-    TEXT("--template", &opt.template, "NAME|FILE", "alpaca, chatml, llama3, none, plain, or a file"),
+    TEXT("--template", &opt.template, "NAME|FILE",
+         "alpaca, chatml, llama3, none, plain, or a file; otherwise the checkpoint's own, or plain"),
     INT("--stride", &opt.stride, 1, 1 << 20, "N", "loss: begin a window of --text each N tokens"),
     INT("--shots", &opt.shots, 0, 100, "N", "examples in each prompt; answers: the first of --examples, with "
         "--vs as a third line between the two without"),
@@ -61,7 +62,7 @@ static void help(void) {
            "  ./eval answers --model m.bin [--vs other.bin] --data held-out.json\n"
            "                 [--shots 3 --examples train.json]\n"
            "  ./eval bench   --model m.bin [--vs other.bin] hellaswag=FILE arc_easy=FILE\n"
-           "                 arc_challenge=FILE mmlu=FOLDER mmlu_cloze=FOLDER truthfulqa=FILE\n"
+           "                 arc_challenge=FILE mmlu=FOLDER mmlu_cloze=FILE truthfulqa=FILE\n"
            "                 choices=FILE (JSON Lines of context, choices, gold)\n\n", TUNE_VERSION);
     options_print(OPTION, OPTIONS);
 }
@@ -164,8 +165,7 @@ typedef struct {
     bool lower;                       // lower scores are better
 } Compared;
 
-enum { RESAMPLES = 10000, SEED = 1234, FEW = 20 };            // FEW: nothing is claimed from fewer items
-enum { SHOWN = 16, ALONE = 8 };       // flips on the screen; prompts asked alone for first tokens
+enum { RESAMPLES = 10000, SEED = 1234, FEW = 20, SHOWN = 16, ALONE = 8 };    // FEW: no claim from fewer
 
 static Mean mean_of(const double *x, size_t n) {
     double sum = 0, square = 0;
@@ -1394,15 +1394,15 @@ static size_t scores_of(const Set *s, int m, Metric metric, size_t group, double
     return n;
 }
 
-static void mean_print(const Set *s, int m, const char *name, Metric metric, Mean x) {
+static void mean_print(const Set *s, int m, const char *name, const char *metric, Mean x) {
     char error[32];
     shown(error, x.error);
     if (opt.json)
         printf("{\"model\": %d, \"task\": \"%s\", \"name\": \"%s\", \"version\": \"%s\", \"shots\": "
-               "%" PRIu32 ", \"n\": %zu, \"metric\": \"%s\", \"value\": %.9g, \"stderr\": %s}\n", m, s->task->name, name,
-               s->task->version, s->shots, x.n, METRIC[metric], x.mean, error);
+               "%" PRIu32 ", \"n\": %zu, \"metric\": \"%s\", \"value\": %.9g, \"stderr\": %s}\n", m,
+               s->task->name, name, s->task->version, s->shots, x.n, metric, x.mean, error);
     else printf("%-36.36s %7s %5" PRIu32 " %6zu %-8s %6.4f %6s\n", name, s->task->version, s->shots, x.n,
-                METRIC[metric], x.mean, error);
+                metric, x.mean, error);
 }
 
 // One metric of one set by one model: subjects, areas, all. x (docs.n) is scratch.
@@ -1412,7 +1412,7 @@ static void metric_print(const Set *s, int m, Metric metric, double *x) {
     for (size_t g = 0; g < d->groups; g++) {
         each[g] = mean_of(x, scores_of(s, m, metric, g, x));
         macro.mean += each[g].mean / (double)d->groups;
-        mean_print(s, m, d->group[g].name, metric, each[g]);
+        mean_print(s, m, d->group[g].name, METRIC[metric], each[g]);
     }
     if (d->groups == 1) return;
     for (size_t a = 0; a < AREAS; a++) {
@@ -1422,10 +1422,10 @@ static void metric_print(const Set *s, int m, Metric metric, double *x) {
             snprintf(word, sizeof word, " %s ", d->group[g].name);
             if (strstr(AREA[a].subjects, word)) part[n++] = each[g];
         }
-        if (n > 0) mean_print(s, m, AREA[a].name, metric, pooled(part, n));
+        if (n > 0) mean_print(s, m, AREA[a].name, METRIC[metric], pooled(part, n));
     }
-    mean_print(s, m, s->task->name, metric, pooled(each, d->groups));
-    mean_print(s, m, "mean of subjects", metric, macro);
+    mean_print(s, m, s->task->name, METRIC[metric], pooled(each, d->groups));
+    mean_print(s, m, "mean of subjects", METRIC[metric], macro);
 }
 
 // The two models question by question: by subject in a task's last metric, and together in each
