@@ -39,5 +39,5 @@ print("sem", repr(float(sem([0.25, 0.5, 0.125, 0.875]))))
 for b, c in ((0, 0), (1, 0), (3, 9), (10, 10), (0, 6), (5, 0), (25, 44), (400, 470), (3000, 2800), (7000, 7300), (0, 24)):
     print("binomtest", b, c, repr(float(binomtest(b, b + c).pvalue)) if b + c else 1)
 for name, x in (("x", [1.0] * 30 + [0.0] * 120 + [-1.0] * 18), ("y", [(i * 37 % 101) / 101 - 0.45 for i in range(60)]),
-                ("two", [0.0, 1.0])):
+                ("z", [(i + 1) ** 0.5 - 3 for i in range(20)]), ("two", [0.0, 1.0])):
     print("bootstrap", name, *(repr(float(v)) for v in interval(x)))

@@ -584,7 +584,8 @@ START_TEST(mcnemar_is_scipy_s_binomtest) {
 // numpy's percentiles of the means of the same resamples
 START_TEST(the_bootstrap_is_numpy_s) {
     static const double zero[168] = {0}, two[] = {0, 1};
-    double x[168], y[60], base[60];
+    double x[168], y[60], z[20], base[60];
+    for (int i = 0; i < 20; i++) z[i] = sqrt(i + 1.0) - 3;    // hardly two means are equal
     for (int i = 0; i < 168; i++) x[i] = i < 30 ? 1 : i < 150 ? 0 : -1;
     for (int i = 0; i < 60; i++) {
         base[i] = i % 2 ? 0.25 : -8;             // the difference counts, whatever the scores
@@ -592,8 +593,8 @@ START_TEST(the_bootstrap_is_numpy_s) {
     }
     const struct { const double *first, *second; size_t n; double low, high; } golden[] = {
         {zero, x, 168, -0.011904761904761904, 0.15476190476190477},
-        {base, y, 60, -0.03316831683168318, 0.11353135313531353}, {zero, two, 2, 0, 1}};
-    for (size_t i = 0; i < 3; i++) {
+        {base, y, 60, -0.03316831683168318, 0.11353135313531353}, {zero, z, 20, -0.3639173766423059, 0.4984719594705636}, {zero, two, 2, 0, 1}};
+    for (size_t i = 0; i < 4; i++) {
         Compared c = {.n = golden[i].n};
         bootstrap(&c, golden[i].first, golden[i].second);
         close_to(c.low, golden[i].low, 1e-14);   // sums of 168 numbers up to 1 in another order
