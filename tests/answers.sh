@@ -70,7 +70,7 @@ exact_p() {                                       # of 24 rows all are won: scip
 }
 table() {
     "$bin/eval" answers $both > said && cat said && grep -Eq "^A, B +exact +24 +1.0000 +1.0000 to +1.0000 +0 +24 +1.2e-07" said &&
-        has "only the first right: none" "only the second right: 0 1 2 3" "and 7 more" < said
+        has "only the first right: none" "only the second right: 0 1 2 3" "and 8 more" < said
 }
 backwards() {                                     # worse, and it is said
     "$bin/eval" answers --model tuned.bin --vs base.bin --data val.jsonl --max-tokens 8 | has "the second model is worse"
@@ -98,6 +98,11 @@ samples() {                                       # cold ones agree, hot ones do
 }
 check "three lines: base, base with shots, tuned" three_lines
 check "each line is what it is alone" same_lines
+first_token() {                                   # of one prompt, with nothing behind it: less than the answers of all 24
+    "$bin/eval" answers $ask --json > one.json && cat one.json && t=$(field first_token < one.json) &&
+        true_that "$t > 0 && $t < 24 * $(field seconds < one.json)"
+}
+check "the time to the first token" first_token
 check "McNemar's p of 24 rows won is scipy's" exact_p
 check "the table of a comparison" table
 check "what is worse is called so" backwards

@@ -101,6 +101,16 @@ apart() {                                         # questions of equal length, o
         sed '1d; s/.*"group"//' two.log | cmp - one
 }
 check "a subject's numbers do not depend on the one before" apart
+folder() {                                        # a release: its subjects in alphabetical order, examples beside them
+    mkdir -p all/test all/dev && cp hen_care_test.csv cow_care_test.csv all/test && cp dev/hen_care_dev.csv dev/cow_care_dev.csv all/dev &&
+        echo "no questions" > all/test/notes.txt && bench --model a.bin mmlu=all --shots 2 --limit 9 --log two.log > two && cat two &&
+        bench --model a.bin mmlu=cow_care_test.csv mmlu=hen_care_test.csv --shots 2 --limit 9 --examples dev --log one.log > one &&
+        cmp one two && cmp one.log two.log && bench --model a.bin mmlu_cloze=all --limit 9 > out && grep -Eq '^mmlu_cloze +1\.0 +0 +18 acc' out
+}
+check "a folder is all its subjects" folder
+mkdir none none/test
+check "refuses a folder without test" refuses "^eval: dev/test: cannot open, want" --model a.bin mmlu=dev
+check "refuses a folder without questions" refuses "^eval: none/test: has no SUBJECT_test.csv" --model a.bin mmlu=none
 check "several tasks in one call, and a folder of examples" several
 check "a question longer than the context loses its beginning" cut_off
 
@@ -112,7 +122,7 @@ resumed() {                                       # killed after 20 questions an
         items --vs b.bin --log part.log --resume > two && cmp one two && cmp whole.log part.log
 }
 not_again() {                                     # what is known is not computed anew: a changed number stays
-    items --log part.log > /dev/null && sed -i.old '2s/"ll": \[-[0-9.]*/"ll": [-0.125/' part.log && items --log part.log --resume > /dev/null &&
+    items --log part.log > /dev/null && sed -i.old '2s/"ll": \[-[0-9.]*/"ll": [-0.125/; 2s/"pred": ./"pred": 0/' part.log && items --log part.log --resume > /dev/null &&
         sed -n 2p part.log && sed -n 2p part.log | grep -q '"ll": \[-0.125,'
 }
 flips() {
@@ -128,13 +138,13 @@ check "a run that was stopped goes on from its log" resumed
 check "and computes nothing twice" not_again
 check "the log lists what the two models judge differently" flips
 items --log a.log > /dev/null
-check "--resume refuses the log of another model" refuses "^eval: a.log:1: is of another run: want .*\"task\"" \
+check "--resume refuses the log of another model" refuses "^eval: a.log:1: is not what this run would write, want .*\"task\"" \
       --model b.bin choices=items.jsonl --log a.log --resume
-check "--resume refuses the log of other shots" refuses "^eval: a.log:1: is of another run: want .*\"shots\": 1" --model a.bin \
+check "--resume refuses the log of other shots" refuses "^eval: a.log:1: is not what .* want .*\"shots\": 1" --model a.bin \
       choices=items.jsonl --examples items.jsonl --shots 1 --log a.log --resume
-check "--resume refuses the log of other answers to the same questions" refuses "^eval: a.log:1: is of another run" --model a.bin \
+check "--resume refuses the log of other answers to the same questions" refuses "^eval: a.log:1: is not what this run would write" --model a.bin \
       choices=known.jsonl --log a.log --resume
-check "--resume refuses what is no log" refuses "^eval: text.txt:1: is of another run" --model a.bin choices=known.jsonl \
+check "--resume refuses what is no log" refuses "^eval: text.txt:1: is not what this run would write" --model a.bin choices=known.jsonl \
       --log text.txt --resume
 check "--resume refuses a log with other choices" sh -c "sed '3s/\"ll\": \[/\"ll\": [1, /' a.log > c.log"
 check "... and says where" refuses "^eval: c.log:3: is not what this run would write" --model a.bin choices=items.jsonl \

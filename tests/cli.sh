@@ -522,8 +522,8 @@ same_answers() {
         [ "$(grep -c . one.jsonl)" = 10 ] && cmp one.jsonl eight.jsonl
 }
 shots() {                                         # the prompts get longer
-    few=$("$bin/eval" answers $m $ask | awk '/^A base.bin/ { print $(NF - 2) }') &&
-        many=$("$bin/eval" answers $m $ask --shots 1 --examples train.jsonl | awk '/^A base.bin/ { print $(NF - 2) }') &&
+    few=$("$bin/eval" answers $m $ask | awk '/^A base.bin/ { print $(NF - 3) }') &&
+        many=$("$bin/eval" answers $m $ask --shots 1 --examples train.jsonl | awk '/^A base.bin/ { print $(NF - 3) }') &&
         less "$few" "$many"
 }
 few_rows() {                                      # an overlong row beyond the limit is none of its business
