@@ -178,6 +178,7 @@ told() {                                           # the table of changes, and t
     contains said "^change of each matrix" && contains said "^qkvw  *[0-9.]* " &&
         contains said "^loss on text.txt [0-9.]* -> [0-9.]* (\(forgotten\|gained\) [0-9.]*)" &&
         sed -n 1p t.log > first && contains first '^{"run": {"version": .*"lineage": "' &&
+        [ "$(grep -c '"layer_norms": \[[0-9.]*, [0-9.]*\], "seconds"' t.log)" = 20 ] &&
         sed -n '$p' t.log > last && contains last '^{"done": {"steps": 20, .*"general": .*"change_percent": {"wte": \['
 }
 nothing() {
@@ -194,7 +195,34 @@ rounded_away() {                                   # in bf16 so small a step is 
 rose() {
     "$bin/train" $run --lr 5 --clip 0 --out z.bin > said 2>&1 && contains said "warning: the validation loss rose from"
 }
+# --verify: the same run again, beside --out, which stays as it is
+repeats() {                                        # repeats STATUS MESSAGE OPTIONS...
+    want=$1 message=$2
+    shift 2
+    before=$(ls)
+    "$bin/train" "$@" --verify > said 2>&1
+    [ $? -eq "$want" ] && contains said "$message" && [ "$(ls)" = "$before" ]
+}
+verified() {
+    "$bin/train" $run "$@" --lr 1e-3 --out y.bin > said 2>&1 && sum=$(cksum < y.bin) &&
+        repeats 0 "^y.bin agrees: sha256 [0-9a-f]*$" $run "$@" --lr 1e-3 --out y.bin && [ "$sum" = "$(cksum < y.bin)" ]
+}
+not_verified() {
+    verified && sed '5s/it is/it was/' train.jsonl > changed.jsonl || return 1
+    repeats 1 "^train: y.bin: comes from another run; recorded: data [0-9a-f]*, options batch=3; given: data [0-9a-f]*," \
+        $run --lr 1e-3 --batch 4 --data changed.jsonl --out y.bin --steps 20 2> /dev/null ||
+        repeats 1 "^train: y.bin: comes from another run; recorded: data [0-9a-f]*; given: data [0-9a-f]*$" \
+            --model base.bin --data changed.jsonl --val val.jsonl --template plain --batch 3 --epochs 2 --lr 1e-3 \
+            --out y.bin || return 1
+    repeats 1 "recorded: options lr=0.001; given: options lr=0.002$" $run --lr 2e-3 --out y.bin &&
+        repeats 1 "another --template$" ${run% --template*} --template alpaca --batch 3 --epochs 2 --lr 1e-3 --out y.bin &&
+        repeats 1 "its lineage records no run of train" $run --lr 1e-3 --out imported.bin
+}
 check "--plan tells time and memory" planned
+check "--verify: the bytes agree" verified
+check "--verify: with LoRA" verified --lora 2
+check "--verify: with --early-stop" verified --val-every 2 --early-stop 1
+check "--verify says what is not as recorded" not_verified
 planned_few() {                                   # fewer rows to train on than are measured at once
     head -2 train.jsonl > few.jsonl
     "$bin/train" --model base.bin --data few.jsonl --val val.jsonl --plan > said 2>&1 &&
