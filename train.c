@@ -86,7 +86,7 @@ static Option OPTION[] = {
          "the run as lines of JSON: its conditions, its data, every step, what it did"),
     FLAG("--plan", &opt.plan, "print the table of memory, measure how long the run will take, and stop"),
     FLAG("--check", &opt.check, "print the data report in full and stop; no --out is needed"),
-    FLAG("--verify", &opt.verify, "repeat the run that --out came from, and say whether its bytes are the same"),
+    FLAG("--verify", &opt.verify, "repeat the run that made --out, and say whether the bytes agree"),
     INT("--explain", &opt.explain, 1, UINT32_MAX, "N",
         "show what row N (from 1) is to the model, token by token, before and after one step on it; stop"),
     FLAG("--help", &opt.help, "print this"),
@@ -141,11 +141,10 @@ static void say(Text *t, const char *format, ...) {
     va_end(list);
 }
 
-// A line of the log; t is freed.
-static int log_text(Log *l, Text *t, Err *e) {
+// A line of the log, left out if there was no memory for it; t is freed.
+static void log_text(Log *l, Text *t) {
     if (!t->failed) log_line(l, "%s", t->s);
     free(t->s);
-    return t->failed ? err_set(e, "no memory for a line of the log") : 0;
 }
 
 // ---- data report ------------------------------------------------------------------------------------------
@@ -155,13 +154,12 @@ static int log_text(Log *l, Text *t, Err *e) {
 
 enum { WORD_BYTES = 64, SEGMENT = 1000, SLOTS = 4096, LISTED = 20, BARS = 12, MOST_LABELS = 200 };
 
-enum { TWICE, REPLY, LEAKED, BLANK, ECHOED, FINDINGS };
+enum { TWICE, REPLY, LEAKED, BLANK, FINDINGS };
 static const struct { const char *name, *what; } FINDING[FINDINGS] = {    // in the log, and in a warning
     {"twice", "with prompt and answer of another"},
     {"other_answer", "with the prompt of another, not its answer"},
     {"leaked", "held out with the prompt of a row trained on"},
     {"blank", "with an answer of white space"},
-    {"echo", "with an answer that repeats the prompt"},
 };
 typedef struct { size_t n; uint32_t row, like; } Finding;  // how many rows; the first, and the one it is like
 typedef struct {
@@ -253,24 +251,16 @@ static size_t word_next(const char **at, char *word) {
     return n;
 }
 
-// The texts of a row that are compared: an answer, or the last turn before it, without the first `shared`
-// bytes, which an instruction given with every row would be.
-static void row_texts(const Row *row, bool answers, size_t shared, const char *text[2]) {
-    const Turn *asked = &row->turn[row->turns - 2];
-    text[0] = answers ? row->output : asked->text + shared;
-    text[1] = answers ? "" : asked->input;
-}
+// The last turn before the answer
+static const Turn *asked(const Row *row) { return &row->turn[row->turns - 2]; }
 
-// How many bytes the last turns of all rows begin with
+// How many bytes these turns of all rows begin with: an instruction given with every row, which is left out
 static size_t shared_prefix(const Examples *x, const Rows *r) {
-    const char *first[2], *text[2];
-    row_texts(&r->row[x->ex->row], false, 0, first);
-    size_t n = strlen(first[0]);
-    for (size_t i = 0; i < x->n; i++) {
-        size_t k = 0;
-        row_texts(&r->row[x->ex[i].row], false, 0, text);
-        while (k < n && text[0][k] == first[0][k]) k++;
-        n = k;
+    const char *first = asked(&r->row[x->ex->row])->text;
+    size_t n = strlen(first), k;
+    for (size_t i = 0; i < x->n; i++, n = k) {
+        const char *text = asked(&r->row[x->ex[i].row])->text;
+        for (k = 0; k < n && text[k] == first[k];) k++;
     }
     return n;
 }
@@ -293,11 +283,12 @@ static void variety(Variety *v, const Examples *x, const Rows *r, bool answers, 
     for (size_t i = 0; i < x->n; i++) key[i] = (Key){{hash_number(i, 1), 0}, x->ex[i].row, 1, false};
     qsort(key, x->n, sizeof *key, by_key);        // a random order
     for (size_t i = 0; i < x->n; i++) {
-        const char *text[2];
+        const Row *row = &r->row[key[i].row];
+        const char *text[] = {answers ? row->output : asked(row)->text + shared,
+                              answers ? "" : asked(row)->input};
         char word[WORD_BYTES];
         uint64_t before = 0;
         size_t first = all;
-        row_texts(&r->row[key[i].row], answers, shared, text);
         for (int k = 0; k < 2; k++)
             for (size_t bytes; (bytes = word_next(&text[k], word)) > 0; all++) {
                 uint64_t h = hash64(word, bytes, 0);
@@ -313,17 +304,13 @@ static void variety(Variety *v, const Examples *x, const Rows *r, bool answers, 
     v->spread = sqrt(fmax(squares / n - v->words * v->words, 0)) / v->words;
 }
 
-// ---- data report: survey ----------------------------------------------------------------------------------
-
 static void survey_answers(Survey *s) {
     const Examples *x = s->all;
-    for (const Example *ex = x->ex; ex < x->ex + x->n; ex++) {
-        const Row *row = &s->rows->row[ex->row];
-        const char *answer = row->output, *text[2];
-        row_texts(row, false, 0, text);
-        if (!answer[strspn(answer, " \t\r\n")]) note(&s->found[BLANK], ex->row, ex->row);
-        if (!strcmp(answer, text[0]) || !strcmp(answer, text[1])) note(&s->found[ECHOED], ex->row, ex->row);
-        s->label[ex - x->ex] = (Key){{hash64(answer, strlen(answer), 0), 0}, ex->row, 1, false};
+    for (size_t i = 0; i < x->n; i++) {
+        uint32_t row = x->ex[i].row;
+        const char *answer = s->rows->row[row].output;
+        if (!answer[strspn(answer, " \t\r\n")]) note(&s->found[BLANK], row, row);
+        s->label[i] = (Key){{hash64(answer, strlen(answer), 0), 0}, row, 1, false};
     }
     qsort(s->label, x->n, sizeof *s->label, by_key);
     for (size_t i = 0; i < x->n; i++) {           // equal ones become one
@@ -430,16 +417,7 @@ static void print_labels(const Survey *s) {
     if (rest) printf("%9zu %5.1f %%  %zu others\n", rest, (double)rest * percent, s->answers - listed);
 }
 
-// Signs of rows that came out of one mould. What the limits divide, measured on prompts | answers:
-//                          different pairs   spread
-//   OASST1                 0.91 | 0.85       1.6  | 0.9   people, 15 languages
-//   SMS spam               0.93              0.72         people
-//   banking77              0.73              0.67         people, on one subject
-//   Dolly, HH-RLHF         0.88 | 0.90       1.8  | 1.4   people
-//   Alpaca                 0.85 | 0.87       0.75 | 0.9   a large model, on many subjects
-//   Raschka's 1,100        0.64 | 0.80       0.41 | 0.6   a large model, in a few forms
-//   MLX's Super Bowl       0.20 | 0.76       0.27 | 0.8   a large model, on one subject
-//   dev/demo/train.jsonl   0.92              0.15         written to a length
+// Signs of rows that came out of one mould; what the limits divide is in dev/DESIGN.md, section 7.
 static const char *signs_of(const Variety *v) {
     bool repeats = v->pairs < 0.7, even = v->spread < 0.2;
     return repeats && even ? "repeat phrases, are of one length" : repeats ? "repeat phrases"
@@ -508,7 +486,7 @@ static void survey_print(const Survey *s, FILE *to, bool full) {
     if (s->rows->n) print_verdict(to, s);
 }
 
-static int survey_log(const Survey *s, Log *l, Err *e) {
+static void survey_log(const Survey *s, Log *l) {
     Text t = {0};
     say(&t, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, \"dropped\": %zu, "
         "\"bad\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %" PRIu32 ", \"bar\": %zu, "
@@ -523,12 +501,12 @@ static int survey_log(const Survey *s, Log *l, Err *e) {
         say(&t, ", \"%.6s\": {\"words\": %.2f, \"spread\": %.3f, \"pairs\": %.3f}", SIDE[k],
             s->variety[k].words, s->variety[k].spread, s->variety[k].pairs);
     say(&t, "}}");
-    return log_text(l, &t, e);
+    log_text(l, &t);
 }
 
 // ---- what a run holds -------------------------------------------------------------------------------------
 
-enum { PATH_BYTES = 4096 };
+enum { AGAIN, STATE, BEST, LAST, PATHS, PATH_BYTES = 4096 };
 typedef struct {
     Checkpoint base;                  // --model; or, with --init, config and tokenizer made here
     Config cfg;                       // base's, and --lora
@@ -543,11 +521,9 @@ typedef struct {
     Teach teach;
     int too_long, skip_bad, schedule, dtype;    // TooLong; --bad-rows skip; Schedule; Dtype
     Text lineage;
-    char state_path[PATH_BYTES], best_path[PATH_BYTES], last_path[PATH_BYTES];
-    char again_path[PATH_BYTES];      // --verify: what is written instead of --out,
-    const char *verified;             // which is this
+    char path[PATHS][PATH_BYTES];     // what is written beside --out
+    const char *verified;             // --verify: --out as it was given; path[AGAIN] is written instead
     State state;                      // what --resume needs; best_step 0: nothing measured after a step yet
-    bool state_written;               // at state_path, by this run
     void *block;
     Plan plan;
     Model m;
@@ -637,17 +613,6 @@ static int open_model(Run *r, const char *path, bool read, Err *e) {
     return rc;
 }
 
-static int save_state(Run *r, int64_t step, Err *e) {
-    r->state.step = step;
-    if (state_save(r->state_path, &r->state, &r->m, e)) return -1;
-    r->state_written = true;
-    return 0;
-}
-
-static void remove_state(Run *r) {
-    if (opt.resume || r->state_written) remove(r->state_path);
-}
-
 // ---- measuring and stepping -------------------------------------------------------------------------------
 
 typedef struct { double loss, norm, lr; size_t tokens; } StepResult;
@@ -709,12 +674,14 @@ static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *w
     if (step == 0)
         return err_set(e, "step 0: %s%s, want finite numbers\nhint: the model is so before training", place,
                        what);
-    remove_state(r);
+    if (writes()) remove(r->path[STATE]);
     if (is_terminal(2)) fprintf(stderr, "\n");    // below the progress line
-    const char *path = !weight && isfinite(loss) && good > 0 ? r->last_path : r->best_path;
-    int64_t left = path == r->last_path ? good : r->state.best_step;
-    if (path == r->last_path && save_model(r, path, good, "the last with finite numbers", e)) return -1;
-    if (left) snprintf(kept, sizeof kept, "; %.180s is the model after step %" PRId64, path, left);
+    bool last = !weight && isfinite(loss) && good > 0;
+    int64_t left = last ? good : r->state.best_step;
+    if (last && save_model(r, r->path[LAST], good, "the last with finite numbers", e)) return -1;
+    if (left)
+        snprintf(kept, sizeof kept, "; %.180s is the model after step %" PRId64,
+                 r->path[last ? LAST : BEST], left);
     return err_set(e, "step %" PRId64 ": %s%s, want finite numbers%s\nhint: a lower --lr, or --clip 1%s",
                    step, place, what, good < step ? "; the step was not taken" : "", kept);
 }
@@ -758,18 +725,8 @@ static double norm_lora(const Run *r, const Tensor *down, const Tensor *up, size
     return scale * scale * sum;
 }
 
-// What LoRA adds to layer l of tensor t: qkvw has qkv_down and qkv_up, which follow one another in the table
-static double change_lora(const Run *r, const Tensor *t, size_t l) {
-    size_t stem = strlen(t->name) - 1;
-    for (int i = 0; i + 1 < TENSORS; i++) {
-        Tensor down = model_tensor(&r->cfg, i), up = model_tensor(&r->cfg, i + 1);
-        if (down.size && !strncmp(down.name, t->name, stem) && !strcmp(down.name + stem, "_down"))
-            return norm_lora(r, &down, &up, l);
-    }
-    return 0.0;
-}
-
-// Of layer l of tensor t: its own change, the base being where the gradients were; or what LoRA adds to it
+// Of layer l of tensor t: its own change, the base being where the gradients were; or what LoRA adds to it,
+// to qkvw with qkv_down and qkv_up, which follow one another in the table
 static Norms norms_of(const Run *r, const Tensor *t, size_t l) {
     size_t n = layer_size(t);
     const float *now = tensor_data(&r->m.w, t), *before = opt.lora ? now : tensor_data(&r->m.g, t);
@@ -784,7 +741,12 @@ static Norms norms_of(const Run *r, const Tensor *t, size_t l) {
         s.change += d * d;
         s.base += (double)w * (double)w;
     }
-    if (opt.lora) s.change = change_lora(r, t, l);
+    size_t stem = strlen(t->name) - 1;
+    for (int i = 0; opt.lora && i + 1 < TENSORS; i++) {
+        Tensor down = model_tensor(&r->cfg, i), up = model_tensor(&r->cfg, i + 1);
+        if (down.size && !strncmp(down.name, t->name, stem) && !strcmp(down.name + stem, "_down"))
+            s.change = norm_lora(r, &down, &up, l);
+    }
     return s;
 }
 
@@ -833,7 +795,6 @@ static double print_change(const Run *r, Text *log) {
 // After the run: how far the weights went from the base, which is read once more to where the gradients were;
 // what was forgotten; warnings; and the log's last line.
 static int report_change(Run *r, int64_t step, Err *e) {
-    const State *s = &r->state;
     Text t = {0};
     double general = 0.0, most = 1.0;
     // rounded as they were written: what bf16 took away again has not changed
@@ -843,7 +804,7 @@ static int report_change(Run *r, int64_t step, Err *e) {
     say(&t, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f", step, seconds() - r->started);
     if (r->val.n)
         say(&t, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, \"best_step\": %" PRId64,
-            r->before, r->now, s->best, s->best_step);
+            r->before, r->now, r->state.best, r->state.best_step);
     if (r->general.n)
         say(&t, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
     say(&t, ", \"change_percent\": {");
@@ -856,7 +817,8 @@ static int report_change(Run *r, int64_t step, Err *e) {
     if (r->val.n && r->now > r->before)
         fprintf(stderr, "train: warning: the validation loss rose from %.4f to %.4f\n"
                 "hint: fewer --epochs, a lower --lr, or --early-stop 1\n", r->before, r->now);
-    return log_text(r->log, &t, e);
+    log_text(r->log, &t);
+    return 0;
 }
 
 // ---- what it will cost ------------------------------------------------------------------------------------
@@ -900,7 +862,6 @@ static double since(double *then) {               // seconds, until the next cal
 // --plan: times one row, then twice as many and so on, then some micro-batches; a measurement; an update.
 // Nothing of that is kept. The rest is a rule of three on the work of all rows.
 static int expect(Run *r, Err *e) {
-    enum { DISK = 200 << 20 };                    // bytes a second that a disk takes: few runs hang on it
     double clock = r->started, all = since(&clock), began = clock;
     double steps = (double)r->steps, train = 0.0, loss;
     size_t rows = 1, times = 0, most = r->micro < r->train.n ? r->micro : r->train.n;
@@ -917,15 +878,13 @@ static int expect(Run *r, Err *e) {
     double forward = since(&clock), sample = work(r, &r->train, rows);
     model_update(&r->m, &(AdamW){.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f}, model_grad_norm(&r->m), 1);
     double update = since(&clock), measured = r->val.n ? 1.0 + ceil(steps / (double)r->every) : 0.0;
-    double states = opt.save_every ? floor(steps / (double)opt.save_every) : 0.0;
     all += steps * (update + train / sample * work(r, &r->train, r->train.n) / (double)r->per_epoch);
     all += forward / sample * (measured * work(r, &r->val, r->val.n) +
                                2.0 * work(r, &r->general, r->general.n));
-    all += (double)r->trained * (4.0 + 2.0 * measured + 12.0 * states) / DISK;
     print_duration(took, sizeof took, all);
     printf("expected: %s on %d threads (measured on %zu rows), %.0f MiB resident\n", took,
            r->plan.shape.threads, rows, resident(r) / 1048576.0);
-    return fflush(stdout) ? err_set(e, "cannot write the plan to stdout") : 0;
+    return 0;
 }
 
 // ---- the log ----------------------------------------------------------------------------------------------
@@ -955,15 +914,15 @@ static int log_begin(Run *r, int64_t step, Err *e) {
     r->started = seconds();
     if (log_open(&r->log, opt.log, step > 0, e)) return -1;
     if (!r->log || kept) return 0;
-    char *lineage = opt.check ? NULL : json_quote(r->lineage.s, r->lineage.n);
-    if (!opt.check)
-        log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"rows\": %zu, "
-                 "\"held_out\": %zu, \"tokens\": %zu, \"targets\": %zu, \"parameters\": %zu, "
+    char *lineage = r->lineage.s ? json_quote(r->lineage.s, r->lineage.n) : NULL;
+    if (lineage)
+        log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"parameters\": %zu, "
                  "\"trained\": %zu, \"bytes\": %zu, \"micro\": %zu, \"threads\": %d, \"lineage\": %s}}",
-                 TUNE_VERSION, r->steps, r->train.n, r->val.n, r->train.tokens, r->train.targets, r->params,
-                 r->trained, r->plan.bytes, r->micro, r->plan.shape.threads, lineage ? lineage : "null");
+                 TUNE_VERSION, r->steps, r->params, r->trained, r->plan.bytes, r->micro,
+                 r->plan.shape.threads, lineage);
     free(lineage);
-    return survey_log(&r->survey, r->log, e);
+    survey_log(&r->survey, r->log);
+    return 0;
 }
 
 // Of each layer the norm of all its gradients. A layer has one writer.
@@ -986,14 +945,69 @@ static void say_layer_norms(Text *t, const Run *r) {
     say(t, "]");
 }
 
-static int log_step(const Run *r, int64_t step, const StepResult *s, Err *e) {
+static void log_step(const Run *r, int64_t step, const StepResult *s) {
     Text t = {0};
-    if (!r->log) return 0;
-    say(&t, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu", step,
-        s->loss, s->norm, s->lr, s->tokens);
+    if (!r->log) return;
+    say(&t, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu",
+        step, s->loss, s->norm, s->lr, s->tokens);
     say_layer_norms(&t, r);
     say(&t, ", \"seconds\": %.3f}", seconds() - r->started);
-    return log_text(r->log, &t, e);
+    log_text(r->log, &t);
+}
+
+// ---- verify -----------------------------------------------------------------------------------------------
+
+static bool has_word(const char *text, const char *word, size_t n) {
+    for (size_t k; *text; text += k + strspn(text + k, " \n")) {
+        k = strcspn(text, " \n");
+        if (k == n && !strncmp(text, word, n)) return true;
+    }
+    return false;
+}
+
+// The words of a that b lacks, each with the first one of its line, which says what it is
+static void say_missing(Text *t, const char *title, const char *a, const char *b) {
+    const char *line = a;
+    for (size_t n; *a; a += n + strspn(a + n, " \n")) {
+        if (a > line && a[-1] == '\n') line = a;
+        n = strcspn(a, " \n");
+        if (has_word(b, a, n) || !strncmp(line, "kept ", 5)) continue;      // kept: it is said by the bytes
+        say(t, "%s %.*s %.*s", title, (int)strcspn(line, " "), line, (int)n, a);
+        title = ",";
+    }
+}
+
+// Is this run the one that the lineage of the file to be verified records? If not: what is different
+static int verify_lineage(const Run *r, Err *e) {
+    Checkpoint k;
+    Text t = {0};
+    int rc = 0;
+    if (checkpoint_open(&k, r->verified, opt.model, e)) return -1;
+    if (!strstr(k.lineage, "train tune.c "))
+        rc = err_set(e, "%s: its lineage records no run of train", r->verified);
+    else if (strncmp(k.lineage, r->lineage.s, r->lineage.n)) {
+        say_missing(&t, "; recorded:", k.lineage, r->lineage.s);
+        say_missing(&t, "; given:", r->lineage.s, k.lineage);
+        rc = err_set(e, "%s: comes from another run%s", r->verified, t.n ? t.s : "");
+    } else if (strcmp(k.template, r->template))
+        rc = err_set(e, "%s: comes from a run with another --template", r->verified);
+    checkpoint_close(&k);
+    free(t.s);
+    return rc;
+}
+
+// After the run has been repeated: do the bytes agree? What it wrote goes, unless they don't.
+static int verify(const Run *r, Err *e) {
+    char was[65], is[65];
+    remove(r->path[BEST]);
+    remove(r->path[LAST]);
+    if (sha256_file(r->verified, was, e) || sha256_file(opt.out, is, e)) return -1;
+    if (strcmp(was, is))
+        return err_set(e, "%s: sha256 %s, but the run gives %s\nhint: ./convert --diff %s %s", r->verified,
+                       was, is, r->verified, opt.out);
+    remove(opt.out);
+    printf("%s agrees: sha256 %s\n", r->verified, was);
+    return 0;
 }
 
 // ---- the loop ---------------------------------------------------------------------------------------------
@@ -1029,7 +1043,7 @@ static int validate(Run *r, int64_t step, Err *e) {
     if (step == 0 || !(r->now < r->state.best)) return 0;
     r->state.best = r->now;
     r->state.best_step = step;
-    return step < r->steps ? save_best(r, r->best_path, e) : 0;
+    return step < r->steps ? save_best(r, r->path[BEST], e) : 0;
 }
 
 // Have so many measurements passed since the best one? Step and best step say it, so a resumed run knows.
@@ -1042,8 +1056,8 @@ static int begin(Run *r, Err *e) {
     r->state.best = HUGE_VAL;
     if (validate(r, 0, e) || (r->general.n && measure(r, &r->general, &r->general_before, e))) return -1;
     if (!opt.resume) return 0;
-    if (state_load(r->state_path, &r->state, &r->m, e)) return -1;
-    if (opt.early_stop && r->state.best_step && open_model(r, r->best_path, false, e)) return -1;
+    if (state_load(r->path[STATE], &r->state, &r->m, e)) return -1;
+    if (opt.early_stop && r->state.best_step && open_model(r, r->path[BEST], false, e)) return -1;
     fprintf(stderr, "going on after step %" PRId64 "\n", r->state.step);
     return log_begin(r, r->state.step, e);
 }
@@ -1054,18 +1068,17 @@ static int finish(Run *r, int64_t step, double rate, Err *e) {
     int64_t lowest = r->state.best_step;
     bool best = opt.early_stop && lowest < step;
     char took[32];
-    if (best && (save_model(r, r->last_path, step, "the last", e) || open_model(r, r->best_path, true, e) ||
+    if (best && (save_model(r, r->path[LAST], step, "the last", e) || open_model(r, r->path[BEST], true, e) ||
                  save_best(r, opt.out, e))) return -1;
     if (!best && save_model(r, opt.out, step, NULL, e)) return -1;
-    remove_state(r);
-    if (opt.early_stop || lowest == step || !lowest) remove(r->best_path);
-    if (!best) remove(r->last_path);
+    remove(r->path[STATE]);
+    if (opt.early_stop || lowest == step || !lowest) remove(r->path[BEST]);
+    if (!best) remove(r->path[LAST]);
     print_duration(took, sizeof took, seconds() - r->started);
     fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, step, took, rate);
     if (lowest && lowest < step)
-        fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ", %.4f: %s%s%s", lowest,
-                r->state.best, best ? opt.out : r->best_path, best ? "; the last is " : "",
-                best ? r->last_path : "");
+        fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ", %.4f: %s", lowest,
+                r->state.best, best ? opt.out : r->path[BEST]);
     fprintf(stderr, "\n");
     if (best) r->now = r->state.best;
     return report_change(r, step, e);
@@ -1084,80 +1097,18 @@ static int train(Run *r, Err *e) {
         busy += seconds() - began;
         tokens += (double)s.tokens;
         progress(r, step, &s, tokens / busy, busy / (double)++done);
-        if (log_step(r, step, &s, e)) return -1;
+        log_step(r, step, &s);
         if ((step % r->every == 0 || step == r->steps) && validate(r, step, e)) return -1;
+        r->state.step = step;
         bool saves = opt.save_every && step % opt.save_every == 0 && step < r->steps;
-        if (saves && save_state(r, step, e)) return -1;
+        if (saves && state_save(r->path[STATE], &r->state, &r->m, e)) return -1;
     }
-    if (step == r->steps || stopped_early(r, step)) return finish(r, step, busy > 0 ? tokens / busy : 0.0, e);
+    if (step == r->steps || stopped_early(r, step))
+        return finish(r, step, busy > 0 ? tokens / busy : 0.0, e) || (opt.verify && verify(r, e)) ? -1 : 0;
     if (is_terminal(2)) fprintf(stderr, "\n");
-    if (save_state(r, step, e)) return -1;
+    if (state_save(r->path[STATE], &r->state, &r->m, e)) return -1;
     return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\n"
-                   "hint: the same command with --resume goes on", step, r->steps, r->state_path);
-}
-
-// ---- verify -----------------------------------------------------------------------------------------------
-
-// Where the part of the last training run begins
-static const char *last_run(const char *lineage) {
-    const char *last = NULL;
-    for (const char *p = lineage; (p = strstr(p, "train tune.c ")); p++)
-        if (p == lineage || p[-1] == '\n') last = p;
-    return last;
-}
-
-static bool has_word(const char *text, const char *word, size_t n) {
-    for (; *text; text += strspn(text, " \n")) {
-        size_t k = strcspn(text, " \n");
-        if (k == n && !strncmp(text, word, n)) return true;
-        text += k;
-    }
-    return false;
-}
-
-// The words of a that b lacks, each with the first one of its line, which says what it is
-static void say_missing(Text *t, const char *title, const char *a, const char *b) {
-    const char *line = a;
-    for (const char *p = a; *p; p += strspn(p, " \n")) {
-        size_t n = strcspn(p, " \n");
-        if (p > a && p[-1] == '\n') line = p;
-        if (!has_word(b, p, n)) {
-            say(t, "%s %.*s %.*s", title, (int)strcspn(line, " \n"), line, (int)n, p);
-            title = ",";
-        }
-        p += n;
-    }
-}
-
-// Is this run the one that the lineage of the file to be verified records? If not: what is different
-static int verify_lineage(const Run *r, Err *e) {
-    Checkpoint k;
-    Text t = {0};
-    if (checkpoint_open(&k, r->verified, opt.model, e)) return -1;
-    const char *was = last_run(k.lineage), *is = last_run(r->lineage.s);
-    if (was && opt.early_stop && strstr(was, "\nkept step ")) strstr(was, "\nkept step ")[1] = 0;
-    if (was) say_missing(&t, "; recorded:", was, is);
-    if (was) say_missing(&t, "; given:", is, was);
-    if (was && strcmp(k.template, r->template)) say(&t, "; another --template");
-    int rc = !was ? err_set(e, "%s: its lineage records no run of train, want a file of its --out", r->verified)
-             : t.s ? err_set(e, "%s: comes from another run%s", r->verified, t.s) : 0;
-    free(t.s);
-    checkpoint_close(&k);
-    return rc;
-}
-
-// After the run has been repeated: do the bytes agree? What it wrote goes, unless they don't.
-static int verify(const Run *r, Err *e) {
-    char was[65], is[65];
-    remove(r->best_path);
-    remove(r->last_path);
-    if (sha256_file(r->verified, was, e) || sha256_file(opt.out, is, e)) return -1;
-    if (strcmp(was, is))
-        return err_set(e, "%s: sha256 %s, but the run gives %s\nhint: ./convert --diff %s %s", r->verified, was,
-                       is, r->verified, opt.out);
-    remove(opt.out);
-    printf("%s agrees: sha256 %s\n", r->verified, was);
-    return 0;
+                   "hint: the same command with --resume goes on", step, r->steps, r->path[STATE]);
 }
 
 // ---- explain ----------------------------------------------------------------------------------------------
@@ -1245,7 +1196,8 @@ static void explain_tokens(const Tokenizer *t, const Example *ex, const double *
     for (int k = 1; k >= 0; k--)
         if (sum[k].n)
             printf("%c %zu tokens %s: mean loss %.4f, after the step %.4f\n", k ? '>' : '|', sum[k].n,
-                   k ? "taught" : "only read", sum[k].before / (double)sum[k].n, sum[k].after / (double)sum[k].n);
+                   k ? "taught" : "only read", sum[k].before / (double)sum[k].n,
+                   sum[k].after / (double)sum[k].n);
 }
 
 // What a row is to the model, and what one step of the run on it alone would change. Nothing is kept.
@@ -1279,10 +1231,9 @@ static int check_options(Run *r, Err *e) {
         {opt.text && (opt.columns || given("--bad-rows")),
          "--columns and --bad-rows are for rows, not for --text"},
         {opt.init && !opt.text, "--init needs --text, from which the tokenizer is learned"},
-        {given("--steps") && given("--epochs"),
-         "--steps and --epochs both say how long to train: want one of them"},
+        {given("--steps") && given("--epochs"), "--steps and --epochs both say how long: want one of them"},
         {opt.lora && (opt.init || opt.dtype),
-         "--lora trains beside a --model, and adapters are stored as f32: not with --init or --dtype"},
+         "--lora trains beside a --model, and its matrices are f32: not with --init or --dtype"},
         {!opt.lora && (given("--lora-alpha") || given("--lora-on")),
          "--lora-alpha and --lora-on need --lora RANK"},
         {!opt.out && writes(), "want --out FILE, the checkpoint to write"},
@@ -1303,37 +1254,31 @@ static int check_options(Run *r, Err *e) {
     return 0;
 }
 
-// What is written beside --out; and what --verify writes instead of it, --out then being what is read.
-static int name_outputs(Run *r, Err *e) {
-    const struct { char *path; const char *ending; } of[] = {
-        {r->again_path, ".verify"}, {r->state_path, ".state"}, {r->best_path, ".best"}, {r->last_path, ".last"}};
-    for (int i = !opt.verify; opt.out && i < 4; i++) {
-        if (snprintf(of[i].path, PATH_BYTES, "%s%s", opt.out, of[i].ending) >= PATH_BYTES)
-            return err_set(e, "--out: a path of %zu bytes, want at most %d", strlen(opt.out), PATH_BYTES - 20);
-        if (i > 0) continue;
-        r->verified = opt.out;
-        opt.out = r->again_path;
+// Names what is written beside --out, or instead of it with --verify. What is written is not read, and not
+// written twice: a slip of the keyboard would cost the user's data.
+static int check_outputs(Run *r, Err *e) {
+    static const char *const ending[PATHS] = {".verify", ".state", ".best", ".last"};
+    if (opt.verify) r->verified = opt.out;
+    for (int i = opt.verify ? AGAIN : STATE; opt.out && i < PATHS; i++) {
+        if (snprintf(r->path[i], PATH_BYTES, "%s%s", opt.out, ending[i]) >= PATH_BYTES)
+            return err_set(e, "--out: a path of %zu bytes is too long", strlen(opt.out));
+        if (i == AGAIN) opt.out = r->path[AGAIN];
     }
-    return 0;
-}
-
-// What is written is not read, and not written twice: a slip of the keyboard would cost the user's data.
-static int check_outputs(const Run *r, Err *e) {
     const char *path[] = {opt.data, opt.val, opt.model, opt.template, opt.general, r->verified, opt.out,
-                          r->state_path, r->best_path, r->last_path, opt.log};
-    enum { READ = 6, PATHS = sizeof path / sizeof *path };         // the rest is written
-    for (int w = READ; w < PATHS; w++)
+                          r->path[STATE], r->path[BEST], r->path[LAST], opt.log};
+    enum { READ = 6, ALL = sizeof path / sizeof *path };           // the rest is written
+    for (int w = READ; w < ALL; w++)
         for (int i = 0; path[w] && *path[w] && i < w + r->texts; i++) {
             const char *other = i < w ? path[i] : r->text[i - w];
             if (other && *other && same_file(path[w], other))
                 return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
                                path[w] == opt.log ? "--log" : "--out");
         }
-    FILE *state = opt.out && !opt.resume && writes() ? fopen(r->state_path, "rb") : NULL;
+    FILE *state = opt.out && !opt.resume && writes() ? fopen(r->path[STATE], "rb") : NULL;
     if (!state) return 0;
     fclose(state);
     return err_set(e, "%s: is there, so a run was interrupted\nhint: --resume goes on with it; to begin "
-                   "anew, remove it", r->state_path);
+                   "anew, remove it", r->path[STATE]);
 }
 
 // --lora-on: the bits of Config.lora_on
@@ -1409,7 +1354,7 @@ static int read_texts(const Run *r, uint8_t **all, size_t *total, Err *e) {
     return 0;
 }
 
-// A tokenizer of cfg.vocab tokens, learned from the text. The memory for that, 40 bytes for each, is not kept.
+// A tokenizer of cfg.vocab tokens, learned from the text. What that takes, 40 times the text, is not kept.
 static int learn_tokenizer(Run *r, Err *e) {
     uint32_t vocab = (uint32_t)r->base.cfg.vocab;
     uint8_t *all = NULL;
@@ -1466,15 +1411,6 @@ static int load_general(Run *r, Err *e) {
     return 0;
 }
 
-// The data report: in short before step 1, in full for --check; some of what it finds ends the run
-static int report(Run *r, Err *e) {
-    r->survey = (Survey){.all = &r->all, .train = &r->train, .held = &r->val, .rows = &r->rows,
-                         .other = opt.val ? &r->val_rows : NULL};
-    if (survey(&r->survey, e)) return -1;
-    survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);
-    return survey_stop(&r->survey, r->base.tok.bos, opt.check, e);
-}
-
 // ---- setup: lineage and memory ----------------------------------------------------------------------------
 
 static int say_file(Text *t, const char *what, const char *path, Err *e) {
@@ -1499,9 +1435,10 @@ static int describe(Run *r, Err *e) {
     for (int i = 0; i < r->texts && opt.text; i++)
         if (say_file(t, "text", r->text[i], e)) return -1;
     if (say_file(t, "held-out", opt.val, e)) return -1;
-    say(t, "options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64, opt.mask,
-        r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq, opt.val ? 0.0 : opt.split, r->steps,
-        opt.batch);
+    say(t, "options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64,
+        opt.mask,
+        r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq, opt.val ? 0.0 : opt.split,
+        r->steps, opt.batch);
     say(t, " lr=%.9g schedule=%s warmup=%.9g", opt.lr, opt.schedule, opt.warmup);
     if (opt.early_stop) say(t, " early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
     say(t, " weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2,
@@ -1509,7 +1446,8 @@ static int describe(Run *r, Err *e) {
     if (opt.columns) say(t, "columns %s\n", opt.columns);
     if (r->skip_bad) say(t, "bad-rows skip\n");
     if (opt.lora)
-        say(t, "lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha, (unsigned)r->cfg.lora_on);
+        say(t, "lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha,
+            (unsigned)r->cfg.lora_on);
     if (t->failed) return err_set(e, "no memory for the lineage");
     Sha256 s;
     sha256_init(&s);
@@ -1575,14 +1513,21 @@ static int load_model(Run *r, Err *e) {
     if (batch_alloc(&r->batch, r->micro, r->longest - 1, e)) return -1;
     if (!(r->block = block_alloc(r->plan.bytes, e))) return -1;
     model_bind(&r->m, &r->plan, r->block);
-    if (opt.resume && state_load(r->state_path, &r->state, &r->m, e)) return -1;    // before what takes long
+    if (opt.resume && state_load(r->path[STATE], &r->state, &r->m, e)) return -1;    // before what takes long
     if (opt.init || opt.lora) model_init(&r->m, (uint64_t)opt.seed);
     return opt.model ? checkpoint_read(&r->base, &r->m.w, &r->m.h, e) : 0;
 }
 
 static int setup(Run *r, Err *e) {
-    if (check_options(r, e) || name_outputs(r, e) || check_outputs(r, e) || open_base(r, e)) return -1;
-    if (load_examples(r, e) || (opt.explain ? explain_pick(r, e) : report(r, e))) return -1;
+    if (check_options(r, e) || check_outputs(r, e) || open_base(r, e)) return -1;
+    if (load_examples(r, e) || (opt.explain && explain_pick(r, e))) return -1;
+    r->survey = (Survey){.all = &r->all, .train = &r->train, .held = &r->val, .rows = &r->rows,
+                         .other = opt.val ? &r->val_rows : NULL};
+    if (!opt.explain) {                           // in short before step 1, in full for --check
+        if (survey(&r->survey, e)) return -1;
+        survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);
+        if (survey_stop(&r->survey, r->base.tok.bos, opt.check, e)) return -1;
+    }
     if (opt.check) return log_begin(r, 0, e);
 
     r->per_epoch = ((int64_t)r->train.n + opt.batch - 1) / opt.batch;
@@ -1621,14 +1566,6 @@ static void release(Run *r) {
     checkpoint_close(&r->base);
 }
 
-static int run(Run *r, Err *e) {
-    if (setup(r, e)) return -1;
-    if (opt.check) return 0;
-    if (opt.plan) return expect(r, e);
-    if (opt.explain) return explain(r, e);
-    return train(r, e) || (opt.verify && verify(r, e)) ? -1 : 0;
-}
-
 int main(int argc, char **argv) {
     static Run r;                     // zeroed: from here on release() is legal
     Err e;
@@ -1648,7 +1585,8 @@ int main(int argc, char **argv) {
 #ifdef SIGHUP
     signal(SIGHUP, on_interrupt);
 #endif
-    if (!rc) rc = run(&r, &e);
+    if (!rc) rc = setup(&r, &e);
+    if (!rc && !opt.check) rc = opt.plan ? expect(&r, &e) : opt.explain ? explain(&r, &e) : train(&r, &e);
     release(&r);
     if (fflush(stdout) && !rc) rc = err_set(&e, "cannot write to stdout");
     if (rc) fprintf(stderr, "train: %s\n", e.msg);

@@ -66,8 +66,7 @@ check "the report is a line of the log" logged
 odd() {
     train $m --data odd.jsonl --check --split 0 && wants 0 || return 1
     says out "1 with prompt and answer of another: lines 36 and 35" "1 with the prompt of another, not its answer" \
-        "1 with an answer of white space" \
-        "1 with an answer that repeats the prompt"
+        "1 with an answer of white space: line 31"
 }
 check "what is odd in rows is counted, and named by its line" odd
 

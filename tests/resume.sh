@@ -204,25 +204,29 @@ repeats() {                                        # repeats STATUS MESSAGE OPTI
     [ $? -eq "$want" ] && contains said "$message" && [ "$(ls)" = "$before" ]
 }
 verified() {
-    "$bin/train" $run "$@" --lr 1e-3 --out y.bin > said 2>&1 && sum=$(cksum < y.bin) &&
-        repeats 0 "^y.bin agrees: sha256 [0-9a-f]*$" $run "$@" --lr 1e-3 --out y.bin && [ "$sum" = "$(cksum < y.bin)" ]
+    "$bin/train" $run "$@" --out y.bin > said 2>&1 && sum=$(cksum < y.bin) &&
+        repeats 0 "^y.bin agrees: sha256 [0-9a-f]*$" $run "$@" --out y.bin && [ "$sum" = "$(cksum < y.bin)" ]
 }
-not_verified() {
-    verified && sed '5s/it is/it was/' train.jsonl > changed.jsonl || return 1
-    repeats 1 "^train: y.bin: comes from another run; recorded: data [0-9a-f]*, options batch=3; given: data [0-9a-f]*," \
-        $run --lr 1e-3 --batch 4 --data changed.jsonl --out y.bin --steps 20 2> /dev/null ||
-        repeats 1 "^train: y.bin: comes from another run; recorded: data [0-9a-f]*; given: data [0-9a-f]*$" \
-            --model base.bin --data changed.jsonl --val val.jsonl --template plain --batch 3 --epochs 2 --lr 1e-3 \
-            --out y.bin || return 1
-    repeats 1 "recorded: options lr=0.001; given: options lr=0.002$" $run --lr 2e-3 --out y.bin &&
-        repeats 1 "another --template$" ${run% --template*} --template alpaca --batch 3 --epochs 2 --lr 1e-3 --out y.bin &&
-        repeats 1 "its lineage records no run of train" $run --lr 1e-3 --out imported.bin
+other_bytes() {                                    # the last model of a run that stopped early is not its --out
+    verified --lr 1e-1 --val-every 2 --early-stop 1 && [ -s y.bin.last ] || return 1
+    "$bin/train" $run --lr 1e-1 --val-every 2 --early-stop 1 --out y.bin.last --verify > said 2>&1 && return 1
+    contains said "^train: y.bin.last: sha256 [0-9a-f]*, but the run gives" && cmp y.bin y.bin.last.verify
+}
+other_run() {
+    sed '5s/it is/is it/' train.jsonl > changed.jsonl
+    verified --lr 1e-3 && "$bin/convert" base.bin folder/ > said 2>&1 && "$bin/convert" folder imported.bin > said 2>&1 &&
+        repeats 1 "^train: y.bin: comes from another run; recorded: options lr=0.001; given: options lr=0.002$" \
+            $run --lr 2e-3 --out y.bin &&
+        repeats 1 "run; recorded: data [0-9a-f]*; given: data [0-9a-f]*$" ${run%--data*} --data changed.jsonl \
+            ${run#*train.jsonl} --lr 1e-3 --out y.bin &&
+        repeats 1 "run with another --template$" ${run%--template*} --template none ${run#*plain} --lr 1e-3 --out y.bin &&
+        repeats 1 "imported.bin: its lineage records no run of train" $run --lr 1e-3 --out imported.bin
 }
 check "--plan tells time and memory" planned
-check "--verify: the bytes agree" verified
-check "--verify: with LoRA" verified --lora 2
-check "--verify: with --early-stop" verified --val-every 2 --early-stop 1
-check "--verify says what is not as recorded" not_verified
+check "--verify: the bytes agree" verified --lr 1e-3
+check "--verify: with LoRA" verified --lr 1e-3 --lora 2
+check "--verify: other bytes" other_bytes
+check "--verify: not the run that is recorded" other_run
 planned_few() {                                   # fewer rows to train on than are measured at once
     head -2 train.jsonl > few.jsonl
     "$bin/train" --model base.bin --data few.jsonl --val val.jsonl --plan > said 2>&1 &&

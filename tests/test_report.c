@@ -91,14 +91,12 @@ START_TEST(rows_like_others_are_counted) {
     ck_assert(s.found[TWICE].row == 2 && s.found[TWICE].like == 0);
     ck_assert_uint_eq(s.found[REPLY].n, 1);
     ck_assert_uint_eq(s.found[BLANK].n, 1);
-    ck_assert_uint_eq(s.found[ECHOED].n, 2);
     ck_assert_uint_eq(s.answers, 8);
     ck_assert(!s.few && s.found[LEAKED].n == 0);
     must_print(&s, "10 rows: 10 to train on, 0 held out");
     must_print(&s, "warning: 1 with prompt and answer of another: lines 3 and 1\n");
     must_print(&s, "warning: 1 with the prompt of another, not its answer");
     must_print(&s, "warning: 1 with an answer of white space: line 8\n");
-    must_print(&s, "warning: 2 with an answer that repeats the prompt");
     must_print(&s, "10 rows are too few to judge");
     free(s.key), file_free(&f);
 } END_TEST
@@ -277,7 +275,7 @@ START_TEST(the_log_has_the_report) {
                              "{\"prompt\": \"a b\", \"completion\": \"b\"}\n");
     Survey s = survey_of(&f, NULL);
     ck_assert_int_eq(log_open(&log, other, false, &err), 0);
-    ck_assert_int_eq(survey_log(&s, log, &err), 0);
+    survey_log(&s, log);
     ck_assert_int_eq(log_close(log, &err), 0);
     uint8_t *data = slurp(other, &n);
     ck_assert_msg(json_parse(&j, other, 1, data, n, &err) == 0, "%s", err.msg);
