@@ -125,7 +125,7 @@ static int choice(const char *option, const char *word, const char *list, Err *e
     return err_set(e, "%s: '%s', want %s", option, word, list);
 }
 
-// Text that grows as it is written. s is NULL until then, and n 0 if there was no memory.
+// Text that grows as it is written; s is to be freed. failed: there was no memory for all of it.
 typedef struct { char *s; size_t n, room; bool failed; } Text;
 
 static void say(Text *t, const char *format, ...) {
@@ -314,8 +314,7 @@ static void survey_answers(Survey *s) {
     }
     qsort(s->label, x->n, sizeof *s->label, by_key);
     for (size_t i = 0; i < x->n; i++) {           // equal ones become one
-        Key *last = &s->label[s->answers - 1];
-        if (s->answers > 0 && last->hash[0] == s->label[i].hash[0]) last->n++;
+        if (i > 0 && s->label[s->answers - 1].hash[0] == s->label[i].hash[0]) s->label[s->answers - 1].n++;
         else s->label[s->answers++] = s->label[i];
     }
     qsort(s->label, s->answers, sizeof *s->label, by_number);
@@ -1494,7 +1493,7 @@ static int open_base(Run *r, Err *e) {
     if (opt.model && checkpoint_open(&r->base, opt.model, NULL, e)) return -1;
     if (r->base.tok.kind == TOK_NONE)
         return err_set(e, "%s: has no tokenizer, want one to turn text into tokens", opt.model);
-    if (opt.model && !opt.dtype && !opt.lora) r->dtype = r->base.dtype;
+    if (opt.model && !opt.dtype && !opt.lora) r->dtype = (int)r->base.dtype;
     r->cfg = r->base.cfg;
     if (opt.lora && parse_lora(&r->cfg, e)) return -1;
     r->params = model_params(&r->cfg);
