@@ -915,10 +915,11 @@ static int log_begin(Run *r, int64_t step, Err *e) {
     if (!r->log || kept) return 0;
     char *lineage = r->lineage.s ? json_quote(r->lineage.s, r->lineage.n) : NULL;
     if (lineage)
-        log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"parameters\": %zu, "
+        log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"rows\": %zu, "
+                 "\"held_out\": %zu, \"tokens\": %zu, \"targets\": %zu, \"parameters\": %zu, "
                  "\"trained\": %zu, \"bytes\": %zu, \"micro\": %zu, \"threads\": %d, \"lineage\": %s}}",
-                 TUNE_VERSION, r->steps, r->params, r->trained, r->plan.bytes, r->micro,
-                 r->plan.shape.threads, lineage);
+                 TUNE_VERSION, r->steps, r->train.n, r->val.n, r->train.tokens, r->train.targets, r->params,
+                 r->trained, r->plan.bytes, r->micro, r->plan.shape.threads, lineage);
     free(lineage);
     survey_log(&r->survey, r->log);
     return 0;
@@ -932,7 +933,7 @@ static void say_layer_norms(Text *t, const Run *r) {
         double sum = 0.0;
         for (int i = 0; i < TENSORS; i++) {
             Tensor of = model_tensor(&r->cfg, i);
-            if (!of.stacked || !of.trained) continue;
+            if (!of.size || !of.stacked || !of.trained) continue;
             size_t n = layer_size(&of);
             const float *g = tensor_data(&r->m.g, &of) + (size_t)l * n;
             for (size_t k = 0; k < n; k++) sum += (double)g[k] * (double)g[k];
