@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@ static struct {
     const char *dtype, *log, *lora_on, *columns, *bad_rows, *general;
     int64_t explain, lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, early_stop, threads;
     double split, lr, warmup, decay, clip, beta2, lora_alpha;
-    bool recompute, resume, plan, check, help, version;
+    bool recompute, resume, plan, check, verify, help, version;
 } opt = {
     .mask = "prompt", .turns = "all", .too_long = "error", .schedule = "cosine", .epochs = 3, .batch = 16,
     .seed = 1, .split = 0.1, .lr = 5e-4, .warmup = 0.05, .decay = 0.1, .clip = 1.0, .beta2 = 0.95,
@@ -85,6 +86,7 @@ static Option OPTION[] = {
          "the run as lines of JSON: its conditions, its data, every step, what it did"),
     FLAG("--plan", &opt.plan, "print the table of memory, measure how long the run will take, and stop"),
     FLAG("--check", &opt.check, "print the data report in full and stop; no --out is needed"),
+    FLAG("--verify", &opt.verify, "repeat the run that made --out, and say whether the bytes agree"),
     INT("--explain", &opt.explain, 1, UINT32_MAX, "N",
         "show what row N (from 1) is to the model, token by token, before and after one step on it; stop"),
     FLAG("--help", &opt.help, "print this"),
@@ -110,72 +112,123 @@ static bool given(const char *name) {
     return OPTION[i].given;
 }
 
-// The index of word in list, into *at, or -1 with a message: "--mask: 'x', want prompt or none"
-static int choice(const char *option, const char *word, const char *const *list, int n, int *at, Err *e) {
-    char want[128] = "";
-    for (int i = 0; i < n; i++) {
-        *at = i;
-        if (!strcmp(word, list[i])) return 0;
-        size_t used = strlen(want);
-        snprintf(want + used, sizeof want - used, "%s%s", i == 0 ? "" : i + 1 < n ? ", " : " or ", list[i]);
+// Which word of a list such as "error, drop or cut" it is, from 0; -1: none, with a message.
+static int choice(const char *option, const char *word, const char *list, Err *e) {
+    int at = 0;
+    for (const char *p = list; *p; p += strspn(p, ", ")) {
+        size_t n = strcspn(p, ", ");
+        bool joins = n == 2 && !strncmp(p, "or", n);
+        if (!joins && n == strlen(word) && !strncmp(p, word, n)) return at;
+        at += !joins;
+        p += n;
     }
-    return err_set(e, "%s: '%s', want %s", option, word, want);
+    return err_set(e, "%s: '%s', want %s", option, word, list);
+}
+
+// Text that grows as it is written; s is to be freed. failed: there was no memory for all of it.
+typedef struct { char *s; size_t n, room; bool failed; } Text;
+
+static void say(Text *t, const char *format, ...) {
+    va_list list;
+    Err e;
+    va_start(list, format);
+    size_t n = (size_t)vsnprintf(NULL, 0, format, list);
+    va_end(list);
+    if (!t->failed) t->failed = grow(&t->s, &t->room, t->n + n + 1, 1, &e) != 0;
+    if (t->failed) return;
+    va_start(list, format);
+    t->n += (size_t)vsnprintf(t->s + t->n, n + 1, format, list);
+    va_end(list);
+}
+
+// A line of the log, left out if there was no memory for it; t is freed.
+static void log_text(Log *l, Text *t) {
+    if (!t->failed) log_line(l, "%s", t->s);
+    free(t->s);
 }
 
 // ---- data report ------------------------------------------------------------------------------------------
 // What the run is about to learn from: which rows repeat, contradict or give away others; how long they are,
-// how much alike, and what that makes them good for. Words are in small ASCII letters, and stand between
-// white space and punctuation. Rows are compared by their hashes of 64 bits: of a million rows two that
-// differ are taken for equal once in 30 million such files. Time is n log n, memory 50 bytes a row.
+// how much alike, and what that makes them good for. Rows are compared by their hashes of 64 bits: of a
+// million rows two that differ are taken for equal once in 30 million such files. Time is n log n.
 
 enum { WORD_BYTES = 64, SEGMENT = 1000, SLOTS = 4096, LISTED = 20, BARS = 12, MOST_LABELS = 200 };
 
-typedef struct {                  // a row as its hashes: the prompt's words, the prompt, the answer
-    uint64_t hash[3];
-    uint32_t row;
+enum { TWICE, REPLY, LEAKED, BLANK, FINDINGS };
+static const struct { const char *name, *what; } FINDING[FINDINGS] = {    // in the log, and in a warning
+    {"twice", "with prompt and answer of another"},
+    {"other_answer", "with the prompt of another, not its answer"},
+    {"leaked", "held out with the prompt of a row trained on"},
+    {"blank", "with an answer of white space"},
+};
+typedef struct { size_t n; uint32_t row, like; } Finding;  // how many rows; the first, and the one it is like
+typedef struct {
+    uint64_t hash[2];                 // of a row's prompt and answer; or, of n rows, of what they have
+    uint32_t row, n;                  // row: the first of them
     bool held;
 } Key;
-
-typedef struct { size_t n; uint32_t row, like; } Twins;    // rows like another one; the first of them, and it
-typedef struct { uint64_t hash; uint32_t row, n; } Tally;  // what n rows have, row the first of them
 typedef struct {                      // of the prompts, or of the answers
     double words, spread;             // in a row, on average; their standard deviation, in such averages
-    double ones, twos;                // different words among 1,000, in random rows; different pairs of these
-    double opening;                   // share of the rows that begin with the most frequent four words,
-    uint32_t opens;                   // the first of them
-    size_t shared;                    // bytes that all prompts begin with, which are left out here
+    double pairs;                     // different pairs of neighbours among 1,000 words of random rows
 } Variety;
 typedef struct {
     const Examples *all, *train, *held;    // held: the rest of all, or of another file
     const Rows *rows, *other;         // of all (n 0: raw text, which has none); of that other file, else NULL
     size_t bar[BARS], width;          // examples of up to width - 1 tokens, 2 width - 1, ...
-    Twins twice, reply, near;         // same prompt and answer; same prompt; prompt of the same words
-    Twins leaked, leaked_near;        // held out, with the prompt of a row trained on; with its words
-    size_t blank, echo, answers;      // answers of white space, that repeat the prompt, that are different
-    bool few;                         // the answers are labels
-    Tally *label;                     // (answers) by their number
-    Key *key;
+    Finding found[FINDINGS];
+    Key *key, *label;                 // (train + held); the different answers, the most frequent first
+    size_t answers;                   // how many these are
+    bool few;                         // and they are labels
     Variety variety[2];               // of prompts, of answers
 } Survey;
+static const char *const SIDE[] = {"prompts", "answers"};
 
-// Signs of rows that came out of one mould. What the limits divide, measured on prompts | answers:
-//                          different pairs   beginning        spread
-//   OASST1                 0.91 | 0.85       0.3 % | 0.7 %    1.6  | 0.9   people, 15 languages
-//   SMS spam               0.93              0.7 %            0.72         people
-//   banking77              0.73              0.9 %            0.67         people, on one subject
-//   Dolly, HH-RLHF         0.88 | 0.90       2.4 % | 0.2 %    1.8  | 1.4   people
-//   Alpaca                 0.85 | 0.87       1.3 % | 1.7 %    0.75 | 0.9   a large model, on many subjects
-//   Raschka's 1,100        0.64 | 0.80       4.9 % | 2.1 %    0.41 | 0.6   a large model, in a few forms
-//   MLX's Super Bowl       0.20 | 0.76       8.0 % | 6.2 %    0.27 | 0.8   a large model, on one subject
-//   dev/demo/train.jsonl   0.92              0.2 %            0.15         written to a length
-static const struct { size_t where; double limit; bool above; const char *what; } SIGN[] = {
-    {offsetof(Variety, twos), 0.7, false, "repeat phrases"},
-    {offsetof(Variety, opening), 0.04, true, "begin alike"},
-    {offsetof(Variety, spread), 0.2, false, "are of one length"},
-};
-enum { SIGNS = sizeof SIGN / sizeof *SIGN, FEW_ROWS = 50 };    // with fewer nothing can be said
+// ---- data report: rows like others ------------------------------------------------------------------------
 
-// ---- data report: words, and rows like others -------------------------------------------------------------
+// The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
+static void keys_make(Key *k, const Examples *x, const Rows *r, bool held) {
+    for (const Example *ex = x->ex; ex < x->ex + x->n; ex++) {
+        const char *answer = r->n ? r->row[ex->row].output : "";
+        *k++ = (Key){{ex->hash, hash64(answer, strlen(answer), 0)}, ex->row, 1, held};
+    }
+}
+
+// Rows with equal prompts stand together, those to train on first.
+static int by_key(const void *a, const void *b) {
+    const Key *k = a, *l = b;
+    if (k->hash[0] != l->hash[0]) return k->hash[0] < l->hash[0] ? -1 : 1;
+    if (k->held != l->held) return k->held - l->held;
+    if (k->hash[1] != l->hash[1]) return k->hash[1] < l->hash[1] ? -1 : 1;
+    return (k->row > l->row) - (k->row < l->row);
+}
+
+static int by_number(const void *a, const void *b) {
+    const Key *k = a, *l = b;
+    return k->n != l->n ? (k->n < l->n) - (k->n > l->n) : (k->row > l->row) - (k->row < l->row);
+}
+
+static void note(Finding *f, uint32_t row, uint32_t like) {
+    if (f->n++ > 0 && row >= f->row) return;
+    f->row = row;
+    f->like = like;
+}
+
+// Of sorted keys; what another file repeats of itself is not counted. list: prints which rows are leaked.
+static void find_likes(const Survey *s, Finding *found, bool list) {
+    const Key *first = s->key, *end = s->key + s->train->n + s->held->n;
+    for (const Key *k = s->key + 1; k < end; k++) {
+        if (k->hash[0] != first->hash[0]) first = k;
+        else if (k->held && !first->held) {
+            note(&found[LEAKED], k->row, first->row);
+            if (list)
+                printf("%s:%" PRIu32 " and %s:%" PRIu32 "\n", s->other->path, s->other->row[k->row].line,
+                       s->rows->path, s->rows->row[first->row].line);
+        } else if (!k->held || !s->other)
+            note(&found[k->hash[1] == k[-1].hash[1] ? TWICE : REPLY], k->row, k[-1].row);
+    }
+}
+
+// ---- data report: variety ---------------------------------------------------------------------------------
 
 // So many bytes of white space or punctuation are at p. U+2000 to U+203F are typographers' dashes and quotes.
 static size_t gap(const char *p) {
@@ -198,230 +251,112 @@ static size_t word_next(const char **at, char *word) {
     return n;
 }
 
-static uint64_t words_hash(const char *text, uint64_t h) {
-    char word[WORD_BYTES];
-    for (size_t n; (n = word_next(&text, word)) > 0;) h = hash64(word, n, h);
-    return h;
-}
+// The last turn before the answer
+static const Turn *asked(const Row *row) { return &row->turn[row->turns - 2]; }
 
-// The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
-static Key *keys_add(Key *k, const Examples *x, const Rows *r, bool held) {
-    for (const Example *ex = x->ex; ex < x->ex + x->n; ex++, k++) {
-        *k = (Key){{ex->hash, ex->hash, 0}, ex->row, held};
-        if (!r->n) continue;
-        const Row *row = &r->row[ex->row];
-        uint64_t words = 0;
-        for (const Turn *t = row->turn; t < row->turn + row->turns - 1; t++)
-            words = words_hash(t->input, words_hash(t->text, words));
-        if (words) k->hash[0] = words;
-        k->hash[2] = hash64(row->output, strlen(row->output), 0);
-    }
-    return k;
-}
-
-static int by_key(const void *a, const void *b) {
-    const Key *k = a, *l = b;
-    for (int i = 0; i < 3; i++)
-        if (k->hash[i] != l->hash[i]) return k->hash[i] < l->hash[i] ? -1 : 1;
-    return k->held != l->held ? k->held - l->held : (k->row > l->row) - (k->row < l->row);
-}
-
-static bool alike(const Key *a, const Key *b, size_t same) {
-    return !memcmp(a->hash, b->hash, same * sizeof *a->hash);
-}
-
-// Where two rows are: held tells that the first may be of another file. Raw text has the number of a window.
-static void print_pair(FILE *to, const Survey *s, const Twins *t, bool held) {
-    const Rows *rows = held && s->other ? s->other : s->rows;
-    if (!s->rows->n) fprintf(to, "windows %" PRIu32 " and %" PRIu32 "\n", t->row + 1, t->like + 1);
-    else if (rows == s->rows)
-        fprintf(to, "lines %" PRIu32 " and %" PRIu32 "\n", rows->row[t->row].line, rows->row[t->like].line);
-    else
-        fprintf(to, "%s:%" PRIu32 " and %s:%" PRIu32 "\n", rows->path, rows->row[t->row].line, s->rows->path,
-                s->rows->row[t->like].line);
-}
-
-// Of sorted keys, those that are like the one before in exactly their first `same` hashes.
-static Twins repeats(const Key *k, size_t n, size_t same) {
-    Twins t = {0};
-    for (size_t i = 1; i < n; i++) {
-        if (!alike(&k[i], &k[i - 1], same) || (same < 3 && k[i].hash[same] == k[i - 1].hash[same])) continue;
-        if (t.n++ == 0 || k[i].row < t.row) t.row = k[i].row, t.like = k[i - 1].row;
-    }
-    return t;
-}
-
-// Of sorted keys, those held out that are like one trained on in their first `same` hashes, or more; list:
-// prints them
-static Twins leaks(const Key *k, size_t n, size_t same, const Survey *list) {
-    Twins t = {0};
-    for (size_t i = 0, end; i < n; i = end) {
-        const Key *trained = NULL;
-        for (end = i; end < n && alike(&k[i], &k[end], same); end++)
-            if (!k[end].held && (!trained || k[end].row < trained->row)) trained = &k[end];
-        for (const Key *held = k + i; trained && held < k + end; held++) {
-            if (!held->held) continue;
-            if (t.n++ == 0 || held->row < t.row) t.row = held->row, t.like = trained->row;
-            if (list) print_pair(stdout, list, &(Twins){1, held->row, trained->row}, true);
-        }
-    }
-    return t;
-}
-
-// ---- data report: variety ---------------------------------------------------------------------------------
-
-static int by_hash(const void *a, const void *b) {
-    const Tally *s = a, *t = b;
-    if (s->hash != t->hash) return s->hash < t->hash ? -1 : 1;
-    return (s->row > t->row) - (s->row < t->row);
-}
-
-static int by_number(const void *a, const void *b) {
-    const Tally *s = a, *t = b;
-    return s->n != t->n ? (s->n < t->n) - (s->n > t->n) : (s->row > t->row) - (s->row < t->row);
-}
-
-// n hashes to the different ones, the most frequent first; returns how many.
-static size_t tally(Tally *t, size_t n) {
-    size_t kinds = 0;
-    qsort(t, n, sizeof *t, by_hash);
-    for (size_t i = 0; i < n; i++) {
-        if (kinds == 0 || t[kinds - 1].hash != t[i].hash) t[kinds++] = (Tally){t[i].hash, t[i].row, 0};
-        t[kinds - 1].n++;
-    }
-    qsort(t, kinds, sizeof *t, by_number);
-    return kinds;
-}
-
-// The texts of a row that are compared: an answer, or the last turn before it, without the first `shared`
-// bytes, which an instruction given with every row would be.
-static void row_texts(const Row *row, bool answers, size_t shared, const char *text[2]) {
-    const Turn *asked = &row->turn[row->turns - 2];
-    text[0] = answers ? row->output : asked->text + shared;
-    text[1] = answers ? "" : asked->input;
-}
-
-// How many bytes the last turns of all rows begin with
+// How many bytes these turns of all rows begin with: an instruction given with every row, which is left out
 static size_t shared_prefix(const Examples *x, const Rows *r) {
-    const char *first[2], *text[2];
-    size_t n = SIZE_MAX, k;
-    row_texts(&r->row[x->ex->row], false, 0, first);
+    const char *first = asked(&r->row[x->ex->row])->text;
+    size_t n = strlen(first), k;
     for (size_t i = 0; i < x->n; i++, n = k) {
-        row_texts(&r->row[x->ex[i].row], false, 0, text);
-        for (k = 0; k < n && text[0][k] && text[0][k] == first[0][k];) k++;
+        const char *text = asked(&r->row[x->ex[i].row])->text;
+        for (k = 0; k < n && text[k] == first[k];) k++;
     }
     return n;
 }
 
-typedef struct { uint64_t slot[SLOTS]; size_t n; } Seen;       // different hashes, far fewer than SLOTS
-static void seen_add(Seen *s, uint64_t hash) {
+// Is the hash new among far fewer than SLOTS?
+static bool seen_first(uint64_t *slot, uint64_t hash) {
     size_t i = (hash |= 1) % SLOTS;
-    while (s->slot[i] && s->slot[i] != hash) i = (i + 1) % SLOTS;
-    s->n += !s->slot[i];
-    s->slot[i] = hash;
+    while (slot[i] && slot[i] != hash) i = (i + 1) % SLOTS;
+    bool first = !slot[i];
+    slot[i] = hash;
+    return first;
 }
 
-// Words are counted in segments of 1,000, since the share of different ones falls with their number: so files
-// of any size compare. An unfinished segment counts only if there is no other. t (x->n): scratch.
-static void variety(Variety *v, const Examples *x, const Rows *r, bool answers, Tally *t) {
-    static Seen ones, twos;
-    size_t in = 0, segments = 0;
-    double sum = 0, squares = 0, n = (double)x->n;
-    v->shared = answers ? 0 : shared_prefix(x, r);
-    ones.n = twos.n = 0;
-    for (uint32_t i = 0; i < x->n; i++) t[i] = (Tally){hash_number(i, 1), i, 0};
-    qsort(t, x->n, sizeof *t, by_hash);           // a random order
+// Pairs are counted in segments of 1,000 words, since the share of different ones falls with their number: so
+// files of any size compare. key (x->n): scratch.
+static void variety(Variety *v, const Examples *x, const Rows *r, bool answers, Key *key) {
+    static uint64_t slot[SLOTS];
+    size_t all = 0, shared = answers ? 0 : shared_prefix(x, r);
+    double squares = 0, n = (double)x->n;
+    for (size_t i = 0; i < x->n; i++) key[i] = (Key){{hash_number(i, 1), 0}, x->ex[i].row, 1, false};
+    qsort(key, x->n, sizeof *key, by_key);        // a random order
     for (size_t i = 0; i < x->n; i++) {
-        const char *text[2];
+        const Row *row = &r->row[key[i].row];
+        const char *text[] = {answers ? row->output : asked(row)->text + shared,
+                              answers ? "" : asked(row)->input};
         char word[WORD_BYTES];
-        uint64_t before = 0, opening = 0;
-        double words = 0;
-        uint32_t row = x->ex[t[i].row].row;
-        row_texts(&r->row[row], answers, v->shared, text);
-        for (size_t k = 0, bytes; k < 2;) {
-            if ((bytes = word_next(&text[k], word)) == 0) { k++; continue; }
-            uint64_t h = hash64(word, bytes, 0);
-            if (words++ < 4) opening = hash_number(h, opening);
-            if (in++ % SEGMENT == 0) memset(&ones, 0, sizeof ones), memset(&twos, 0, sizeof twos);
-            seen_add(&ones, h);
-            seen_add(&twos, hash_number(h, before));       // the first word's pair is with nothing
-            before = h;
-            if (in % SEGMENT) continue;
-            v->ones += (double)ones.n, v->twos += (double)twos.n;
-            segments++;
-        }
-        sum += words, squares += words * words;
-        t[i] = (Tally){opening, row, 0};
+        uint64_t before = 0;
+        size_t first = all;
+        for (int k = 0; k < 2; k++)
+            for (size_t bytes; (bytes = word_next(&text[k], word)) > 0; all++) {
+                uint64_t h = hash64(word, bytes, 0);
+                if (all % SEGMENT == 0) memset(slot, 0, sizeof slot);
+                v->pairs += seen_first(slot, hash_number(h, before));      // the first word's is with nothing
+                before = h;
+            }
+        squares += (double)(all - first) * (double)(all - first);
     }
-    if (segments == 0) v->ones = (double)ones.n, v->twos = (double)twos.n;
-    double counted = segments ? (double)segments * SEGMENT : in ? (double)in : 1;
-    v->ones /= counted, v->twos /= counted, v->words = sum / n;
-    v->spread = sum > 0 ? sqrt(fmax(squares / n - v->words * v->words, 0)) / v->words : 0;
-    tally(t, x->n);
-    v->opening = (double)t->n / n;
-    v->opens = t->row;
-}
-
-// ---- data report: survey ----------------------------------------------------------------------------------
-
-static void survey_twins(Survey *s) {
-    Key *held = keys_add(s->key, s->train, s->rows, false);
-    size_t n = (size_t)(keys_add(held, s->held, s->other ? s->other : s->rows, true) - s->key);
-    qsort(s->key, s->all->n, sizeof *s->key, by_key);
-    s->twice = repeats(s->key, s->all->n, 3), s->reply = repeats(s->key, s->all->n, 2);
-    s->near = repeats(s->key, s->all->n, 1);
-    qsort(s->key, n, sizeof *s->key, by_key);
-    s->leaked = leaks(s->key, n, 2, NULL), s->leaked_near = leaks(s->key, n, 1, NULL);
-    s->leaked_near.n -= s->leaked.n;
+    if (all == 0) return;
+    v->pairs /= (double)all;
+    v->words = (double)all / n;
+    v->spread = sqrt(fmax(squares / n - v->words * v->words, 0)) / v->words;
 }
 
 static void survey_answers(Survey *s) {
-    size_t n = s->all->n;
-    for (size_t i = 0; i < n; i++) {
-        const Row *row = &s->rows->row[s->all->ex[i].row];
-        const char *answer = row->output, *text[2];
-        row_texts(row, false, 0, text);
-        s->label[i] = (Tally){hash64(answer, strlen(answer), 0), s->all->ex[i].row, 0};
-        s->blank += !answer[strspn(answer, " \t\r\n")];
-        s->echo += !strcmp(answer, text[0]) || !strcmp(answer, text[1]);
+    const Examples *x = s->all;
+    for (size_t i = 0; i < x->n; i++) {
+        uint32_t row = x->ex[i].row;
+        const char *answer = s->rows->row[row].output;
+        if (!answer[strspn(answer, " \t\r\n")]) note(&s->found[BLANK], row, row);
+        s->label[i] = (Key){{hash64(answer, strlen(answer), 0), 0}, row, 1, false};
     }
-    s->answers = tally(s->label, n);
-    s->few = s->answers <= MOST_LABELS && s->answers * 5 <= n;
+    qsort(s->label, x->n, sizeof *s->label, by_key);
+    for (size_t i = 0; i < x->n; i++) {           // equal ones become one
+        if (i > 0 && s->label[s->answers - 1].hash[0] == s->label[i].hash[0]) s->label[s->answers - 1].n++;
+        else s->label[s->answers++] = s->label[i];
+    }
+    qsort(s->label, s->answers, sizeof *s->label, by_number);
+    s->few = s->answers <= MOST_LABELS && s->answers * 5 <= x->n;
 }
 
-// Looks at the examples and rows that s names, which must outlive it. In any case: survey_free.
+// Looks at the examples and rows that s names, which must outlive it; s->key is to be freed.
 static int survey(Survey *s, Err *e) {
     const Examples *all = s->all;
-    s->label = malloc(all->n * sizeof *s->label);
-    s->key = malloc((s->train->n + s->held->n) * sizeof *s->key);
-    if (!s->label || !s->key) return err_set(e, "no memory for the data report of %zu rows", all->n);
+    size_t n = s->train->n + s->held->n;
+    if (!(s->key = malloc((n + all->n) * sizeof *s->key)))
+        return err_set(e, "no memory for the data report of %zu rows", n);
+    s->label = s->key + n;
     s->width = 1;
     for (int i = 0; all->longest / s->width >= BARS; i++) s->width = s->width * (i % 3 == 1 ? 5 : 4) / 2;
     for (const Example *ex = all->ex; ex < all->ex + all->n; ex++) s->bar[ex->len / s->width]++;
-    survey_twins(s);
-    for (int k = 0; k < 2 && s->rows->n; k++) variety(&s->variety[k], all, s->rows, k, s->label);
+    keys_make(s->key, s->train, s->rows, false);
+    keys_make(s->key + s->train->n, s->held, s->other ? s->other : s->rows, true);
+    qsort(s->key, n, sizeof *s->key, by_key);
+    find_likes(s, s->found, false);
+    for (int k = 0; s->rows->n && k < 2; k++) variety(&s->variety[k], all, s->rows, k, s->label);
     if (s->rows->n) survey_answers(s);
     return 0;
 }
 
-static void survey_free(Survey *s) { free(s->label), free(s->key); }
-
 // -1: the run must not be. What is measured must not be trained on: list prints all rows of a held-out file
 // that are. And no row may have begin-of-text twice, once from the template; bos -1: there is none.
 static int survey_stop(const Survey *s, int32_t bos, bool list, Err *e) {
-    const Twins *t = &s->leaked;
+    const Finding *f = &s->found[LEAKED];
     for (const Example *ex = s->all->ex; s->rows->n && bos >= 0 && ex < s->all->ex + s->all->n; ex++)
         if (ex->len > 1 && ex->tok[0] == bos && ex->tok[1] == bos)
             return err_set(e, "%s:%" PRIu32 ": the row begins with begin-of-text twice: it is put there "
                            "anyway\nhint: a --template without it", s->rows->path,
                            s->rows->row[ex->row].line);
-    if (!t->n || !s->other || !s->rows->n) return 0;
+    if (!f->n || !s->other || !s->rows->n) return 0;
+    Finding again[FINDINGS] = {{0}};
     if (list) puts("\nheld out with the prompt of a row trained on:");
-    if (list) leaks(s->key, s->all->n + s->held->n, 2, s);
-    const Row *held = &s->other->row[t->row], *like = &s->rows->row[t->like];
+    if (list) find_likes(s, again, true);
     return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is "
                    "measured must not be trained on\nhint: take them out of one file; --check lists them",
-                   s->other->path, held->line, s->rows->path, like->line, t->n);
+                   s->other->path, s->other->row[f->row].line, s->rows->path, s->rows->row[f->like].line,
+                   f->n);
 }
 
 // ---- data report: printing --------------------------------------------------------------------------------
@@ -447,89 +382,80 @@ static int glyph(char to[8], const void *at, size_t n, size_t *len) {
 static int show_text(FILE *to, const void *s, size_t n, int most) {
     const char *c = s;
     char one[8];
-    int all = 0, used = 0, wide;
-    size_t i, len;
-    for (i = 0; i < n && all <= most; i += len) all += glyph(one, c + i, n - i, &len);
-    for (i = 0; i < n; i += len, used += wide) {
-        wide = glyph(one, c + i, n - i, &len);
-        if (all > most && used + wide > most - 2) return used + fprintf(to, "..");
+    int used = 0;
+    for (size_t i = 0, len; i < n; i += len) {
+        int wide = glyph(one, c + i, n - i, &len);
+        if (used + wide > most - (i + len < n ? 2 : 0)) return used + fprintf(to, "..");
         fputs(one, to);
+        used += wide;
     }
     return used;
 }
 
-static void print_twins(FILE *to, const Survey *s, const Twins *t, bool held, const char *what) {
-    if (t->n == 0) return;
-    fprintf(to, "  warning: %zu %s: ", t->n, what);
-    print_pair(to, s, t, held);
-}
-
-static void print_tables(const Survey *s) {
+static void print_lengths(const Survey *s) {
     static const char bars[] = "##################################################";
-    size_t most = 1, rest = s->all->n, listed = s->answers < LISTED ? s->answers : LISTED;
-    double all = (double)s->all->n / 100;
+    size_t most = 1;
     for (int i = 0; i < BARS; i++) most = s->bar[i] > most ? s->bar[i] : most;
     printf("\n%15s %9s\n", "tokens", s->rows->n ? "rows" : "windows");
     for (size_t i = 0; i <= s->all->longest / s->width; i++)
         printf("%6zu .. %5zu %9zu %.*s\n", i * s->width, (i + 1) * s->width - 1, s->bar[i],
                (int)((50 * s->bar[i] + most - 1) / most), bars);
-    if (s->few) printf("\n%9s %7s  answer\n", "rows", "share");
-    for (size_t i = 0; s->few && i < listed; rest -= s->label[i++].n) {
-        const char *answer = s->rows->row[s->label[i].row].output;
-        printf("%9" PRIu32 " %5.1f %%  ", s->label[i].n, s->label[i].n / all);
+}
+
+static void print_labels(const Survey *s) {
+    size_t rest = s->all->n, listed = s->answers < LISTED ? s->answers : LISTED;
+    double percent = 100 / (double)s->all->n;
+    printf("\n%9s %7s  answer\n", "rows", "share");
+    for (const Key *t = s->label; t < s->label + listed; t++) {
+        const char *answer = s->rows->row[t->row].output;
+        printf("%9" PRIu32 " %5.1f %%  ", t->n, t->n * percent);
         show_text(stdout, answer, strlen(answer), 60);
         putchar('\n');
+        rest -= t->n;
     }
-    if (s->few && rest) printf("%9zu %5.1f %%  %zu others\n", rest, (double)rest / all, s->answers - listed);
-    if (s->rows->n)
-        printf("\n%7s  words in a row:  of 1,000 words  most frequent beginning\n"
-               "%7s  mean, deviation  different, pairs\n", "", "");
-    for (int k = 0; s->rows->n && k < 2; k++) {
-        const Variety *v = &s->variety[k];
-        const char *text[2];
-        row_texts(&s->rows->row[v->opens], k, v->shared, text);
-        printf("%7s %6.1f %9.1f %9.2f %6.2f  %5.1f %% ", k ? "answers" : "prompts", v->words,
-               v->words * v->spread, v->ones, v->twos, 100 * v->opening);
-        const char *begins = *text[0] ? text[0] : text[1];
-        show_text(stdout, begins, strlen(begins), 26);
-        putchar('\n');
-    }
-    putchar('\n');
+    if (rest) printf("%9zu %5.1f %%  %zu others\n", rest, (double)rest * percent, s->answers - listed);
+}
+
+// Signs of rows that came out of one mould; what the limits divide is in dev/DESIGN.md, section 7.
+static const char *signs_of(const Variety *v) {
+    bool repeats = v->pairs < 0.7, even = v->spread < 0.2;
+    return repeats && even ? "repeat phrases, are of one length" : repeats ? "repeat phrases"
+           : even ? "are of one length" : NULL;
 }
 
 static void print_verdict(FILE *to, const Survey *s) {
-    size_t n = s->all->n;
+    enum { FEW_ROWS = 50 };                       // of which nothing can be said
     int signs = 0;
-    if (s->few) {
-        const char *answer = s->rows->row[s->label->row].output;
-        fprintf(to, "  %zu different answers; always '", s->answers);
-        show_text(to, answer, strlen(answer), 24);
-        fprintf(to, "' would be right in %.1f %%\n", 100 * s->label->n / (double)n);
-    }
     fputs("  verdict: ", to);
-    for (int k = 0, named; n >= FEW_ROWS && k < (s->few ? 1 : 2); k++)
-        for (int i = named = 0; i < SIGNS; i++) {
-            double x;
-            memcpy(&x, (const char *)&s->variety[k] + SIGN[i].where, sizeof x);
-            if (SIGN[i].above ? x <= SIGN[i].limit : x >= SIGN[i].limit) continue;
-            if (signs++ == 0) fputs("homogeneous, as if generated", to);
-            if (named++ == 0) fprintf(to, "\n           %s: ", k ? "answers" : "prompts");
-            fprintf(to, "%s%s", named > 1 ? ", " : "", SIGN[i].what);
-        }
-    if (n < FEW_ROWS) fprintf(to, "%zu rows are too few to judge, and soon learned by heart\n", n);
-    else if (signs) fputs("\n           good for a form; test on real rows, as those held out flatter\n", to);
-    else fputs("varied, as real rows are: what they teach should hold for more\n", to);
+    if (s->all->n < FEW_ROWS) {
+        fprintf(to, "%zu rows are too few to judge, and soon learned by heart\n", s->all->n);
+        return;
+    }
+    for (int k = 0; k < (s->few ? 1 : 2); k++) {
+        const char *sign = signs_of(&s->variety[k]);
+        if (sign && signs++ == 0) fputs("homogeneous, as if generated", to);
+        if (sign) fprintf(to, "\n           %s: %s", SIDE[k], sign);
+    }
+    fputs(signs ? "\n           good for a form; test on real rows, as those held out flatter\n"
+          : "varied, as real rows are: what they teach should hold for more\n", to);
 }
 
-// What was read of a file, and what was not
+// What of a file was not read
 static void print_left_out(FILE *to, const Rows *r) {
-    if (r->bad) fprintf(to, "  warning: wrong rows of %s left out: %zu, e.g.\n", r->path, r->bad);
-    for (const char *line = r->reason; r->bad && *line; line += strspn(line, "\n")) {
-        int n = (int)strcspn(line, "\n");
-        fprintf(to, "           %.*s\n", n, line);
-        line += n;
-    }
+    if (r->bad)
+        fprintf(to, "  warning: wrong rows of %s left out: %zu, e.g.\n%s\n", r->path, r->bad, r->reason);
     if (*r->ignored) fprintf(to, "  not read: %s of %s\n", r->ignored, r->path);
+}
+
+static void print_finding(FILE *to, const Survey *s, int i) {
+    const Finding *f = &s->found[i];
+    const Rows *rows = i == LEAKED && s->other ? s->other : s->rows;
+    fprintf(to, "  warning: %zu %s: ", f->n, FINDING[i].what);
+    if (!rows->n) fprintf(to, "windows %" PRIu32 " and %" PRIu32 "\n", f->row + 1, f->like + 1);
+    else if (i >= BLANK) fprintf(to, "line %" PRIu32 "\n", rows->row[f->row].line);
+    else
+        fprintf(to, "lines %" PRIu32 " and %" PRIu32 "\n", rows->row[f->row].line,
+                s->rows->row[f->like].line);
 }
 
 static void survey_print(const Survey *s, FILE *to, bool full) {
@@ -538,41 +464,48 @@ static void survey_print(const Survey *s, FILE *to, bool full) {
             "them taught, longest row %" PRIu32 "\n",
             s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, full ? "\n  " : " ",
             s->train->tokens, 100.0 * (double)s->train->targets / (double)s->train->tokens, a > b ? a : b);
-    if (full) print_tables(s);
+    if (full) print_lengths(s);
+    if (full && s->few) print_labels(s);
+    for (int k = 0; full && s->rows->n && k < 2; k++)
+        printf("%s%s: %.1f words a row, deviation %.1f; of 1,000 pairs of words %.0f differ\n", k ? "" : "\n",
+               SIDE[k], s->variety[k].words, s->variety[k].words * s->variety[k].spread,
+               1000 * s->variety[k].pairs);
+    if (full) putchar('\n');
     print_left_out(to, s->rows);
     if (s->other) print_left_out(to, s->other);
-    print_twins(to, s, &s->twice, false, "with prompt and answer of another");
-    print_twins(to, s, &s->reply, false, "with the prompt of another, not its answer");
-    print_twins(to, s, &s->near, false, "with nearly the prompt of another");
-    print_twins(to, s, &s->leaked, true, "held out with the prompt of a row trained on");
-    print_twins(to, s, &s->leaked_near, true, "held out with nearly the prompt of a row trained on");
-    if (s->blank) fprintf(to, "  warning: %zu with an answer of white space\n", s->blank);
-    if (s->echo) fprintf(to, "  warning: %zu with an answer that repeats the prompt\n", s->echo);
+    for (int i = 0; i < FINDINGS; i++)
+        if (s->found[i].n) print_finding(to, s, i);
     if (s->answers == 1) fputs("  warning: all rows have the same answer\n", to);
+    if (s->few) {
+        const char *answer = s->rows->row[s->label->row].output;
+        fprintf(to, "  %zu different answers; always '", s->answers);
+        show_text(to, answer, strlen(answer), 24);
+        fprintf(to, "' would be right in %.1f %%\n", 100 * s->label->n / (double)s->all->n);
+    }
     if (s->rows->n) print_verdict(to, s);
 }
 
 static void survey_log(const Survey *s, Log *l) {
-    char bars[24 * BARS], variety[2][160];
-    for (int i = 0, used = 0; i < BARS; i++) used += sprintf(bars + used, "%s%zu", i ? ", " : "", s->bar[i]);
-    for (int k = 0; k < 2; k++) {
-        const Variety *v = &s->variety[k];
-        snprintf(variety[k], sizeof *variety, "{\"words\": %.2f, \"spread\": %.3f, \"different\": %.3f, "
-                 "\"pairs\": %.3f, \"beginning\": %.4f}", v->words, v->spread, v->ones, v->twos, v->opening);
-    }
-    log_line(l, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, "
-             "\"dropped\": %zu, \"bad\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %" PRIu32 ", "
-             "\"bar\": %zu, \"bars\": [%s], \"twice\": %zu, \"other_answer\": %zu, \"near\": %zu, "
-             "\"leaked\": %zu, \"leaked_near\": %zu, \"blank\": %zu, \"echo\": %zu, "
-             "\"answers\": %zu, \"majority\": %.4f, \"prompt\": %s, \"answer\": %s}}",
-             s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, s->rows->bad,
-             s->train->tokens, s->train->targets, s->all->longest, s->width, bars, s->twice.n, s->reply.n,
-             s->near.n, s->leaked.n, s->leaked_near.n, s->blank, s->echo, s->answers,
-             s->answers ? s->label->n / (double)s->all->n : 0.0, variety[0], variety[1]);
+    Text t = {0};
+    say(&t, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, \"dropped\": %zu, "
+        "\"bad\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %" PRIu32 ", \"bar\": %zu, "
+        "\"bars\": [", s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, s->rows->bad,
+        s->train->tokens, s->train->targets, s->all->longest, s->width);
+    for (int i = 0; i < BARS; i++) say(&t, "%s%zu", i ? ", " : "", s->bar[i]);
+    say(&t, "]");
+    for (int i = 0; i < FINDINGS; i++) say(&t, ", \"%s\": %zu", FINDING[i].name, s->found[i].n);
+    say(&t, ", \"answers\": %zu, \"majority\": %.4f", s->answers,
+        s->answers ? s->label->n / (double)s->all->n : 0.0);
+    for (int k = 0; k < 2; k++)
+        say(&t, ", \"%.6s\": {\"words\": %.2f, \"spread\": %.3f, \"pairs\": %.3f}", SIDE[k],
+            s->variety[k].words, s->variety[k].spread, s->variety[k].pairs);
+    say(&t, "}}");
+    log_text(l, &t);
 }
 
 // ---- what a run holds -------------------------------------------------------------------------------------
 
+enum { AGAIN, STATE, BEST, LAST, PATHS, PATH_BYTES = 4096 };
 typedef struct {
     Checkpoint base;                  // --model; or, with --init, config and tokenizer made here
     Config cfg;                       // base's, and --lora
@@ -584,15 +517,13 @@ typedef struct {
     Examples general;                 // windows of --general
     const char *text[MAX_TEXTS + 1];
     int texts;
-    Schedule schedule;
-    TooLong too_long;
     Teach teach;
-    Dtype dtype;
-    bool skip_bad;                    // --bad-rows skip
-    char *lineage, state_path[4096], best_path[4096], last_path[4096];
+    int too_long, skip_bad, schedule, dtype;    // TooLong; --bad-rows skip; Schedule; Dtype
+    Text lineage;
+    char path[PATHS][PATH_BYTES];     // what is written beside --out
+    const char *verified;             // --verify: --out as it was given; path[AGAIN] is written instead
     State state;                      // what --resume needs; best_step 0: nothing measured after a step yet
     Writer *claim;                    // on --out, as long as the run lives
-    bool state_written;               // at state_path, by this run
     void *block;
     Plan plan;
     Model m;
@@ -633,10 +564,9 @@ static void examples_split(Examples *x, double fraction, uint64_t seed, Examples
     }
     *train = (Examples){.ex = x->ex, .n = n, .rows = n};
     *held = (Examples){.ex = x->ex + n, .n = x->n - n, .rows = x->n - n};
-    for (int i = 0; i < 2; i++, train = held) {
-        qsort(train->ex, train->n, sizeof *train->ex, by_row);
-        examples_count(train);
-    }
+    qsort(held->ex, held->n, sizeof *held->ex, by_row);
+    examples_count(train);
+    examples_count(held);
 }
 
 // A permutation of 0..n-1 that depends on seed and epoch alone. Fisher and Yates: each is equally likely.
@@ -655,55 +585,67 @@ static void order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
 
 // The model after this step, atomically; its lineage says which one it is. why NULL: the one that was wanted
 static int save_model(const Run *r, const char *path, int64_t step, const char *why, Err *e) {
-    size_t room = strlen(r->lineage) + 128;
-    char *lineage = malloc(room);
-    if (!lineage) return err_set(e, "no memory for the lineage");
-    snprintf(lineage, room, "%s", r->lineage);
-    if (why) snprintf(lineage, room, "%skept step %" PRId64 ": %s\n", r->lineage, step, why);
     const Config *c = &r->m.cfg;
-    int rc = opt.lora ? adapter_save(path, &r->base, c, r->template, lineage, &r->m.w, e)
-             : checkpoint_save(path, c, &r->base.tok, r->template, lineage, r->dtype, &r->m.w, e);
-    free(lineage);
+    Text t = {0};
+    say(&t, "%s", r->lineage.s);
+    if (why) say(&t, "kept step %" PRId64 ": %s\n", step, why);
+    int rc = t.failed ? err_set(e, "no memory for the lineage")
+             : opt.lora ? adapter_save(path, &r->base, c, r->template, t.s, &r->m.w, e)
+             : checkpoint_save(path, c, &r->base.tok, r->template, t.s, (Dtype)r->dtype, &r->m.w, e);
+    free(t.s);
     return rc;
+}
+
+static int save_best(const Run *r, const char *path, Err *e) {
+    char why[64];
+    snprintf(why, sizeof why, "validation loss %.9g, the lowest", r->state.best);
+    return save_model(r, path, r->state.best_step, why, e);
 }
 
 // A file of save_model's that must be of this very run. read: its weights become the model's
 static int open_model(Run *r, const char *path, bool read, Err *e) {
     Checkpoint k;
     if (checkpoint_open(&k, path, opt.model, e)) return -1;
-    int rc = strncmp(k.lineage, r->lineage, strlen(r->lineage))
+    int rc = strncmp(k.lineage, r->lineage.s, r->lineage.n)
              ? err_set(e, "%s: was not written by this run\nhint: train without --resume", path)
              : read ? checkpoint_read(&k, &r->m.w, &r->m.h, e) : 0;
     checkpoint_close(&k);
     return rc;
 }
 
-static int save_state(Run *r, int64_t step, Err *e) {
-    r->state.step = step;
-    if (state_save(r->state_path, &r->state, &r->m, e)) return -1;
-    r->state_written = true;
+// ---- measuring and stepping -------------------------------------------------------------------------------
+
+typedef struct { double loss, norm, lr; size_t tokens; } StepResult;
+
+// The mean loss per target over n examples, the first ones or, if row is not NULL, those that it numbers; in
+// pieces of --micro, as if computed at once. learn: adds the gradients
+static int run_rows(Run *r, const Examples *x, const uint32_t *row, size_t n, bool learn, StepResult *s,
+                    Err *e) {
+    size_t targets = 0;
+    *s = (StepResult){0};
+    for (size_t i = 0; i < n; i++) {
+        Examples one = {.ex = &x->ex[row ? row[i] : i], .n = 1};
+        examples_count(&one);
+        targets += one.targets;
+        s->tokens += one.tokens - 1;
+    }
+    for (size_t i = 0; i < n; i += r->micro) {
+        size_t k = n - i < r->micro ? n - i : r->micro;
+        for (size_t j = 0; j < k; j++) r->pick[j] = &x->ex[row ? row[i + j] : i + j];
+        batch_fill(&r->batch, r->pick, k);
+        Fault f;
+        if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "training", &f);
+        model_loss(&r->m, &r->batch.view, learn ? 1.0f / (float)targets : 0.0f, &s->loss, NULL);
+        if (learn) model_backward(&r->m, &r->batch.view);
+    }
+    if (targets) s->loss /= (double)targets;
     return 0;
 }
 
-static void remove_state(Run *r) {
-    if (opt.resume || r->state_written) remove(r->state_path);
-}
-
-// ---- measuring and stepping -------------------------------------------------------------------------------
-
-// Mean loss per target over examples, without touching weights or gradients
 static int measure(Run *r, const Examples *x, double *loss, Err *e) {
-    double sum = 0.0;
-    size_t targets = 0;
-    for (size_t i = 0; i < x->n; i += r->micro) {
-        size_t n = x->n - i < r->micro ? x->n - i : r->micro;
-        for (size_t k = 0; k < n; k++) r->pick[k] = &x->ex[i + k];
-        targets += batch_fill(&r->batch, r->pick, n);
-        Fault f;
-        if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "validation", &f);
-        model_loss(&r->m, &r->batch.view, 0.0f, &sum, NULL);
-    }
-    *loss = targets ? sum / (double)targets : 0.0;
+    StepResult s;
+    if (run_rows(r, x, NULL, x->n, false, &s, e)) return -1;
+    *loss = s.loss;
     return 0;
 }
 
@@ -721,50 +663,27 @@ static const char *not_finite(const Config *c, const Params *p, size_t *at, doub
 // What went wrong in a step, or in a measurement after it. The weights are those after step `good`; if their
 // loss is finite they are kept. The state goes: the same bits once more would lead to the same end.
 static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *what, Err *e) {
-    char place[96] = "", hint[300] = "a lower --lr, or --clip 1";
-    size_t at, used = strlen(hint);
+    char place[96] = "", kept[256] = "";
+    size_t at;
     double v;
     const char *weight = not_finite(&r->m.cfg, &r->m.w, &at, &v);
     const char *name = weight || good == step ? weight : not_finite(&r->m.cfg, &r->m.g, &at, &v);
     if (name)
         snprintf(place, sizeof place, "%s%s[%zu] is %g, ", weight ? "" : "the gradient of ", name, at,
                  isnan(v) ? fabs(v) : v);
-    if (step) remove_state(r);
-    if (step && is_terminal(2)) fprintf(stderr, "\n");     // below the progress line
-    if (!weight && isfinite(loss) && good > 0) {
-        if (save_model(r, r->last_path, good, "the last with finite numbers", e)) return -1;
-        snprintf(hint + used, sizeof hint - used, ", anew or with --model %.150s, the model after step %"
-                 PRId64 "%s", r->last_path, good, opt.lora ? " (convert --merge it first)" : "");
-    } else if (r->state.best_step)
-        snprintf(hint + used, sizeof hint - used, "; %.150s is the model after step %" PRId64, r->best_path,
-                 r->state.best_step);
-    return err_set(e, "step %" PRId64 ": %s%s, want finite numbers%s\nhint: %s", step, place, what,
-                   good < step ? "; the step was not taken" : "",
-                   step ? hint : "the model is so before training");
-}
-
-typedef struct { double loss, norm, lr; size_t tokens; } StepResult;
-
-// Adds the gradients of rows to train on, given by number: in pieces of --micro, as if computed at once
-static int gradients(Run *r, const uint32_t *row, size_t rows, StepResult *s, Err *e) {
-    size_t targets = 0;
-    *s = (StepResult){0};
-    for (size_t i = 0; i < rows; i++) {
-        const Example *x = &r->train.ex[row[i]];
-        for (uint32_t t = 1; t < x->len; t++) targets += x->taught[t];
-        s->tokens += x->len - 1;
-    }
-    for (size_t i = 0; i < rows; i += r->micro) {
-        size_t k = rows - i < r->micro ? rows - i : r->micro;
-        for (size_t j = 0; j < k; j++) r->pick[j] = &r->train.ex[row[i + j]];
-        batch_fill(&r->batch, r->pick, k);
-        Fault f;
-        if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "training", &f);
-        model_loss(&r->m, &r->batch.view, 1.0f / (float)targets, &s->loss, NULL);
-        model_backward(&r->m, &r->batch.view);
-    }
-    s->loss /= (double)targets;
-    return 0;
+    if (step == 0)
+        return err_set(e, "step 0: %s%s, want finite numbers\nhint: the model is so before training", place,
+                       what);
+    if (writes()) remove(r->path[STATE]);
+    if (is_terminal(2)) fprintf(stderr, "\n");    // below the progress line
+    bool last = !weight && isfinite(loss) && good > 0;
+    int64_t left = last ? good : r->state.best_step;
+    if (last && save_model(r, r->path[LAST], good, "the last with finite numbers", e)) return -1;
+    if (left)
+        snprintf(kept, sizeof kept, "; %.180s is the model after step %" PRId64,
+                 r->path[last ? LAST : BEST], left);
+    return err_set(e, "step %" PRId64 ": %s%s, want finite numbers%s\nhint: a lower --lr, or --clip 1%s",
+                   step, place, what, good < step ? "; the step was not taken" : "", kept);
 }
 
 // One optimizer step, from 1
@@ -772,21 +691,22 @@ static int one_step(Run *r, int64_t step, StepResult *s, Err *e) {
     size_t n = r->train.n, first = (size_t)((step - 1) % r->per_epoch) * (size_t)opt.batch;
     size_t rows = n - first < (size_t)opt.batch ? n - first : (size_t)opt.batch;
     model_zero_grad(&r->m);
-    if (gradients(r, r->order + first, rows, s, e)) return -1;
+    if (run_rows(r, &r->train, r->order + first, rows, true, s, e)) return -1;
     s->norm = model_grad_norm(&r->m);
     if (!isfinite(s->norm) || !isfinite(s->loss)) {
         char what[80];
         snprintf(what, sizeof what, "the loss %g, the gradient's norm %g", fabs(s->loss), fabs(s->norm));
         return ruined(r, step, step - 1, s->loss, what, e);
     }
-    float lr = model_schedule(r->schedule, (float)opt.lr, r->warmup, r->steps, step);
-    AdamW o = {lr, 0.9f, (float)opt.beta2, 1e-8f, (float)opt.decay, (float)opt.clip};
+    s->lr = (double)model_schedule((Schedule)r->schedule, (float)opt.lr, r->warmup, r->steps, step);
+    AdamW o = {(float)s->lr, 0.9f, (float)opt.beta2, 1e-8f, (float)opt.decay, (float)opt.clip};
     model_update(&r->m, &o, s->norm, step);
-    s->lr = (double)lr;
     return 0;
 }
 
 // ---- what it did ------------------------------------------------------------------------------------------
+
+static size_t layer_size(const Tensor *t) { return t->stacked ? t->size / t->dim[0] : t->size; }
 
 typedef struct { double change, base; } Norms;    // squares of ||dW|| and ||W||
 
@@ -805,22 +725,23 @@ static double norm_lora(const Run *r, const Tensor *down, const Tensor *up, size
     return scale * scale * sum;
 }
 
-// Of layer l of tensor t: its own change, the base being where the gradients were; or what LoRA adds to it
-static Norms layer_norms(const Run *r, const Tensor *t, size_t l) {
-    size_t n = t->stacked ? t->size / t->dim[0] : t->size, from = l * n;
+// Of layer l of tensor t: its own change, the base being where the gradients were; or what LoRA adds to it,
+// to qkvw with qkv_down and qkv_up, which follow one another in the table
+static Norms norms_of(const Run *r, const Tensor *t, size_t l) {
+    size_t n = layer_size(t);
     const float *now = tensor_data(&r->m.w, t), *before = opt.lora ? now : tensor_data(&r->m.g, t);
-    const uint16_t *half = NULL;                  // a frozen matrix may be held as bf16
+    const uint16_t *half;                         // a frozen matrix may be held as bf16
     if (!now) memcpy(&half, (const char *)&r->m.h + t->half, sizeof half);
     Norms s = {0.0, 0.0};
-    for (size_t i = from; i < from + n; i++) {
-        uint32_t bits = half ? (uint32_t)half[i] << 16 : 0;
+    for (size_t i = l * n; i < (l + 1) * n; i++) {
+        uint32_t bits = now ? 0 : (uint32_t)half[i] << 16;
         float w;
-        memcpy(&w, half ? (const void *)&bits : &before[i], sizeof w);
-        double d = half ? 0.0 : (double)now[i] - (double)w;
+        memcpy(&w, now ? (const void *)&before[i] : &bits, sizeof w);
+        double d = now ? (double)now[i] - (double)w : 0.0;
         s.change += d * d;
         s.base += (double)w * (double)w;
     }
-    size_t stem = strlen(t->name) - 1;            // qkvw: qkv_down, qkv_up
+    size_t stem = strlen(t->name) - 1;
     for (int i = 0; opt.lora && i + 1 < TENSORS; i++) {
         Tensor down = model_tensor(&r->cfg, i), up = model_tensor(&r->cfg, i + 1);
         if (down.size && !strncmp(down.name, t->name, stem) && !strcmp(down.name + stem, "_down"))
@@ -832,35 +753,34 @@ static Norms layer_norms(const Run *r, const Tensor *t, size_t l) {
 // Of layers a..b-1 together, in percent
 static double percent(const Norms *layer, size_t a, size_t b) {
     double change = 0.0, base = 0.0;
-    for (; a < b; a++) change += layer[a].change, base += layer[a].base;
+    for (; a < b; a++) {
+        change += layer[a].change;
+        base += layer[a].base;
+    }
     return base > 0.0 ? 100.0 * sqrt(change / base) : 0.0;
 }
 
 // The table of ||dW|| / ||W||: a line for each kind of matrix, the layers in groups that fit 80 columns; and
-// for the log, json (of enough room) with every tensor and layer. Returns the largest of them.
-static double print_change(const Run *r, Norms *layer, char *json) {
+// for the log every tensor and layer. Returns the largest of them.
+static double print_change(const Run *r, Text *log) {
+    static Norms layer[1 << 10];
     const char *comma = "";
     size_t L = (size_t)r->cfg.layers, groups = L < 8 ? L : 8;
     double most = 0.0;
-    fprintf(stderr, "change of each matrix, ||dW|| / ||W|| in %%, and by layers\n%-10s %7s ", "", "all");
-    for (size_t g = 0; g < groups; g++) {
-        char name[32];
-        size_t a = g * L / groups + 1, b = (g + 1) * L / groups;
-        int used = snprintf(name, sizeof name, "%zu", a);
-        if (b > a) snprintf(name + used, sizeof name - (size_t)used, "-%zu", b);
-        fprintf(stderr, " %6s", name);
-    }
+    fprintf(stderr, "change of each matrix, ||dW|| / ||W|| in %%, and by layers up to\n%-10s %7s ", "",
+            "all");
+    for (size_t g = 1; g <= groups; g++) fprintf(stderr, " %6zu", g * L / groups);
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&r->base.cfg, i);
         size_t n = t.stacked ? L : 1;
         if (!t.size) continue;
-        json += sprintf(json, "%s\"%s\": [", comma, t.name);
+        say(log, "%s\"%s\": [", comma, t.name);
         comma = ", ";
         for (size_t l = 0; l < n; l++) {
-            layer[l] = layer_norms(r, &t, l);
-            json += sprintf(json, "%s%.4g", l ? ", " : "", percent(layer, l, l + 1));
+            layer[l] = norms_of(r, &t, l);
+            say(log, "%s%.4g", l ? ", " : "", percent(layer, l, l + 1));
         }
-        json += sprintf(json, "]");
+        say(log, "]");
         double all = percent(layer, 0, n);
         if (all > most) most = all;
         if (!t.decay || (opt.lora && all == 0.0)) continue;
@@ -875,37 +795,30 @@ static double print_change(const Run *r, Norms *layer, char *json) {
 // After the run: how far the weights went from the base, which is read once more to where the gradients were;
 // what was forgotten; warnings; and the log's last line.
 static int report_change(Run *r, int64_t step, Err *e) {
-    const State *s = &r->state;
-    size_t L = (size_t)r->cfg.layers;
-    char head[400] = "", *change = calloc(TENSORS, 32 + 16 * L);
-    size_t used = 0;
-    Norms *layer = malloc(L * sizeof *layer);
+    Text t = {0};
     double general = 0.0, most = 1.0;
-    int rc = change && layer ? 0 : err_set(e, "no memory for the report");
     // rounded as they were written: what bf16 took away again has not changed
-    if (rc == 0 && r->dtype == DTYPE_BF16) rc = open_model(r, opt.out, true, e);
-    if (rc == 0 && r->general.n) rc = measure(r, &r->general, &general, e);
-    if (rc == 0 && opt.model && !opt.lora) rc = checkpoint_read(&r->base, &r->m.g, NULL, e);
-    if (rc == 0 && opt.model) most = print_change(r, layer, change);
-    if (rc == 0) {
-        if (r->general.n)
-            fprintf(stderr, "loss on %s %.4f -> %.4f (%s %.4f)\n", opt.general, r->general_before, general,
-                    general > r->general_before ? "forgotten" : "gained", fabs(general - r->general_before));
-        if (most < 1e-4) fprintf(stderr, "train: warning: nothing changed\n");
-        if (r->val.n && r->now > r->before)
-            fprintf(stderr, "train: warning: the validation loss rose from %.4f to %.4f\n"
-                    "hint: fewer --epochs, a lower --lr, or --early-stop 1\n", r->before, r->now);
-        if (r->val.n)
-            used = (size_t)sprintf(head, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, "
-                                   "\"best_step\": %" PRId64, r->before, r->now, s->best, s->best_step);
-        if (r->general.n)
-            sprintf(head + used, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
-        log_line(r->log, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f%s, "
-                 "\"change_percent\": {%s}}}", step, seconds() - r->started, head, change);
-    }
-    free(change);
-    free(layer);
-    return rc;
+    if ((r->dtype == DTYPE_BF16 && open_model(r, opt.out, true, e)) ||
+        (r->general.n && measure(r, &r->general, &general, e)) ||
+        (opt.model && !opt.lora && checkpoint_read(&r->base, &r->m.g, NULL, e))) return -1;
+    say(&t, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f", step, seconds() - r->started);
+    if (r->val.n)
+        say(&t, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, \"best_step\": %" PRId64,
+            r->before, r->now, r->state.best, r->state.best_step);
+    if (r->general.n)
+        say(&t, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
+    say(&t, ", \"change_percent\": {");
+    if (opt.model) most = print_change(r, &t);
+    say(&t, "}}}");
+    if (r->general.n)
+        fprintf(stderr, "loss on %s %.4f -> %.4f (%s %.4f)\n", opt.general, r->general_before, general,
+                general > r->general_before ? "forgotten" : "gained", fabs(general - r->general_before));
+    if (most < 1e-4) fprintf(stderr, "train: warning: nothing changed\n");
+    if (r->val.n && r->now > r->before)
+        fprintf(stderr, "train: warning: the validation loss rose from %.4f to %.4f\n"
+                "hint: fewer --epochs, a lower --lr, or --early-stop 1\n", r->before, r->now);
+    log_text(r->log, &t);
+    return 0;
 }
 
 // ---- what it will cost ------------------------------------------------------------------------------------
@@ -918,16 +831,16 @@ static void print_duration(char *to, size_t size, double s) {
 
 // Multiply-adds of a forward pass over the first n examples: matrices, attention to what came before, head
 static double work(const Run *r, const Examples *x, size_t n) {
-    double matrices = 0.0, sum = 0.0;
+    double matrices = 0.0, sum = 0.0, each = (double)r->cfg.layers * r->cfg.heads * r->cfg.head_size;
     for (int k = 0; k < TENSORS; k++) {
         Tensor t = model_tensor(&r->cfg, k);
         if (t.stacked && t.decay) matrices += (double)t.size;
     }
-    double each = (double)r->cfg.layers * r->cfg.heads * r->cfg.head_size;
     for (size_t i = 0; i < n; i++) {
-        double T = x->ex[i].len - 1, targets = 0.0;
-        for (uint32_t t = 1; t < x->ex[i].len; t++) targets += x->ex[i].taught[t];
-        sum += T * matrices + T * T * each + targets * (double)r->cfg.vocab * r->cfg.width;
+        Examples one = {.ex = &x->ex[i], .n = 1};
+        examples_count(&one);
+        double T = (double)one.tokens - 1;
+        sum += T * matrices + T * T * each + (double)one.targets * r->cfg.vocab * r->cfg.width;
     }
     return sum;
 }
@@ -940,41 +853,162 @@ static double resident(const Run *r) {
                     (size_t)r->base.tensors_at + tokenizer_index_size(r->base.tok.vocab, r->base.tok.merges));
 }
 
-// --plan: times one row, then more, and some micro-batches; then an update. Nothing of that is kept. The rest
-// is a rule of three on the work of all rows.
+static double since(double *then) {               // seconds, until the next call
+    double now = seconds(), passed = now - *then;
+    *then = now;
+    return passed;
+}
+
+// --plan: times one row, then twice as many and so on, then some micro-batches; a measurement; an update.
+// Nothing of that is kept. The rest is a rule of three on the work of all rows.
 static int expect(Run *r, Err *e) {
-    enum { DISK = 200 << 20 };                    // bytes a second that a disk takes: few runs hang on it
-    double all = seconds() - r->started, began = seconds(), steps = (double)r->steps;
-    double train = 0.0, loss;
+    double clock = r->started, all = since(&clock), began = clock;
+    double steps = (double)r->steps, train = 0.0, loss;
     size_t rows = 1, times = 0, most = r->micro < r->train.n ? r->micro : r->train.n;
+    char took[32];
     StepResult s;
-    for (size_t i = 0; i < most; i++) r->order[i] = (uint32_t)i;
     model_zero_grad(&r->m);
-    for (; times == 0 || seconds() - began < 3.0; rows = 2 * rows < most ? 2 * rows : most) {
-        double start = seconds();
-        if (gradients(r, r->order, rows, &s, e)) return -1;
-        double t = seconds() - start;
-        if (rows < most && t < 1.5) continue;                              // warming up
-        train = (train * (double)times + t) / (double)(times + 1);
-        times++;
-        if (rows < most) break;
+    while (times == 0 || (rows == most && clock - began < 3.0)) {
+        if (run_rows(r, &r->train, NULL, rows, true, &s, e)) return -1;
+        double t = since(&clock);
+        if (rows < most && t < 1.5) rows = 2 * rows < most ? 2 * rows : most;    // warming up
+        else train += (t - train) / (double)++times;
     }
-    began = seconds();
     if (measure(r, &(Examples){.ex = r->train.ex, .n = rows}, &loss, e)) return -1;
-    double forward = seconds() - began, sample = work(r, &r->train, rows);
-    began = seconds();
+    double forward = since(&clock), sample = work(r, &r->train, rows);
     model_update(&r->m, &(AdamW){.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f}, model_grad_norm(&r->m), 1);
-    double update = seconds() - began, measured = r->val.n ? 1.0 + ceil(steps / (double)r->every) : 0.0;
-    double states = opt.save_every ? floor(steps / (double)opt.save_every) : 0.0;
+    double update = since(&clock), measured = r->val.n ? 1.0 + ceil(steps / (double)r->every) : 0.0;
     all += steps * (update + train / sample * work(r, &r->train, r->train.n) / (double)r->per_epoch);
     all += forward / sample * (measured * work(r, &r->val, r->val.n) +
                                2.0 * work(r, &r->general, r->general.n));
-    all += (double)r->trained * (4.0 + 2.0 * measured + 12.0 * states) / DISK;
-    char took[32];
     print_duration(took, sizeof took, all);
     printf("expected: %s on %d threads (measured on %zu rows), %.0f MiB resident\n", took,
            r->plan.shape.threads, rows, resident(r) / 1048576.0);
-    return fflush(stdout) ? err_set(e, "cannot write the plan to stdout") : 0;
+    return 0;
+}
+
+// ---- the log ----------------------------------------------------------------------------------------------
+
+// Lines of steps after this one go: they will be written again. So does half a line at the end. A log that is
+// no file, or not there yet, is left to log_open.
+static int log_cut(const char *path, int64_t step, size_t *kept, Err *e) {
+    static const char head[] = "{\"step\": ";
+    uint8_t *text = NULL;
+    size_t n = 0;
+    Writer *w = writer_open(path, e);
+    if (!w || file_read(path, (size_t)1 << 30, &text, &n, e)) return writer_close(w, false, e);
+    for (uint8_t *end; (end = memchr(text + *kept, '\n', n - *kept)); *kept = (size_t)(end - text) + 1) {
+        const char *line = (const char *)text + *kept;
+        if (!strncmp(line, head, sizeof head - 1) && strtoll(line + sizeof head - 1, NULL, 10) > step) break;
+    }
+    int rc = writer_put(w, text, *kept, e);
+    free(text);
+    return writer_close(w, rc == 0, e) ? -1 : rc;
+}
+
+// The log from the step after this one on. It begins with the run's conditions, which --check has none of,
+// and the data report.
+static int log_begin(Run *r, int64_t step, Err *e) {
+    size_t kept = 0;
+    if (opt.log && step && log_cut(opt.log, step, &kept, e)) return -1;
+    r->started = seconds();
+    if (log_open(&r->log, opt.log, step > 0, e)) return -1;
+    if (!r->log || kept) return 0;
+    char *lineage = r->lineage.s ? json_quote(r->lineage.s, r->lineage.n) : NULL;
+    if (lineage)
+        log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"rows\": %zu, "
+                 "\"held_out\": %zu, \"tokens\": %zu, \"targets\": %zu, \"parameters\": %zu, "
+                 "\"trained\": %zu, \"bytes\": %zu, \"micro\": %zu, \"threads\": %d, \"lineage\": %s}}",
+                 TUNE_VERSION, r->steps, r->train.n, r->val.n, r->train.tokens, r->train.targets, r->params,
+                 r->trained, r->plan.bytes, r->micro, r->plan.shape.threads, lineage);
+    free(lineage);
+    survey_log(&r->survey, r->log);
+    return 0;
+}
+
+// Of each layer the norm of all its gradients. A layer has one writer.
+static void say_layer_norms(Text *t, const Run *r) {
+    static double square[1 << 10];                // the most layers that a model may have
+    #pragma omp parallel for schedule(static) num_threads(r->plan.shape.threads)
+    for (int l = 0; l < r->cfg.layers; l++) {
+        double sum = 0.0;
+        for (int i = 0; i < TENSORS; i++) {
+            Tensor of = model_tensor(&r->cfg, i);
+            if (!of.size || !of.stacked || !of.trained) continue;
+            size_t n = layer_size(&of);
+            const float *g = tensor_data(&r->m.g, &of) + (size_t)l * n;
+            for (size_t k = 0; k < n; k++) sum += (double)g[k] * (double)g[k];
+        }
+        square[l] = sum;
+    }
+    for (int l = 0; l < r->cfg.layers; l++)
+        say(t, "%s%.9g", l ? ", " : ", \"layer_norms\": [", sqrt(square[l]));
+    say(t, "]");
+}
+
+static void log_step(const Run *r, int64_t step, const StepResult *s) {
+    Text t = {0};
+    if (!r->log) return;
+    say(&t, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu",
+        step, s->loss, s->norm, s->lr, s->tokens);
+    say_layer_norms(&t, r);
+    say(&t, ", \"seconds\": %.3f}", seconds() - r->started);
+    log_text(r->log, &t);
+}
+
+// ---- verify -----------------------------------------------------------------------------------------------
+
+static bool has_word(const char *text, const char *word, size_t n) {
+    for (size_t k; *text; text += k + strspn(text + k, " \n")) {
+        k = strcspn(text, " \n");
+        if (k == n && !strncmp(text, word, n)) return true;
+    }
+    return false;
+}
+
+// The words of a that b lacks, each with the first one of its line, which says what it is
+static void say_missing(Text *t, const char *title, const char *a, const char *b) {
+    const char *line = a;
+    for (size_t n; *a; a += n + strspn(a + n, " \n")) {
+        if (a > line && a[-1] == '\n') line = a;
+        n = strcspn(a, " \n");
+        if (has_word(b, a, n) || !strncmp(line, "kept ", 5)) continue;      // kept: it is said by the bytes
+        say(t, "%s %.*s %.*s", title, (int)strcspn(line, " "), line, (int)n, a);
+        title = ",";
+    }
+}
+
+// Is this run the one that the lineage of the file to be verified records? If not: what is different
+static int verify_lineage(const Run *r, Err *e) {
+    Checkpoint k;
+    Text t = {0};
+    int rc = 0;
+    if (checkpoint_open(&k, r->verified, opt.model, e)) return -1;
+    if (!strstr(k.lineage, "train tune.c "))
+        rc = err_set(e, "%s: its lineage records no run of train", r->verified);
+    else if (strncmp(k.lineage, r->lineage.s, r->lineage.n)) {
+        say_missing(&t, "; recorded:", k.lineage, r->lineage.s);
+        say_missing(&t, "; given:", r->lineage.s, k.lineage);
+        rc = err_set(e, "%s: comes from another run%s", r->verified, t.n ? t.s : "");
+    } else if (strcmp(k.template, r->template))
+        rc = err_set(e, "%s: comes from a run with another --template", r->verified);
+    checkpoint_close(&k);
+    free(t.s);
+    return rc;
+}
+
+// After the run has been repeated: do the bytes agree? What it wrote goes, unless they don't.
+static int verify(const Run *r, Err *e) {
+    char was[65], is[65];
+    remove(r->path[BEST]);
+    remove(r->path[LAST]);
+    if (sha256_file(r->verified, was, e) || sha256_file(opt.out, is, e)) return -1;
+    if (strcmp(was, is))
+        return err_set(e, "%s: sha256 %s, but the run gives %s\nhint: ./convert --diff %s %s", r->verified,
+                       was, is, r->verified, opt.out);
+    remove(opt.out);
+    printf("%s agrees: sha256 %s\n", r->verified, was);
+    return 0;
 }
 
 // ---- the loop ---------------------------------------------------------------------------------------------
@@ -999,7 +1033,7 @@ static void progress(const Run *r, int64_t step, const StepResult *s, double rat
 }
 
 static int validate(Run *r, int64_t step, Err *e) {
-    char line[80], why[64];
+    char line[80];
     if (!r->val.n) return 0;
     if (measure(r, &r->val, &r->now, e)) return -1;
     if (!isfinite(r->now)) return ruined(r, step, step, r->now, "the validation loss is not a number", e);
@@ -1010,8 +1044,7 @@ static int validate(Run *r, int64_t step, Err *e) {
     if (step == 0 || !(r->now < r->state.best)) return 0;
     r->state.best = r->now;
     r->state.best_step = step;
-    snprintf(why, sizeof why, "validation loss %.9g, the lowest", r->state.best);
-    return step < r->steps ? save_model(r, r->best_path, step, why, e) : 0;
+    return step < r->steps ? save_best(r, r->path[BEST], e) : 0;
 }
 
 // Have so many measurements passed since the best one? Step and best step say it, so a resumed run knows.
@@ -1019,55 +1052,13 @@ static bool stopped_early(const Run *r, int64_t step) {
     return opt.early_stop && step / r->every - r->state.best_step / r->every >= opt.early_stop;
 }
 
-// Lines of steps after this one go: they will be written again. So does half a line at the end. A log that is
-// no file, or not there yet, is left to log_open. earlier: the seconds that the last line left tells.
-static int log_cut(const char *path, int64_t step, size_t *kept, double *earlier, Err *e) {
-    static const char head[] = "{\"step\": ", clock[] = "\"seconds\": ";
-    uint8_t *text = NULL;
-    size_t n = 0, keep = 0;
-    Writer *w = writer_open(path, e);
-    if (!w || file_read(path, (size_t)1 << 30, &text, &n, e)) return writer_close(w, false, e);
-    for (char *end; (end = memchr(text + keep, '\n', n - keep)); keep = (size_t)(end - (char *)text) + 1) {
-        char *line = (char *)text + keep;
-        *end = 0;
-        if (!strncmp(line, head, sizeof head - 1) && strtoll(line + sizeof head - 1, NULL, 10) > step) break;
-        char *time = strstr(line, clock);
-        if (time && *line == '{') *earlier = strtod(time + sizeof clock - 1, NULL);
-        *end = '\n';
-    }
-    *kept = keep;
-    int rc = writer_put(w, text, keep, e);
-    free(text);
-    return writer_close(w, rc == 0, e) ? -1 : rc;
-}
-
-// The log from the step after this one on. It begins with the run's conditions, which --check has none of,
-// and the data report.
-static int log_begin(Run *r, int64_t step, Err *e) {
-    size_t kept = 0;
-    double earlier = 0.0;
-    if (opt.log && step && log_cut(opt.log, step, &kept, &earlier, e)) return -1;
-    r->started = seconds() - earlier;
-    if (log_open(&r->log, opt.log, step > 0, e) || !r->log || kept) return r->log || !opt.log ? 0 : -1;
-    char *lineage = opt.check ? NULL : json_quote(r->lineage, strlen(r->lineage));
-    if (!opt.check)
-        log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"rows\": %zu, "
-                 "\"held_out\": %zu, \"tokens\": %zu, \"targets\": %zu, \"parameters\": %zu, "
-                 "\"trained\": %zu, \"bytes\": %zu, \"micro\": %zu, \"threads\": %d, \"lineage\": %s}}",
-                 TUNE_VERSION, r->steps, r->train.n, r->val.n, r->train.tokens, r->train.targets, r->params,
-                 r->trained, r->plan.bytes, r->micro, r->plan.shape.threads, lineage ? lineage : "null");
-    free(lineage);
-    survey_log(&r->survey, r->log);
-    return 0;
-}
-
 // Measures the model as setup left it, which before a resumed run too is the one that step 1 began with
 static int begin(Run *r, Err *e) {
     r->state.best = HUGE_VAL;
     if (validate(r, 0, e) || (r->general.n && measure(r, &r->general, &r->general_before, e))) return -1;
     if (!opt.resume) return 0;
-    if (state_load(r->state_path, &r->state, &r->m, e)) return -1;
-    if (opt.early_stop && r->state.best_step && open_model(r, r->best_path, false, e)) return -1;
+    if (state_load(r->path[STATE], &r->state, &r->m, e)) return -1;
+    if (opt.early_stop && r->state.best_step && open_model(r, r->path[BEST], false, e)) return -1;
     fprintf(stderr, "going on after step %" PRId64 "\n", r->state.step);
     return log_begin(r, r->state.step, e);
 }
@@ -1077,23 +1068,18 @@ static int begin(Run *r, Err *e) {
 static int finish(Run *r, int64_t step, double rate, Err *e) {
     int64_t lowest = r->state.best_step;
     bool best = opt.early_stop && lowest < step;
-    char why[64], took[32];
-    snprintf(why, sizeof why, "validation loss %.9g, the lowest", r->state.best);
-    if (best && (save_model(r, r->last_path, step, "the last", e) || open_model(r, r->best_path, true, e) ||
-                 save_model(r, opt.out, lowest, why, e)))
-        return -1;
+    char took[32];
+    if (best && (save_model(r, r->path[LAST], step, "the last", e) || open_model(r, r->path[BEST], true, e) ||
+                 save_best(r, opt.out, e))) return -1;
     if (!best && save_model(r, opt.out, step, NULL, e)) return -1;
-    remove_state(r);
-    if (opt.early_stop || lowest == step || !lowest) remove(r->best_path);
-    if (!best) remove(r->last_path);
+    remove(r->path[STATE]);
+    if (opt.early_stop || lowest == step || !lowest) remove(r->path[BEST]);
+    if (!best) remove(r->path[LAST]);
     print_duration(took, sizeof took, seconds() - r->started);
     fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, step, took, rate);
-    if (best)
-        fprintf(stderr, "; it is the model after step %" PRId64 ", validation loss %.4f, and the last is %s",
-                lowest, r->state.best, r->last_path);
-    else if (lowest && lowest < step)
+    if (lowest && lowest < step)
         fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ", %.4f: %s", lowest,
-                r->state.best, r->best_path);
+                r->state.best, best ? opt.out : r->path[BEST]);
     fprintf(stderr, "\n");
     if (best) r->now = r->state.best;
     return report_change(r, step, e);
@@ -1102,29 +1088,28 @@ static int finish(Run *r, int64_t step, double rate, Err *e) {
 static int train(Run *r, Err *e) {
     int64_t step, done = 0;
     double tokens = 0.0, busy = 0.0;
-    StepResult s = {0};
+    StepResult s;
     if (begin(r, e)) return -1;
     for (step = r->state.step; step < r->steps && !stopped_early(r, step) && !interrupted;) {
         if (!done || step % r->per_epoch == 0)
             order_make(r->order, r->train.n, (uint64_t)opt.seed, (uint64_t)(step / r->per_epoch));
         double began = seconds();
         if (one_step(r, ++step, &s, e)) return -1;
-        double now = seconds();
+        busy += seconds() - began;
         tokens += (double)s.tokens;
-        busy += now - began;
         progress(r, step, &s, tokens / busy, busy / (double)++done);
-        log_line(r->log, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, "
-                 "\"tokens\": %zu, \"seconds\": %.3f}", step, s.loss, s.norm, s.lr, s.tokens,
-                 now - r->started);
+        log_step(r, step, &s);
         if ((step % r->every == 0 || step == r->steps) && validate(r, step, e)) return -1;
+        r->state.step = step;
         bool saves = opt.save_every && step % opt.save_every == 0 && step < r->steps;
-        if (saves && save_state(r, step, e)) return -1;
+        if (saves && state_save(r->path[STATE], &r->state, &r->m, e)) return -1;
     }
-    if (step == r->steps || stopped_early(r, step)) return finish(r, step, busy > 0 ? tokens / busy : 0.0, e);
+    if (step == r->steps || stopped_early(r, step))
+        return finish(r, step, busy > 0 ? tokens / busy : 0.0, e) || (opt.verify && verify(r, e)) ? -1 : 0;
     if (is_terminal(2)) fprintf(stderr, "\n");
-    if (save_state(r, step, e)) return -1;
+    if (state_save(r->path[STATE], &r->state, &r->m, e)) return -1;
     return err_set(e, "interrupted after step %" PRId64 " of %" PRId64 "; the state is in %s\n"
-                   "hint: the same command with --resume goes on", step, r->steps, r->state_path);
+                   "hint: the same command with --resume goes on", step, r->steps, r->path[STATE]);
 }
 
 // ---- explain ----------------------------------------------------------------------------------------------
@@ -1136,16 +1121,18 @@ static int explain_pick(Run *r, Err *e) {
         return err_set(e, "--explain: %" PRId64 ", want 1..%zu, a row of the file", opt.explain, r->all.rows);
     while (ex < end && ex->row + 1 != (uint64_t)opt.explain) ex++;
     if (ex == end) return err_set(e, "--explain: row %" PRId64 " is dropped: too long", opt.explain);
-    printf("row %" PRId64 " of %s", opt.explain, opt.data ? opt.data : opt.text);
-    if (r->rows.n) printf(", line %" PRIu32, r->rows.row[ex->row].line);
+    bool held = !opt.val && ex >= r->val.ex;
     r->train = (Examples){.ex = ex, .n = 1};
     examples_count(&r->train);
+    printf("row %" PRId64 " of %s", opt.explain, opt.data ? opt.data : opt.text);
+    if (r->rows.n) printf(", line %" PRIu32, r->rows.row[ex->row].line);
     printf(": %zu tokens, %zu of them taught%s\n", r->train.tokens, r->train.targets,
-           !opt.val && ex >= r->val.ex ? "; held out, so the run itself never does" : "");
+           held ? "; held out, so the run itself never does" : "");
     r->val = (Examples){0};
     r->longest = ex->len;
     r->schedule = CONSTANT;
-    opt.batch = opt.steps = 1, opt.warmup = 0;
+    opt.batch = opt.steps = 1;
+    opt.warmup = 0;
     return 0;
 }
 
@@ -1153,10 +1140,13 @@ static int explain_pick(Run *r, Err *e) {
 static int explain_text(const Tokenizer *t, const Example *ex, bool color, Err *e) {
     size_t bytes = 0, n, len;
     char one[8];
-    for (uint32_t i = 0; i < ex->len; i++) tokenizer_decode(t, ex->tok[i], &n), bytes += n;
+    for (uint32_t i = 0; i < ex->len; i++) {
+        tokenizer_decode(t, ex->tok[i], &n);
+        bytes += n;
+    }
     char *text = malloc(2 * bytes + 1), *taught = text + bytes;
     if (!text) return err_set(e, "no memory for the row's text");
-    for (uint32_t i = 0, at = 0; i < ex->len; i++, at += (uint32_t)n) {
+    for (size_t i = 0, at = 0; i < ex->len; i++, at += n) {
         const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
         memcpy(text + at, s, n);
         memset(taught + at, ex->taught[i], n);
@@ -1187,24 +1177,28 @@ static int explain_losses(Run *r, const Example *ex, double *loss, Err *e) {
 
 static void explain_tokens(const Tokenizer *t, const Example *ex, const double *before, const double *after,
                            bool color) {
-    double sum[2][2] = {{0}};
-    size_t count[2] = {0}, n;
+    struct { size_t n; double before, after; } sum[2] = {{0}};     // of what is only read, and taught
     printf("\n  %5s %7s  %-35s %8s %8s %8s\n", "at", "id", "token", "loss", "a step", "change");
     for (uint32_t i = 0; i < ex->len; i++) {
+        size_t n;
         int taught = ex->taught[i];
         const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
         printf("%s%c %5" PRIu32 " %7" PRId32 "  '", taught && color ? "\033[32m" : "", taught ? '>' : '|', i,
                ex->tok[i]);
         printf("'%*s", 34 - show_text(stdout, s, n, 32), "");
-        if (i > 0) printf("%8.3f %8.3f %+8.3f", before[i], after[i], after[i] - before[i]);
+        if (i > 0) {
+            printf("%8.3f %8.3f %+8.3f", before[i], after[i], after[i] - before[i]);
+            sum[taught].n++;
+            sum[taught].before += before[i];
+            sum[taught].after += after[i];
+        }
         puts(taught && color ? "\033[0m" : "");
-        if (i == 0) continue;
-        count[taught]++, sum[taught][0] += before[i], sum[taught][1] += after[i];
     }
     for (int k = 1; k >= 0; k--)
-        if (count[k])
-            printf("%c %zu tokens %s: mean loss %.4f, after the step %.4f\n", k ? '>' : '|', count[k],
-                   k ? "taught" : "only read", sum[k][0] / (double)count[k], sum[k][1] / (double)count[k]);
+        if (sum[k].n)
+            printf("%c %zu tokens %s: mean loss %.4f, after the step %.4f\n", k ? '>' : '|', sum[k].n,
+                   k ? "taught" : "only read", sum[k].before / (double)sum[k].n,
+                   sum[k].after / (double)sum[k].n);
 }
 
 // What a row is to the model, and what one step of the run on it alone would change. Nothing is kept.
@@ -1229,28 +1223,96 @@ static int explain(Run *r, Err *e) {
     return rc;
 }
 
-// ---- setup ------------------------------------------------------------------------------------------------
+// ---- setup: options ---------------------------------------------------------------------------------------
+
+static int check_options(Run *r, Err *e) {
+    const struct { bool wrong; const char *say; } rule[] = {
+        {!opt.model == !opt.init, "want either --model FILE or --init SIZES\nhint: ./train --help"},
+        {!opt.data == !opt.text, "want either --data FILE or --text FILE\nhint: ./train --help"},
+        {opt.text && (opt.columns || given("--bad-rows")),
+         "--columns and --bad-rows are for rows, not for --text"},
+        {opt.init && !opt.text, "--init needs --text, from which the tokenizer is learned"},
+        {given("--steps") && given("--epochs"), "--steps and --epochs both say how long: want one of them"},
+        {opt.lora && (opt.init || opt.dtype),
+         "--lora trains beside a --model, and its matrices are f32: not with --init or --dtype"},
+        {!opt.lora && (given("--lora-alpha") || given("--lora-on")),
+         "--lora-alpha and --lora-on need --lora RANK"},
+        {!opt.out && writes(), "want --out FILE, the checkpoint to write"},
+        {opt.verify && !writes(), "--verify repeats a run: not with --plan, --check or --explain"},
+    };
+    for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
+        if (rule[i].wrong) return err_set(e, "%s", rule[i].say);
+    int mask, last;
+    if ((mask = choice("--mask", opt.mask, "prompt or none", e)) < 0 ||
+        (last = choice("--turns", opt.turns, "all or last", e)) < 0 ||
+        (r->too_long = choice("--too-long", opt.too_long, "error, drop or cut", e)) < 0 ||
+        (r->skip_bad = choice("--bad-rows", opt.bad_rows, "stop or skip", e)) < 0 ||
+        (r->schedule = choice("--schedule", opt.schedule, "cosine, linear or constant", e)) < 0 ||
+        (r->dtype = choice("--dtype", opt.dtype ? opt.dtype : "f32", "f32 or bf16", e)) < 0)
+        return -1;
+    if (mask && last) return err_set(e, "--turns last leaves nothing to --mask none, which teaches all");
+    r->teach = mask ? TEACH_ALL : last ? TEACH_LAST : TEACH_ANSWERS;
+    return 0;
+}
+
+// Names what is written beside --out, or instead of it with --verify. What is written is not read, and not
+// written twice: a slip of the keyboard would cost the user's data.
+static int check_outputs(Run *r, Err *e) {
+    static const char *const ending[PATHS] = {".verify", ".state", ".best", ".last"};
+    if (opt.verify) r->verified = opt.out;
+    for (int i = opt.verify ? AGAIN : STATE; opt.out && i < PATHS; i++) {
+        if (snprintf(r->path[i], PATH_BYTES, "%s%s", opt.out, ending[i]) >= PATH_BYTES)
+            return err_set(e, "--out: a path of %zu bytes is too long", strlen(opt.out));
+        if (i == AGAIN) opt.out = r->path[AGAIN];
+    }
+    const char *path[] = {opt.data, opt.val, opt.model, opt.template, opt.general, r->verified, opt.out,
+                          r->path[STATE], r->path[BEST], r->path[LAST], opt.log};
+    enum { READ = 6, ALL = sizeof path / sizeof *path };           // the rest is written
+    for (int w = READ; w < ALL; w++)
+        for (int i = 0; path[w] && *path[w] && i < w + r->texts; i++) {
+            const char *other = i < w ? path[i] : r->text[i - w];
+            if (other && *other && same_file(path[w], other))
+                return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
+                               path[w] == opt.log ? "--log" : "--out");
+        }
+    if (writes() && !(r->claim = writer_open(opt.out, e))) return -1;    // no other run may write it now
+    if (!opt.out || opt.resume || !writes() || !file_there(r->path[STATE])) return 0;
+    return err_set(e, "%s: is there, so a run was interrupted\nhint: --resume goes on with it; to begin "
+                   "anew, remove it", r->path[STATE]);
+}
+
+// --lora-on: the bits of Config.lora_on
+static int parse_lora(Config *c, Err *e) {
+    c->lora_rank = (int32_t)opt.lora;
+    c->lora_alpha = (float)opt.lora_alpha;
+    for (const char *p = opt.lora_on; *p; p += strspn(p, ",")) {
+        char name[8];
+        size_t n = strcspn(p, ",");
+        snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : 7, p);
+        int k = choice("--lora-on", name, "qkv, proj, fc1 or fc2", e);
+        if (k < 0) return -1;
+        c->lora_on |= 1u << k;
+        p += n;
+    }
+    return c->lora_on ? 0 : err_set(e, "--lora-on: names no layer");
+}
 
 // "layers=6 heads=6 width=192 ..." into the configuration; what is not named has GPT-2's proportions.
 static int parse_init(const char *sizes, Config *c, Err *e) {
     *c = (Config){.layers = 6, .heads = 6, .width = 192, .context = 256, .vocab = 2048, .bias = -1, .tied = 1,
                   .norm_eps = 1e-5f, .rope_theta = 10000.0f};
-    for (const char *p = sizes; *p;) {
-        size_t name = strcspn(p, "= "), i = 0;
-        if (name == 0) { p++; continue; }
-        while (i < CONFIG_INTS &&
-               (strlen(CONFIG_FIELD[i].name) != name || strncmp(CONFIG_FIELD[i].name, p, name)))
-            i++;
-        char *end;
+    for (const char *p = sizes + strspn(sizes, " "); *p; p += strspn(p, " ")) {
+        size_t name = strcspn(p, "= ");
+        const ConfigField *f = CONFIG_FIELD, *none = f + CONFIG_INTS;
+        while (f < none && (strlen(f->name) != name || strncmp(f->name, p, name))) f++;
+        char *end = NULL;
         long v = p[name] == '=' ? strtol(p + name + 1, &end, 10) : 0;
-        if (i == CONFIG_INTS || p[name] != '=' || end == p + name + 1 || (*end && *end != ' '))
+        if (f == none || !end || end == p + name + 1 || (*end && *end != ' '))
             return err_set(e, "--init: '%.*s', want name=number with a name such as layers, heads, width, "
                            "context, vocab", (int)strcspn(p, " "), p);
-        if (v < CONFIG_FIELD[i].lo || v > CONFIG_FIELD[i].hi)
-            return err_set(e, "--init: %s = %ld, want %d..%d", CONFIG_FIELD[i].name, v,
-                           (int)CONFIG_FIELD[i].lo, (int)CONFIG_FIELD[i].hi);
-        int32_t value = (int32_t)v;
-        memcpy((char *)c + CONFIG_FIELD[i].where, &value, sizeof value);
+        if (v < f->lo || v > f->hi)
+            return err_set(e, "--init: %s = %ld, want %d..%d", f->name, v, (int)f->lo, (int)f->hi);
+        memcpy((char *)c + f->where, &(int32_t){(int32_t)v}, sizeof(int32_t));
         p = end;
     }
     if (!c->kv_heads) c->kv_heads = c->heads;
@@ -1260,6 +1322,8 @@ static int parse_init(const char *sizes, Config *c, Err *e) {
     Fault f;
     return model_check(c, &f) ? err_fault(e, "--init", &f) : 0;
 }
+
+// ---- setup: tokenizer and data ----------------------------------------------------------------------------
 
 // Copies the tokenizer's arrays into *memory of their own and makes its index there
 static int tokenizer_keep(Tokenizer *t, void **memory, Err *e) {
@@ -1271,57 +1335,61 @@ static int tokenizer_keep(Tokenizer *t, void **memory, Err *e) {
     return tokenizer_get(t, p + 4, bytes, p + room, &f) ? err_fault(e, "tokenizer", &f) : 0;
 }
 
-// A tokenizer of cfg.vocab tokens, learned from all the text files one after the other
-static int learn_tokenizer(Run *r, Err *e) {
+// All the text files one after the other, each with a line break behind it, into *all, to be freed
+static int read_texts(const Run *r, uint8_t **all, size_t *total, Err *e) {
     const size_t most = (size_t)1 << 31;
-    int rc = -1;
-    uint8_t *all = NULL;
-    void *memory = NULL;              // 40 bytes for each of the text: not kept
-    size_t total = 0, room = 0;
+    size_t room = 0;
     for (int i = 0; i < r->texts; i++) {
         uint8_t *data;
         size_t n;
-        if (file_read(r->text[i], most, &data, &n, e)) goto out;
-        bool bad = n >= most - total ? err_set(e, "--text: more than 2 GiB")
-                   : grow(&all, &room, total + n + 1, 1, e);
-        data[n] = '\n';
-        if (!bad) memcpy(all + total, data, n + 1), total += n + 1;
+        if (file_read(r->text[i], most, &data, &n, e)) return -1;
+        int rc = n >= most - *total ? err_set(e, "--text: more than 2 GiB")
+                 : grow(all, &room, *total + n + 1, 1, e);
+        data[n++] = '\n';
+        if (rc == 0) memcpy(*all + *total, data, n);
+        *total += n;
         free(data);
-        if (bad) goto out;
+        if (rc) return -1;
     }
+    return 0;
+}
+
+// A tokenizer of cfg.vocab tokens, learned from the text. What that takes, 40 times the text, is not kept.
+static int learn_tokenizer(Run *r, Err *e) {
     uint32_t vocab = (uint32_t)r->base.cfg.vocab;
+    uint8_t *all = NULL;
+    size_t total = 0;
     Fault f;
     Tokenizer *t = &r->base.tok;
-    if (!(memory = block_alloc(tokenizer_train_size(total, vocab), e))) goto out;
-    fprintf(stderr, "learning a tokenizer of %" PRIu32 " tokens from %.1f MB of text\n", vocab,
-            (double)total / 1e6);
-    if (tokenizer_train(t, all, total, vocab, memory, &f)) err_fault(e, "--init", &f);
-    else if (t->vocab < vocab)
-        err_set(e, "--init: vocab = %" PRIu32 ", but the text has pairs for only %" PRIu32
-                "\nhint: vocab=%" PRIu32, vocab, t->vocab, t->vocab);
-    else rc = tokenizer_keep(t, &r->tokenizer, e);
-out:
+    int rc = read_texts(r, &all, &total, e);
+    void *memory = rc ? NULL : block_alloc(tokenizer_train_size(total, vocab), e);
+    if (memory) {
+        fprintf(stderr, "learning a tokenizer of %" PRIu32 " tokens from %.1f MB of text\n", vocab,
+                (double)total / 1e6);
+        rc = tokenizer_train(t, all, total, vocab, memory, &f) ? err_fault(e, "--init", &f)
+             : t->vocab == vocab ? tokenizer_keep(t, &r->tokenizer, e)
+             : err_set(e, "--init: vocab = %" PRIu32 ", but the text has pairs for only %" PRIu32
+                       "\nhint: vocab=%" PRIu32, vocab, t->vocab, t->vocab);
+    }
     block_free(memory);
     free(all);
-    return rc;
+    return memory ? rc : -1;
 }
 
 static int load_rows(const Run *r, const char *path, Rows *rows, Examples *x, size_t seq, Err *e) {
     const RowsHow how = {true, r->skip_bad, opt.columns};
     if (rows_load(rows, path, &how, e)) return -1;
-    return examples_make(x, rows, r->template, &r->base.tok, seq, r->too_long, r->teach, e);
+    return examples_make(x, rows, r->template, &r->base.tok, seq, (TooLong)r->too_long, r->teach,
+                         e);
 }
 
 static int load_examples(Run *r, Err *e) {
-    const Config *c = &r->base.cfg;
-    size_t seq = opt.seq ? (size_t)opt.seq : (size_t)c->context + 1;
-    if (seq > (size_t)c->context + 1)
-        return err_set(e, "--seq: %zu, want 2..%d, one more than the context", seq, (int)c->context + 1);
-    if (opt.text) {
-        if (examples_text(&r->all, r->text, r->texts, &r->base.tok, seq, e)) return -1;
-        if (opt.val && examples_text(&r->val_all, &opt.val, 1, &r->base.tok, seq, e)) return -1;
-    } else if (load_rows(r, opt.data, &r->rows, &r->all, seq, e) ||
-               (opt.val && load_rows(r, opt.val, &r->val_rows, &r->val_all, seq, e))) return -1;
+    size_t most = (size_t)r->base.cfg.context + 1, seq = opt.seq ? (size_t)opt.seq : most;
+    if (seq > most) return err_set(e, "--seq: %zu, want 2..%zu, one more than the context", seq, most);
+    if (opt.text ? examples_text(&r->all, r->text, r->texts, &r->base.tok, seq, e) ||
+                   (opt.val && examples_text(&r->val_all, &opt.val, 1, &r->base.tok, seq, e))
+        : load_rows(r, opt.data, &r->rows, &r->all, seq, e) ||
+          (opt.val && load_rows(r, opt.val, &r->val_rows, &r->val_all, seq, e))) return -1;
     examples_split(&r->all, opt.val ? 0.0 : opt.split, (uint64_t)opt.seed, &r->train, &r->val);
     if (opt.val) r->val = r->val_all;
     if (opt.early_stop && !r->val.n)
@@ -1343,77 +1411,69 @@ static int load_general(Run *r, Err *e) {
     return 0;
 }
 
-// The data report: in short before step 1, in full for --check; some of what it finds ends the run
-static int report(Run *r, Err *e) {
-    r->survey = (Survey){.all = &r->all, .train = &r->train, .held = &r->val, .rows = &r->rows,
-                         .other = opt.val ? &r->val_rows : NULL};
-    if (survey(&r->survey, e)) return -1;
-    survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);
-    return survey_stop(&r->survey, r->base.tok.bos, opt.check, e);
+// ---- setup: lineage and memory ----------------------------------------------------------------------------
+
+static int say_file(Text *t, const char *what, const char *path, Err *e) {
+    char hex[65];
+    if (path && sha256_file(path, hex, e)) return -1;
+    if (path) say(t, "%s sha256 %s\n", what, hex);
+    return 0;
 }
 
 // The lineage, what went in: all that determines the bits, and nothing else. Its hash is the state's key.
 static int describe(Run *r, Err *e) {
-    enum { ROOM = 1 << 14 };
-    size_t inherited = r->base.lineage ? strlen(r->base.lineage) : 0, used = 0;
-    if (inherited > 1 << 20)
-        return err_set(e, "%s: lineage of %zu bytes, want at most 1 MiB", opt.model, inherited);
-    char hex[65], *t = r->lineage = malloc(inherited + ROOM + 80 * (size_t)(r->texts + 2));
-    if (!t) return err_set(e, "no memory for the lineage");
-#define SAY(...) used += (size_t)sprintf(t + used, __VA_ARGS__)
-    if (inherited) SAY("%s", r->base.lineage);
-    SAY("train tune.c %s\n", TUNE_VERSION);
-    if (opt.init) SAY("init");
+    Text *t = &r->lineage;
+    if (opt.model && strlen(r->base.lineage) > 1 << 20)
+        return err_set(e, "%s: lineage of %zu bytes, want at most 1 MiB", opt.model, strlen(r->base.lineage));
+    say(t, "%strain tune.c %s\n", opt.model ? r->base.lineage : "", TUNE_VERSION);
     for (int i = 0; i < CONFIG_INTS && opt.init; i++) {
         int32_t v;
         memcpy(&v, (const char *)&r->base.cfg + CONFIG_FIELD[i].where, sizeof v);
-        SAY(" %s=%d%s", CONFIG_FIELD[i].name, (int)v, i + 1 < CONFIG_INTS ? "" : "\n");
+        say(t, "%s %s=%d%s", i ? "" : "init", CONFIG_FIELD[i].name, (int)v, i + 1 < CONFIG_INTS ? "" : "\n");
     }
-    int data = opt.text ? r->texts : 1;
-    for (int i = -1; i <= data; i++) {
-        const char *what = i < 0 ? "base" : i == data ? "held-out" : opt.text ? "text" : "data";
-        const char *path = i < 0 ? opt.model : i == data ? opt.val : opt.text ? r->text[i] : opt.data;
-        if (path && sha256_file(path, hex, e)) return -1;
-        if (path) SAY("%s sha256 %s\n", what, hex);
-    }
-    SAY("options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64, opt.mask,
+    if (say_file(t, "base", opt.model, e) || say_file(t, "data", opt.data, e)) return -1;
+    for (int i = 0; i < r->texts && opt.text; i++)
+        if (say_file(t, "text", r->text[i], e)) return -1;
+    if (say_file(t, "held-out", opt.val, e)) return -1;
+    say(t, "options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64,
+        opt.mask,
         r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq, opt.val ? 0.0 : opt.split,
         r->steps, opt.batch);
-    SAY(" lr=%.9g schedule=%s warmup=%.9g", opt.lr, opt.schedule, opt.warmup);
-    if (opt.early_stop) SAY(" early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
-    SAY(" weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2, opt.clip,
-        opt.seed, DTYPE_NAME[r->dtype]);
-    if (opt.columns) SAY("columns %s\n", opt.columns);
-    if (r->skip_bad) SAY("bad-rows skip\n");
+    say(t, " lr=%.9g schedule=%s warmup=%.9g", opt.lr, opt.schedule, opt.warmup);
+    if (opt.early_stop) say(t, " early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
+    say(t, " weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2,
+        opt.clip, opt.seed, DTYPE_NAME[r->dtype]);
+    if (opt.columns) say(t, "columns %s\n", opt.columns);
+    if (r->skip_bad) say(t, "bad-rows skip\n");
     if (opt.lora)
-        SAY("lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha, (unsigned)r->cfg.lora_on);
-#undef SAY
+        say(t, "lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha,
+            (unsigned)r->cfg.lora_on);
+    if (t->failed) return err_set(e, "no memory for the lineage");
     Sha256 s;
     sha256_init(&s);
-    sha256_add(&s, t, used);
+    sha256_add(&s, t->s, t->n);
     sha256_add(&s, r->template, strlen(r->template));
     sha256_end(&s, r->state.key);
-    return 0;
+    return opt.verify ? verify_lineage(r, e) : 0;
 }
 
-// The plan for `micro` rows at once; 0 asks for the largest that stays within 1 GiB more than a single row
+// The plan for --micro rows at once; without that for the most that stay within 1 GiB more than a single row
 static int plan_memory(Run *r, Err *e) {
-    size_t seq = r->longest - 1;
+    size_t seq = r->longest - 1, rows = (size_t)(opt.micro ? opt.micro : opt.batch);
+    size_t most = r->train.n > r->val.n ? r->train.n : r->val.n;
     Shape s = {.rows = 1, .seq = seq, .step_tokens = (size_t)opt.batch * seq, .train = true,
                .halves = opt.lora && r->base.dtype == DTYPE_BF16, .recompute = opt.recompute,
                .threads = opt.threads ? (int)opt.threads : cores()};
     Fault f;
     if (model_plan(&r->plan, &r->cfg, &s, &f)) return err_fault(e, "memory plan", &f);
-    size_t single = r->plan.bytes, rows = (size_t)(opt.micro ? opt.micro : opt.batch);
-    size_t most = r->train.n > r->val.n ? r->train.n : r->val.n;
+    size_t single = r->plan.bytes;
     if (rows > (size_t)opt.batch) rows = (size_t)opt.batch;
     if (rows > most) rows = most;
-    for (;; rows = (rows + 1) / 2) {
-        s.rows = rows;
+    for (s.rows = rows;; s.rows = (s.rows + 1) / 2) {
         if (model_plan(&r->plan, &r->cfg, &s, &f)) return err_fault(e, "memory plan", &f);
-        if (opt.micro || rows == 1 || r->plan.bytes - single <= (size_t)1 << 30) break;
+        if (opt.micro || s.rows == 1 || r->plan.bytes - single <= (size_t)1 << 30) break;
     }
-    r->micro = rows;
+    r->micro = s.rows;
     return 0;
 }
 
@@ -1426,88 +1486,15 @@ static void print_plan(const Plan *p) {
            p->shape.threads);
 }
 
-// --lora-on: the bits of Config.lora_on
-static int parse_lora(Config *c, Err *e) {
-    static const char *const layers[] = {"qkv", "proj", "fc1", "fc2"};
-    c->lora_rank = (int32_t)opt.lora;
-    c->lora_alpha = (float)opt.lora_alpha;
-    for (const char *p = opt.lora_on; *p; p += strspn(p, ",")) {
-        char name[8];
-        int k;
-        size_t n = strcspn(p, ",");
-        snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : 7, p);
-        if (choice("--lora-on", name, layers, 4, &k, e)) return -1;
-        c->lora_on |= 1u << k;
-        p += n;
-    }
-    return c->lora_on ? 0 : err_set(e, "--lora-on: names no layer");
-}
+// ---- setup ------------------------------------------------------------------------------------------------
 
-static int check_options(Run *r, Err *e) {
-    static const char *const masks[] = {"prompt", "none"}, *const longs[] = {"error", "drop", "cut"};
-    static const char *const turns[] = {"all", "last"}, *const bads[] = {"stop", "skip"};
-    static const char *const schedules[] = {"cosine", "linear", "constant"};
-    if (!opt.model == !opt.init)
-        return err_set(e, "want either --model FILE or --init SIZES\nhint: ./train --help");
-    if (!opt.data == !opt.text)
-        return err_set(e, "want either --data FILE or --text FILE\nhint: ./train --help");
-    if (opt.text && (opt.columns || given("--bad-rows")))
-        return err_set(e, "--columns and --bad-rows are for rows, not for --text");
-    if (opt.init && !opt.text) return err_set(e, "--init needs --text, from which the tokenizer is learned");
-    if (given("--steps") && given("--epochs"))
-        return err_set(e, "--steps and --epochs both say how long to train: want one of them");
-    if (opt.lora && (opt.init || opt.dtype))
-        return err_set(e, "--lora trains beside a --model, and adapters are stored as f32: "
-                       "not with --init or --dtype");
-    if (!opt.lora && (given("--lora-alpha") || given("--lora-on")))
-        return err_set(e, "--lora-alpha and --lora-on need --lora RANK");
-    if (!opt.out && writes()) return err_set(e, "want --out FILE, the checkpoint to write");
-    int mask, last, too_long, skip, schedule, dtype = 0;
-    if (choice("--mask", opt.mask, masks, 2, &mask, e) || choice("--turns", opt.turns, turns, 2, &last, e) ||
-        choice("--too-long", opt.too_long, longs, 3, &too_long, e) ||
-        choice("--bad-rows", opt.bad_rows, bads, 2, &skip, e) ||
-        choice("--schedule", opt.schedule, schedules, 3, &schedule, e) ||
-        (opt.dtype && choice("--dtype", opt.dtype, DTYPE_NAME, DTYPES, &dtype, e)))
-        return -1;
-    if (mask && last) return err_set(e, "--turns last leaves nothing to --mask none, which teaches all");
-    r->teach = mask ? TEACH_ALL : last ? TEACH_LAST : TEACH_ANSWERS;
-    r->too_long = (TooLong)too_long, r->skip_bad = skip == 1;
-    r->schedule = (Schedule)schedule, r->dtype = (Dtype)dtype;
-    char *const path[] = {r->state_path, r->best_path, r->last_path};
-    static const char *const ending[] = {"state", "best", "last"};
-    for (int i = 0; opt.out && i < 3; i++)
-        if (snprintf(path[i], sizeof r->state_path, "%s.%s", opt.out, ending[i]) >= (int)sizeof r->state_path)
-            return err_set(e, "--out: a path of %zu bytes, want at most %zu", strlen(opt.out),
-                           sizeof r->state_path - 8);
-    return 0;
-}
-
-// What is written is not read, and not written twice: a slip of the keyboard would cost the user's data.
-static int check_outputs(Run *r, Err *e) {
-    const char *path[] = {opt.data, opt.val, opt.model, opt.template, opt.general, opt.out, r->state_path,
-                          r->best_path, r->last_path, opt.log};
-    enum { READ = 5, PATHS = 10 };                // the rest is written
-    for (int w = READ; w < PATHS; w++)
-        for (int i = 0; path[w] && *path[w] && i < w + r->texts; i++) {
-            const char *other = i < w ? path[i] : r->text[i - w];
-            if (other && *other && same_file(path[w], other))
-                return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
-                               w == PATHS - 1 ? "--log" : "--out");
-        }
-    if (writes() && !(r->claim = writer_open(opt.out, e))) return -1;    // no other run may write it now
-    if (!opt.out || opt.resume || !writes() || !file_there(r->state_path)) return 0;
-    return err_set(e, "%s: is there, so a run was interrupted\nhint: --resume goes on with it; to begin "
-                   "anew, remove it", r->state_path);
-}
-
-static int setup(Run *r, Err *e) {
-    if (check_options(r, e) || check_outputs(r, e)) return -1;
-    if (opt.model) {
-        if (checkpoint_open(&r->base, opt.model, NULL, e)) return -1;
-        if (!opt.dtype) r->dtype = opt.lora ? DTYPE_F32 : r->base.dtype;
-        if (r->base.tok.kind == TOK_NONE)
-            return err_set(e, "%s: has no tokenizer, want one to turn text into tokens", opt.model);
-    } else if (parse_init(opt.init, &r->base.cfg, e) || learn_tokenizer(r, e)) return -1;
+// The model's file, or with --init its sizes; the configuration of what is trained; the template
+static int open_base(Run *r, Err *e) {
+    if (opt.init && (parse_init(opt.init, &r->base.cfg, e) || learn_tokenizer(r, e))) return -1;
+    if (opt.model && checkpoint_open(&r->base, opt.model, NULL, e)) return -1;
+    if (r->base.tok.kind == TOK_NONE)
+        return err_set(e, "%s: has no tokenizer, want one to turn text into tokens", opt.model);
+    if (opt.model && !opt.dtype && !opt.lora) r->dtype = (int)r->base.dtype;
     r->cfg = r->base.cfg;
     if (opt.lora && parse_lora(&r->cfg, e)) return -1;
     r->params = model_params(&r->cfg);
@@ -1515,7 +1502,32 @@ static int setup(Run *r, Err *e) {
     bool wanted = opt.data || opt.template;
     if (wanted && template_choose(opt.template, &r->base, &r->chosen, e)) return -1;
     r->template = wanted ? r->chosen : r->base.template ? r->base.template : "";
-    if (load_examples(r, e) || (opt.explain ? explain_pick(r, e) : report(r, e))) return -1;
+    return 0;
+}
+
+// All of the run's memory, and the weights in it
+static int load_model(Run *r, Err *e) {
+    r->pick = malloc((size_t)opt.batch * sizeof *r->pick);
+    r->order = malloc(r->train.n * sizeof *r->order);
+    if (!r->pick || !r->order) return err_set(e, "no memory for the order of %zu rows", r->train.n);
+    if (batch_alloc(&r->batch, r->micro, r->longest - 1, e)) return -1;
+    if (!(r->block = block_alloc(r->plan.bytes, e))) return -1;
+    model_bind(&r->m, &r->plan, r->block);
+    if (opt.resume && state_load(r->path[STATE], &r->state, &r->m, e)) return -1;    // before what takes long
+    if (opt.init || opt.lora) model_init(&r->m, (uint64_t)opt.seed);
+    return opt.model ? checkpoint_read(&r->base, &r->m.w, &r->m.h, e) : 0;
+}
+
+static int setup(Run *r, Err *e) {
+    if (check_options(r, e) || check_outputs(r, e) || open_base(r, e)) return -1;
+    if (load_examples(r, e) || (opt.explain && explain_pick(r, e))) return -1;
+    r->survey = (Survey){.all = &r->all, .train = &r->train, .held = &r->val, .rows = &r->rows,
+                         .other = opt.val ? &r->val_rows : NULL};
+    if (!opt.explain) {                           // in short before step 1, in full for --check
+        if (survey(&r->survey, e)) return -1;
+        survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);
+        if (survey_stop(&r->survey, r->base.tok.bos, opt.check, e)) return -1;
+    }
     if (opt.check) return log_begin(r, 0, e);
 
     r->per_epoch = ((int64_t)r->train.n + opt.batch - 1) / opt.batch;
@@ -1525,15 +1537,7 @@ static int setup(Run *r, Err *e) {
     if (plan_memory(r, e) || (opt.general && load_general(r, e))) return -1;
     if (opt.plan) print_plan(&r->plan);           // before the memory is taken: there may not be enough
     if (writes() && describe(r, e)) return -1;
-    r->pick = malloc((size_t)opt.batch * sizeof *r->pick);
-    r->order = malloc(r->train.n * sizeof *r->order);
-    if (!r->pick || !r->order) return err_set(e, "no memory for the order of %zu rows", r->train.n);
-    if (batch_alloc(&r->batch, r->micro, r->longest - 1, e)) return -1;
-    if (!(r->block = block_alloc(r->plan.bytes, e))) return -1;
-    model_bind(&r->m, &r->plan, r->block);
-    if (opt.resume && state_load(r->state_path, &r->state, &r->m, e)) return -1;    // before what takes long
-    if (opt.init || opt.lora) model_init(&r->m, (uint64_t)opt.seed);
-    if (opt.model && checkpoint_read(&r->base, &r->m.w, &r->m.h, e)) return -1;
+    if (load_model(r, e)) return -1;
     fprintf(stderr, "%.2f million parameters, %.2f of them trained, %.0f MiB of memory, %zu rows at once, "
             "%d threads, %" PRId64 " steps\n", (double)r->params / 1e6, (double)r->trained / 1e6,
             (double)r->plan.bytes / 1048576.0, r->micro, r->plan.shape.threads, r->steps);
@@ -1545,12 +1549,17 @@ static void release(Run *r) {
     if (log_close(r->log, &e)) fprintf(stderr, "train: warning: %s; the log is incomplete\n", e.msg);
     writer_close(r->claim, false, &e);
     batch_free(&r->batch);
-    free(r->pick), free(r->order);
-    free(r->lineage), free(r->chosen);
-    survey_free(&r->survey);
+    free(r->pick);
+    free(r->order);
+    free(r->lineage.s);
+    free(r->chosen);
+    free(r->survey.key);
     block_free(r->block);
-    examples_free(&r->all), examples_free(&r->val_all), examples_free(&r->general);
-    rows_free(&r->rows), rows_free(&r->val_rows);
+    examples_free(&r->all);
+    examples_free(&r->val_all);
+    examples_free(&r->general);
+    rows_free(&r->rows);
+    rows_free(&r->val_rows);
     block_free(r->tokenizer);
     checkpoint_close(&r->base);
 }
@@ -1558,29 +1567,24 @@ static void release(Run *r) {
 int main(int argc, char **argv) {
     static Run r;                     // zeroed: from here on release() is legal
     Err e;
-    const char *words[MAX_TEXTS];
-    int n = 0, rc = options_parse(OPTION, OPTIONS, argc, argv, words, MAX_TEXTS, &n, &e);
+    int words = 0, rc = options_parse(OPTION, OPTIONS, argc, argv, r.text + 1, MAX_TEXTS, &words, &e);
     if (!rc && (opt.help || opt.version)) {
         if (opt.help) help();
         else printf("tune.c %s\n", TUNE_VERSION);
         return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
     }
-    if (!rc && n && !opt.text)
-        rc = err_set(&e, "'%s': a word that belongs to no option\nhint: ./train --help", words[0]);
-    if (!rc) {
-        r.text[0] = opt.text;
-        memcpy(r.text + 1, words, (size_t)n * sizeof *words);
-        r.texts = n + 1;
-        signal(SIGINT, on_interrupt);
-        signal(SIGTERM, on_interrupt);
+    if (!rc && words && !opt.text)
+        rc = err_set(&e, "'%s': a word that belongs to no option\nhint: ./train --help", r.text[1]);
+    r.text[0] = opt.text;
+    r.texts = words + 1;
+    r.started = seconds();
+    signal(SIGINT, on_interrupt);
+    signal(SIGTERM, on_interrupt);
 #ifdef SIGHUP
-        signal(SIGHUP, on_interrupt);
+    signal(SIGHUP, on_interrupt);
 #endif
-        r.started = seconds();
-        rc = setup(&r, &e);
-    }
-    if (!rc && !opt.check)
-        rc = opt.plan ? expect(&r, &e) : opt.explain ? explain(&r, &e) : train(&r, &e);
+    if (!rc) rc = setup(&r, &e);
+    if (!rc && !opt.check) rc = opt.plan ? expect(&r, &e) : opt.explain ? explain(&r, &e) : train(&r, &e);
     release(&r);
     if (fflush(stdout) && !rc) rc = err_set(&e, "cannot write to stdout");
     if (rc) fprintf(stderr, "train: %s\n", e.msg);

@@ -38,7 +38,7 @@ narrow() { awk 'length > 80 { print; bad = 1 } END { exit bad }' "$1"; }
 checks() {
     train $m $d --check && wants 0 || return 1
     says out "30 rows: " "tokens      rows" "#####" "20.0 %  red" "5 different answers; always 'red' would be right" \
-        "words in a row" "verdict: 30 rows are too few" && narrow out && [ ! -s err ] || return 1
+        "words a row" "verdict: 30 rows are too few" && narrow out && [ ! -s err ] || return 1
     [ "$(ls | grep -c 'bin\|state')" = 0 ] || { ls; echo "a file was written"; return 1; }
 }
 check "--check prints the report, trains nothing, wants no --out" checks
@@ -66,8 +66,7 @@ check "the report is a line of the log" logged
 odd() {
     train $m --data odd.jsonl --check --split 0 && wants 0 || return 1
     says out "1 with prompt and answer of another: lines 36 and 35" "1 with the prompt of another, not its answer" \
-        "1 with nearly the prompt of another" "1 with an answer of white space" \
-        "1 with an answer that repeats the prompt"
+        "1 with an answer of white space: line 31"
 }
 check "what is odd in rows is counted, and named by its line" odd
 
@@ -97,13 +96,6 @@ leaks() {
     says out "leak.jsonl:2 and rows.jsonl:7" "leak.jsonl:3 and rows.jsonl:3" "verdict"
 }
 check "a --val file with rows that are trained on stops the run, and --check lists them" leaks
-
-sed -n 7p rows.jsonl | sed 's/What do you see?/what do you  SEE/' > near.jsonl
-near() {
-    train $m $d --val near.jsonl --check && wants 0 &&
-        says out "1 held out with nearly the prompt of a row trained on: near.jsonl:1 and rows.jsonl:7"
-}
-check "rows that are nearly the same are warned of" near
 
 long=$(printf 'very %.0s' 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20)
 row "$long" "$long red" > wide.jsonl

@@ -178,6 +178,7 @@ told() {                                           # the table of changes, and t
     contains said "^change of each matrix" && contains said "^qkvw  *[0-9.]* " &&
         contains said "^loss on text.txt [0-9.]* -> [0-9.]* (\(forgotten\|gained\) [0-9.]*)" &&
         sed -n 1p t.log > first && contains first '^{"run": {"version": .*"lineage": "' &&
+        [ "$(grep -c '"layer_norms": \[[0-9.]*, [0-9.]*\], "seconds"' t.log)" = 20 ] &&
         sed -n '$p' t.log > last && contains last '^{"done": {"steps": 20, .*"general": .*"change_percent": {"wte": \['
 }
 nothing() {
@@ -194,7 +195,38 @@ rounded_away() {                                   # in bf16 so small a step is 
 rose() {
     "$bin/train" $run --lr 5 --clip 0 --out z.bin > said 2>&1 && contains said "warning: the validation loss rose from"
 }
+# --verify: the same run again, beside --out, which stays as it is
+repeats() {                                        # repeats STATUS MESSAGE OPTIONS...
+    want=$1 message=$2
+    shift 2
+    before=$(ls)
+    "$bin/train" "$@" --verify > said 2>&1
+    [ $? -eq "$want" ] && contains said "$message" && [ "$(ls)" = "$before" ]
+}
+verified() {
+    "$bin/train" $run "$@" --out y.bin > said 2>&1 && sum=$(cksum < y.bin) &&
+        repeats 0 "^y.bin agrees: sha256 [0-9a-f]*$" $run "$@" --out y.bin && [ "$sum" = "$(cksum < y.bin)" ]
+}
+other_bytes() {                                    # the last model of a run that stopped early is not its --out
+    verified --lr 1e-1 --val-every 2 --early-stop 1 && [ -s y.bin.last ] || return 1
+    "$bin/train" $run --lr 1e-1 --val-every 2 --early-stop 1 --out y.bin.last --verify > said 2>&1 && return 1
+    contains said "^train: y.bin.last: sha256 [0-9a-f]*, but the run gives" && cmp y.bin y.bin.last.verify
+}
+other_run() {
+    sed '5s/it is/is it/' train.jsonl > changed.jsonl
+    verified --lr 1e-3 && "$bin/convert" base.bin folder/ > said 2>&1 && "$bin/convert" folder imported.bin > said 2>&1 &&
+        repeats 1 "^train: y.bin: comes from another run; recorded: options lr=0.001; given: options lr=0.002$" \
+            $run --lr 2e-3 --out y.bin &&
+        repeats 1 "run; recorded: data [0-9a-f]*; given: data [0-9a-f]*$" ${run%--data*} --data changed.jsonl \
+            ${run#*train.jsonl} --lr 1e-3 --out y.bin &&
+        repeats 1 "run with another --template$" ${run%--template*} --template none ${run#*plain} --lr 1e-3 --out y.bin &&
+        repeats 1 "imported.bin: its lineage records no run of train" $run --lr 1e-3 --out imported.bin
+}
 check "--plan tells time and memory" planned
+check "--verify: the bytes agree" verified --lr 1e-3
+check "--verify: with LoRA" verified --lr 1e-3 --lora 2
+check "--verify: other bytes" other_bytes
+check "--verify: not the run that is recorded" other_run
 planned_few() {                                   # fewer rows to train on than are measured at once
     head -2 train.jsonl > few.jsonl
     "$bin/train" --model base.bin --data few.jsonl --val val.jsonl --plan > said 2>&1 &&

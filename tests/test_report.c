@@ -87,23 +87,18 @@ START_TEST(rows_like_others_are_counted) {
                    "{\"prompt\": \"!!!\", \"completion\": \"!!!\"}\n"               // repeats its prompt
                    "{\"instruction\": \"Say\", \"input\": \"x\", \"output\": \"x\"}\n");
     Survey s = survey_of(&f, NULL);
-    ck_assert_uint_eq(s.twice.n, 1);
-    ck_assert(s.twice.row == 2 && s.twice.like == 0);
-    ck_assert_uint_eq(s.reply.n, 1);
-    ck_assert_uint_eq(s.near.n, 1);
-    ck_assert(s.near.row == 4 || s.near.like == 4);
-    ck_assert_uint_eq(s.blank, 1);
-    ck_assert_uint_eq(s.echo, 2);
+    ck_assert_uint_eq(s.found[TWICE].n, 1);
+    ck_assert(s.found[TWICE].row == 2 && s.found[TWICE].like == 0);
+    ck_assert_uint_eq(s.found[REPLY].n, 1);
+    ck_assert_uint_eq(s.found[BLANK].n, 1);
     ck_assert_uint_eq(s.answers, 8);
-    ck_assert(!s.few && s.leaked.n == 0 && s.leaked_near.n == 0);
+    ck_assert(!s.few && s.found[LEAKED].n == 0);
     must_print(&s, "10 rows: 10 to train on, 0 held out");
     must_print(&s, "warning: 1 with prompt and answer of another: lines 3 and 1\n");
     must_print(&s, "warning: 1 with the prompt of another, not its answer");
-    must_print(&s, "warning: 1 with nearly the prompt of another");
-    must_print(&s, "warning: 1 with an answer of white space");
-    must_print(&s, "warning: 2 with an answer that repeats the prompt");
+    must_print(&s, "warning: 1 with an answer of white space: line 8\n");
     must_print(&s, "10 rows are too few to judge");
-    survey_free(&s), file_free(&f);
+    free(s.key), file_free(&f);
 } END_TEST
 
 // The turns before the last answer are the prompt: a talk that goes another way is another row
@@ -118,41 +113,33 @@ START_TEST(conversations_are_compared_by_all_their_turns) {
     ck_assert_int_eq(examples_make(&f.x, &f.rows, "[user]\n{text}{eot}\n[assistant]\n{target}{text}{eot}", &tok, 99,
                                    TOO_LONG_ERROR, TEACH_ANSWERS, &err), 0);
     Survey s = survey_of(&f, NULL);
-    ck_assert(s.twice.n == 1 && s.twice.row == 2 && s.twice.like == 0);
-    ck_assert(s.near.n == 1 && s.reply.n == 0 && s.answers == 1);
+    ck_assert(s.found[TWICE].n == 1 && s.found[TWICE].row == 2 && s.found[TWICE].like == 0);
+    ck_assert(s.found[REPLY].n == 0 && s.answers == 1);
     must_print(&s, "warning: all rows have the same answer");
-    survey_free(&s), file_free(&f);
+    free(s.key), file_free(&f);
 } END_TEST
 
 START_TEST(what_is_measured_is_not_trained_on) {
-    File f, held, near, apart;
+    File f, held, apart;
     file_open_text(&f, path, "{\"prompt\": \"b\", \"completion\": \"1\"}\n"
                              "{\"prompt\": \"A cat\", \"completion\": \"2\"}\n");
     file_open_text(&held, other,
                    "{\"prompt\": \"z\", \"completion\": \"1\"}\n\n{\"prompt\": \"A cat\", \"completion\": \"3\"}\n"
                    "{\"prompt\": \"z\", \"completion\": \"1\"}\n{\"prompt\": \"b\", \"completion\": \"1\"}\n");
     Survey s = survey_of(&f, &held);
-    ck_assert(s.leaked.n == 2 && s.leaked.row == 1 && s.leaked.like == 1 && s.leaked_near.n == 0);
-    ck_assert_uint_eq(s.twice.n, 0);                       // of --data alone
+    ck_assert(s.found[LEAKED].n == 2 && s.found[LEAKED].row == 1 && s.found[LEAKED].like == 1);
+    ck_assert_uint_eq(s.found[TWICE].n, 0);                       // of --data alone
     ck_assert_int_eq(survey_stop(&s, -1, false, &err), -1);
     must_say("other:3: has the prompt of ");
-    survey_free(&s);
+    free(s.key);
     s = survey_of(&f, NULL);
-    s.leaked.n = 1;
+    s.found[LEAKED].n = 1;
     ck_assert_int_eq(survey_stop(&s, -1, false, &err), 0);     // a split keeps equal prompts together by itself
-    survey_free(&s), file_free(&held);
-    file_open_text(&near, other, "{\"prompt\": \"a  cat!\", \"completion\": \"2\"}\n"
-                                 "{\"prompt\": \"c\", \"completion\": \"1\"}\n");
-    s = survey_of(&f, &near);
-    ck_assert(s.leaked.n == 0 && s.leaked_near.n == 1);
-    ck_assert_int_eq(survey_stop(&s, -1, false, &err), 0);
-    must_print(&s, "warning: 1 held out with nearly the prompt of a row trained on: ");
-    must_print(&s, "other:1 and ");
-    survey_free(&s), file_free(&near);
+    free(s.key), file_free(&held);
     file_open_text(&apart, other, "{\"prompt\": \"d\", \"completion\": \"1\"}\n");
     s = survey_of(&f, &apart);
-    ck_assert(s.leaked.n == 0 && s.leaked_near.n == 0 && survey_stop(&s, -1, false, &err) == 0);
-    survey_free(&s), file_free(&apart), file_free(&f);
+    ck_assert(s.found[LEAKED].n == 0 && survey_stop(&s, -1, false, &err) == 0);
+    free(s.key), file_free(&apart), file_free(&f);
 } END_TEST
 
 static bool about(double x, double y) { return x - y < 1e-9 && y - x < 1e-9; }
@@ -165,30 +152,28 @@ START_TEST(variety_is_measured) {
     Survey s = survey_of(&f, NULL);
     const Variety *v = s.variety;
     ck_assert(about(v->words, 4) && about(v->spread, sqrt(2.0 / 3) / 4));
-    ck_assert(about(v->ones, 4.0 / 12));                   // w x y z
-    ck_assert(about(v->twos, 7.0 / 12));                   // .x xy yz .w wy zz zw
-    ck_assert(about(v->opening, 2.0 / 3) && v->opens == 1 && v->shared == 0);
-    ck_assert(about(v[1].words, 4.0 / 3) && about(v[1].opening, 2.0 / 3));
-    survey_free(&s), file_free(&f);
+    ck_assert(about(v->pairs, 7.0 / 12));                  // .x xy yz .w wy zz zw
+    ck_assert(about(v[1].words, 4.0 / 3) && about(v[1].pairs, 2.0 / 4));
+    free(s.key), file_free(&f);
     file_open_text(&f, path, "{\"prompt\": \"Which color? red\", \"completion\": \"1\"}\n"
                              "{\"prompt\": \"Which color? blue\", \"completion\": \"1\"}\n");
     s = survey_of(&f, NULL);                               // what all prompts begin with is no sign of anything
-    ck_assert(s.variety->shared == 13 && about(s.variety->words, 1) && about(s.variety->opening, 0.5));
-    survey_free(&s), file_free(&f);
+    ck_assert(about(s.variety->words, 1) && about(s.variety->pairs, 1));
+    free(s.key), file_free(&f);
 } END_TEST
 
 // The share of different words would fall as rows are added; per 1,000 words it stays
 START_TEST(variety_does_not_depend_on_size) {
-    double ones[2];
+    double pairs[2];
     for (size_t k = 0; k < 2; k++) {
         File f;
         char *text = rows_of(k ? 4000 : 1000, "{\"prompt\": \"%zu b c d e f g h i j\", \"completion\": \"%zu\"}\n", 7);
         file_open_text(&f, path, text);
         Survey s = survey_of(&f, NULL);
-        ones[k] = s.variety->ones;
-        survey_free(&s), file_free(&f), free(text);
+        pairs[k] = s.variety->pairs;
+        free(s.key), file_free(&f), free(text);
     }
-    ck_assert(about(ones[0], 0.109) && about(ones[1], 0.109));    // 100 numbers and 9 letters
+    ck_assert(about(pairs[0], 0.208) && about(pairs[1], 0.208));  // .n and nb of 100 numbers, bc to ij
 } END_TEST
 
 START_TEST(few_answers_are_labels) {
@@ -202,12 +187,12 @@ START_TEST(few_answers_are_labels) {
         ck_assert_uint_eq(s.label[i].row, i);
     }
     must_print(&s, "7 different answers; always 'label 0' would be right in 15.0 %");
-    survey_free(&s), file_free(&f), free(text);
+    free(s.key), file_free(&f), free(text);
     text = rows_of(60, "{\"prompt\": \"%zu\", \"completion\": \"%zu\"}\n", 13);
     file_open_text(&f, path, text);
     s = survey_of(&f, NULL);
     ck_assert(!s.few && s.answers == 13);
-    survey_free(&s), file_free(&f), free(text);
+    free(s.key), file_free(&f), free(text);
 } END_TEST
 
 // Rows of a few forms are told from rows without any: numbers stand for words
@@ -218,7 +203,7 @@ START_TEST(the_verdict_follows_the_signs) {
          "prompts: repeat phrases, are of one length"},
         {{"{\"prompt\": \"so what is %zu?\", \"completion\": \"%zu\"}\n",
           "{\"prompt\": \"write a line of five words about %zu\", \"completion\": \"%zu\"}\n", NULL, NULL},
-         "prompts: repeat phrases, begin alike"}};
+         "prompts: repeat phrases\n"}};
     File f;
     for (size_t k = 0; k < 2; k++) {
         char all[N * 100] = "", *p = all;
@@ -228,7 +213,7 @@ START_TEST(the_verdict_follows_the_signs) {
         must_print(&s, "verdict: homogeneous, as if generated\n");
         must_print(&s, of[k].verdict);
         ck_assert_ptr_null(strstr(printed(&s), "answers: "));      // these are labels
-        survey_free(&s), file_free(&f);
+        free(s.key), file_free(&f);
     }
     char all[N * 200] = "", *p = all;
     for (size_t i = 0; i < N; i++) {
@@ -239,7 +224,7 @@ START_TEST(the_verdict_follows_the_signs) {
     file_open_text(&f, path, all);
     Survey s = survey_of(&f, NULL);
     must_print(&s, "verdict: varied, as real rows are");
-    survey_free(&s), file_free(&f);
+    free(s.key), file_free(&f);
 } END_TEST
 
 START_TEST(lengths_go_into_bars) {
@@ -253,7 +238,7 @@ START_TEST(lengths_go_into_bars) {
     ck_assert(f.x.longest / s.width < BARS && f.x.longest / s.width >= BARS / 3);
     ck_assert_uint_eq(s.bar[f.x.ex[0].len / s.width], 10);         // 0 to 9 are one token shorter, twice
     ck_assert_uint_eq(s.bar[f.x.ex[10].len / s.width], 2);
-    survey_free(&s), file_free(&f), free(text);
+    free(s.key), file_free(&f), free(text);
 } END_TEST
 
 START_TEST(what_was_left_out_is_named) {
@@ -263,7 +248,7 @@ START_TEST(what_was_left_out_is_named) {
     must_print(&s, "warning: wrong rows of ");
     must_print(&s, "file:2: prompt is not a string\n");
     must_print(&s, "not read: note (1 row) of ");
-    survey_free(&s), file_free(&f);
+    free(s.key), file_free(&f);
 } END_TEST
 
 START_TEST(text_has_windows) {
@@ -275,10 +260,10 @@ START_TEST(text_has_windows) {
     ck_assert_int_eq(examples_text(&x, paths, 1, &tok, 4, &err), 0);
     ck_assert_int_eq(survey(&s, &err), 0);
     ck_assert_uint_eq(x.n, 9);
-    ck_assert_uint_eq(s.twice.n, 7);                       // all but the last, which has the end of text
+    ck_assert_uint_eq(s.found[TWICE].n, 7);                       // all but the last, which has the end of text
     must_print(&s, "warning: 7 with prompt and answer of another: windows 2 and 1\n");
     ck_assert_ptr_null(strstr(printed(&s), "verdict"));
-    survey_free(&s), examples_free(&x);
+    free(s.key), examples_free(&x);
 } END_TEST
 
 START_TEST(the_log_has_the_report) {
@@ -298,7 +283,7 @@ START_TEST(the_log_has_the_report) {
     ck_assert(d && j.node[json_get(&j, d, "rows")].number == 2 && j.node[json_get(&j, d, "twice")].number == 1);
     ck_assert(j.node[json_get(&j, d, "bars")].count == BARS && j.node[json_get(&j, d, "majority")].number == 1);
     ck_assert(json_get(&j, json_get(&j, d, "prompt"), "pairs"));
-    json_free(&j), free(data), survey_free(&s), file_free(&f);
+    json_free(&j), free(data), free(s.key), file_free(&f);
 } END_TEST
 
 START_TEST(only_harmless_characters_are_shown) {
@@ -308,13 +293,13 @@ START_TEST(only_harmless_characters_are_shown) {
     ck_assert_ptr_nonnull(f);
     int columns = show_text(f, text, sizeof text - 1, 100);
     fputc('|', f);
-    ck_assert_int_eq(show_text(f, "abcdef", 6, 6), 6);
+    ck_assert_int_eq(show_text(f, "abcde", 5, 6), 5);
     ck_assert_int_eq(show_text(f, "abcdefg", 7, 6), 6);
     rewind(f);
     got[fread(got, 1, sizeof got - 1, f)] = 0;
     fclose(f);
     ck_assert_str_eq(got, "a\\n\\t\\x1B[\\x7F\\xFF\\xC2\\x9B\\xE2\\x80\\xAE\\xE2\\x81\\xA6\xe4\xbd\xa0\xc3\xa9\\x00z"
-                          "|abcdefabcd..");
+                          "|abcdeabcd..");
     ck_assert_int_eq(columns, 1 + 2 + 2 + 4 + 1 + 11 * 4 - 4 + 2 + 1 + 4 + 1);
 } END_TEST
 
@@ -330,7 +315,7 @@ START_TEST(peers_16_begin_of_text_comes_once) {
         Survey s = survey_of(&f, NULL);
         ck_assert(f.x.ex->tok[0] == BOS && (f.x.ex->tok[1] == BOS) == twice);
         ck_assert_int_eq(survey_stop(&s, tok.bos, false, &err), twice ? -1 : 0);
-        survey_free(&s);
+        free(s.key);
     }
     must_say("file:1: the row begins with begin-of-text twice");
     file_free(&f);

@@ -159,6 +159,37 @@ START_TEST(gradients_do_not_depend_on_micro) {
     ck_assert(sum > 0.1);
 } END_TEST
 
+// Two layers of width 2 and an adapter's matrices beside qkvw: layer_norms against sums written down
+START_TEST(layer_norms_are_those_of_the_gradients) {
+    enum { N = 4096 };
+    static float g[N];
+    Run r = {.cfg = {.vocab = 4, .context = 4, .layers = 2, .heads = 1, .kv_heads = 1, .head_size = 2, .width = 2,
+                     .hidden = 2, .bias = 1, .tied = 1}, .plan.shape.threads = 2};
+    for (int lora = 0; lora < 2; lora++) {
+        double sum[2] = {0}, got[2];
+        size_t used = 0;
+        Text t = {0};
+        r.cfg.lora_rank = lora, r.cfg.lora_on = lora ? LORA_QKV : 0;
+        memset(&r.m.g, 0, sizeof r.m.g);
+        for (int i = 0; i < TENSORS; i++) {
+            Tensor of = model_tensor(&r.cfg, i);
+            float *p = g + used;
+            if (!of.trained || !of.size) continue;
+            memcpy((char *)&r.m.g + of.where, &p, sizeof p);
+            for (size_t k = 0; k < of.size; k++) {
+                p[k] = (float)((int)(k * 7 + (size_t)i) % 11 - 5);
+                if (of.stacked) sum[k / (of.size / 2)] += (double)p[k] * (double)p[k];
+            }
+            used += of.size;
+            ck_assert_uint_le(used, N);
+        }
+        say_layer_norms(&t, &r);
+        ck_assert_msg(sscanf(t.s, ", \"layer_norms\": [%lf, %lf]", &got[0], &got[1]) == 2, "%s", t.s);
+        for (int l = 0; l < 2; l++) ck_assert(sum[l] > 1 && fabs(got[l] * got[l] - sum[l]) < 1e-7 * sum[l]);
+        free(t.s);
+    }
+} END_TEST
+
 START_TEST(lora_norm_is_that_of_the_product) {
     enum { IN = 5, R = 3, OUT = 4 };
     float down[2 * IN * R], up[2 * R * OUT];
@@ -191,6 +222,7 @@ Suite *train_suite(void) {
     tcase_add_test(t, a_kept_tokenizer_stands_alone);
     tcase_add_test(t, gradients_do_not_depend_on_micro);
     tcase_add_test(t, lora_norm_is_that_of_the_product);
+    tcase_add_test(t, layer_norms_are_those_of_the_gradients);
     suite_add_tcase(s, t);
     return s;
 }
