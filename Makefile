@@ -17,11 +17,11 @@ NUMBERS = -ffp-contract=off -fno-math-errno
 FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(OPENMP) $(SANITIZE) $(DEFINE)
 ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
 FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf hf_tokenizer gguf llama2c)
-PROGRAMS = train eval convert chat errors clean compare bench
+PROGRAMS = train eval convert chat errors clean compare report bench
 CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm
 DEMO    = build/demo
 
-all: programs     ## the programs: ./train ./eval ./convert ./chat ./errors ./clean ./compare ./bench
+all: programs     ## the programs: ./train ./eval ./convert ./chat ./errors ./clean ./compare ./report ./bench
 	@for p in $(PROGRAMS); do cmp -s $(BUILD)/$$p $$p || cp $(BUILD)/$$p $$p; done
 programs: $(PROGRAMS:%=$(BUILD)/%)
 
@@ -38,6 +38,10 @@ $(BUILD)/dev/show.o: dev/show.h
 $(BUILD)/dev/score.o: dev/score.h
 $(BUILD)/errors: dev/errors.c $(BUILD)/dev/score.o $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+REPORT  = $(patsubst %,$(BUILD)/dev/report_%.o,page log scores)
+$(REPORT): dev/report.h dev/show.h
+$(BUILD)/report: dev/report.c $(REPORT) $(BUILD)/dev/show.o $(ROOMS)
+	$(CC) $(FLAGS) $^ -o $@ -lm
 $(FORMATS): dev/convert.h dev/hf.h
 $(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
@@ -85,6 +89,8 @@ test: all $(TESTS) $(BUILD)/pty $(BUILD)/train_kill ## all tests (needs Check: m
 	sh tests/resume.sh $(BUILD)
 	sh tests/check.sh $(BUILD)
 	sh tests/tools.sh $(BUILD)
+	sh tests/report.sh $(BUILD)
+	sh tests/tour.sh $(BUILD)
 test-resume: all $(BUILD)/train_kill ## a run killed before every write of a file, and resumed: some minutes
 	sh tests/resume.sh $(BUILD) all
 # train with calls that kill it; a linker without --wrap makes none, and resume.sh leaves those tests out
