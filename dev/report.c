@@ -41,6 +41,7 @@ static void help(void) {
 enum { LAYERS_MAX = 1 << 12 };
 typedef struct { double step, loss, norm, lr; } Step;
 typedef struct { double step, loss; } Measured;
+enum { STEP = sizeof(Step) / sizeof(double), HELD = sizeof(Measured) / sizeof(double) };
 typedef struct {
     const Input *in;
     Step *step;                       // (steps)
@@ -113,18 +114,18 @@ static void training_free(Training *t) {
 static void loss_chart(Page *p, const Training *t) {
     Chart c = {.title = "Loss", .x = "optimizer step", .y = "mean -log p of a taught token"};
     if (t->steps)
-        c.series[c.count++] = (Series){"training", &t->step->step, &t->step->loss, t->steps,
-                                       sizeof(Step) / sizeof(double), CURVE, 0};
+        c.series[c.count++] = (Series){"training", &t->step->step, &t->step->loss, t->steps, STEP, STEP,
+                                       CURVE, 0};
     if (t->measured)
         c.series[c.count++] = (Series){"held-out rows", &t->held->step, &t->held->loss, t->measured,
-                                       sizeof(Measured) / sizeof(double), MARKS, 0};
+                                       HELD, HELD, MARKS, 0};
     if (c.count) page_chart(p, &c);
 }
 
 static void curve_chart(Page *p, const Training *t, const char *title, const char *y, const double *of,
                         bool linear) {
-    Chart c = {title, "optimizer step", y, {{"all weights", &t->step->step, of, t->steps,
-                                             sizeof(Step) / sizeof(double), CURVE, 0}}, 1, linear};
+    Chart c = {title, "optimizer step", y, {{"all weights", &t->step->step, of, t->steps, STEP, STEP,
+                                             CURVE, 0}}, 1, linear};
     page_chart(p, &c);
 }
 
@@ -144,7 +145,7 @@ static int layers_chart(Page *p, const Training *t, Err *e) {
             for (size_t l = from; l < to; l++) square += t->layer[i * L + l] * t->layer[i * L + l];
             y[g * t->steps + i] = sqrt(square / (double)(to - from));
         }
-        *s = (Series){"", &t->step->step, y + g * t->steps, t->steps, 1, CURVE, 0};
+        *s = (Series){"", &t->step->step, y + g * t->steps, t->steps, STEP, 1, CURVE, 0};
         snprintf(s->name, sizeof s->name, to > from + 1 ? "layers %zu to %zu" : "layer %zu", from + 1, to);
     }
     page_chart(p, &c);
@@ -203,7 +204,7 @@ static int change_table(Page *p, const Training *t, Err *e) {
 static int training_section(Page *p, const Training *t, Err *e) {
     if (!t->steps && !t->measured) return 0;
     page_put(p, "<section id=\"training\"><h2>Training</h2><p>Of many steps a curve shows the mean of "
-             "neighbours, and the band around it their lowest and highest.</p><div class=\"charts\">\n");
+             "neighbours, and a band around it their lowest and highest.</p><div class=\"charts\">\n");
     loss_chart(p, t);
     if (t->steps) {
         curve_chart(p, t, "Learning rate", "learning rate", &t->step->lr, true);
@@ -253,7 +254,7 @@ static int lengths_chart(Page *p, const Training *t, Err *e) {
         x[i] = width * i;
         y[i] = bars[1 + i].number;
     }
-    Chart c = {"Length of the rows", "tokens", "rows", {{"rows", x, y, n, 1, BARS, width}}, 1, true};
+    Chart c = {"Length of the rows", "tokens", "rows", {{"rows", x, y, n, 1, 1, BARS, width}}, 1, true};
     page_chart(p, &c);
     return 0;
 }

@@ -34,8 +34,8 @@ typedef enum { CURVE, MARKS, BARS } Drawn;    // CURVE: of many points the means
 enum { SERIES_MAX = 8 };
 typedef struct {
     char name[40];                    // ours
-    const double *x, *y;              // n points, `stride` doubles apart, x ascending, none beyond 1e15
-    size_t n, stride;
+    const double *x, *y;              // n points, x ascending, none beyond 1e15
+    size_t n, x_stride, y_stride;     // doubles from one point to the next
     Drawn how;                        // BARS: from x to x + width
     double width;
 } Series;

@@ -293,8 +293,8 @@ static double along(const Axis *a, double v) {
 
 typedef struct { double first, last, from, to, lo, hi, at_lo, at_hi; } Extent;    // from, to: of x
 
-static double x_of(const Series *s, size_t i) { return s->x[i * s->stride]; }
-static double y_of(const Series *s, size_t i) { return s->y[i * s->stride]; }
+static double x_of(const Series *s, size_t i) { return s->x[i * s->x_stride]; }
+static double y_of(const Series *s, size_t i) { return s->y[i * s->y_stride]; }
 
 static Extent extent(const Series *s) {
     Extent e = {y_of(s, 0), y_of(s, s->n - 1), x_of(s, 0), x_of(s, s->n - 1), INFINITY, -INFINITY, 0, 0};
@@ -360,10 +360,10 @@ static size_t points_of(const Series *s, const Axis *x, const Axis *y, Point *ou
     return n;
 }
 
-static void put_series(Page *p, const Series *s, int colour, const Axis *x, const Axis *y) {
+static void put_series(Page *p, const Series *s, int colour, bool band, const Axis *x, const Axis *y) {
     Point at[POINTS];
     size_t n = points_of(s, x, y, at);
-    if (n < s->n) {
+    if (band && n < s->n) {
         page_put(p, "<path class=\"band s%d\" d=\"", colour);
         for (size_t i = 0; i < n; i++) page_put(p, "%c%.1f %.1f", i ? 'L' : 'M', at[i].x, at[i].hi);
         for (size_t i = n; i-- > 0;) page_put(p, "L%.1f %.1f", at[i].x, at[i].lo);
@@ -446,7 +446,7 @@ void page_chart(Page *p, const Chart *c) {
     for (int i = 0; i < c->count; i++) {
         const Series *s = &c->series[i];
         if (s->how == BARS) put_bars(p, s, i, &x, &y);
-        else put_series(p, s, i, &x, &y);
+        else put_series(p, s, i, c->count < 3, &x, &y);
     }
     page_put(p, "</svg>");
     put_figures(p, c);
