@@ -93,6 +93,8 @@ test: all $(TESTS) $(BUILD)/pty $(BUILD)/train_kill ## all tests (needs Check: m
 	sh tests/tour.sh $(BUILD)
 test-resume: all $(BUILD)/train_kill ## a run killed before every write of a file, and resumed: some minutes
 	sh tests/resume.sh $(BUILD) all
+exercises: all    ## the experiments of dev/EXERCISES.md, each in a copy of the tree with one line changed: some minutes
+	sh dev/exercises.sh
 # train with calls that kill it; a linker without --wrap makes none, and resume.sh leaves those tests out
 WRAP    = -Wl,--wrap=rename,--wrap=remove,--wrap=unlink,--wrap=fsync,--wrap=fflush
 $(BUILD)/train_kill: train.c tests/kill.c $(ROOMS)
@@ -139,4 +141,4 @@ clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
-.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume test-bits test-warnings test-asan test-valgrind check-real parity deps install clean help
+.PHONY: all programs portable reference asan demo demo-from-scratch exercises test test-resume test-bits test-warnings test-asan test-valgrind check-real parity deps install clean help

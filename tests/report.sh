@@ -81,8 +81,8 @@ check "a training log: curves, their description in words, data, change, lineage
 layers() { page layers.jsonl && shows "Gradient norms by layer" ">layer 1<" ">layer 2<" \
     "layer 2: 0.25 at 1, lowest 0.25 at 1, highest 0.25 at 1, last 0.25 at 400." && lacks ">layer 3<"; }
 check "norms by layer where the log has them" layers
-# statsmodels.stats.proportion.proportion_confint(15, 30, method="wilson"): 0.33154, 0.66846; of 12: 0.24590, 0.57679
-# scipy.stats.binomtest(9, 21).pvalue: 0.66362; difference -0.1, 1.96 * sqrt((21 - 30 * 0.01) / 29 / 30): 0.30227
+# scipy 1.17.1: binomtest(15, 30).proportion_ci(method="wilson") 0.33154, 0.66846; of 12 0.24591, 0.57680;
+# binomtest(9, 21).pvalue 0.66362; 1.96 * sem([1] * 9 + [-1] * 12 + [0] * 9) 0.30233
 rows() { page answers.jsonl && shows "0.500 <small class=\"soft\">0.332&ndash;0.668" \
     "0.400 <small class=\"soft\">0.246&ndash;0.577" ">no difference shown</td><td class=\"n\">-0.100</td>" \
     "-0.402 to +0.202" "<td class=\"n\">12</td><td class=\"n\">9</td><td class=\"n\">0.66</td>" \
