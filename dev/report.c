@@ -180,7 +180,7 @@ static int change_table(Page *p, const Training *t, Err *e) {
     uint32_t at = index_of(in, all) + 1;
     for (uint32_t i = 0; i < all->count && i < TENSORS; i++) {
         const JsonNode *name = &in->j.node[at], *list = name + 1;
-        double x[LAYERS_MAX], lo = INFINITY, hi = -INFINITY;
+        double x[LAYERS_MAX], lo = HUGE_VAL, hi = -HUGE_VAL;
         if (list->kind != JSON_ARRAY || list->count < 1 || list->count > LAYERS_MAX)
             return wrong(in, t->done, "change_percent with a list for each tensor", e);
         for (uint32_t l = 0; l < list->count; l++) {
@@ -320,8 +320,8 @@ typedef struct {
 static int report_load(Report *r, const char *const *path, int paths, Err *e) {
     for (int i = 0; i < paths; i++) {
         Input *in = &r->input[i];
-        if (input_load(in, path[i], e)) return -1;
         r->inputs++;
+        if (input_load(in, path[i], e)) return -1;
         int k = r->of[in->kind]++;
         if (in->kind == TRAINING && k > 0)
             return err_set(e, "%s: is a second training log, want one\nhint: a page for each run", path[i]);

@@ -297,7 +297,7 @@ static double x_of(const Series *s, size_t i) { return s->x[i * s->x_stride]; }
 static double y_of(const Series *s, size_t i) { return s->y[i * s->y_stride]; }
 
 static Extent extent(const Series *s) {
-    Extent e = {y_of(s, 0), y_of(s, s->n - 1), x_of(s, 0), x_of(s, s->n - 1), INFINITY, -INFINITY, 0, 0};
+    Extent e = {y_of(s, 0), y_of(s, s->n - 1), x_of(s, 0), x_of(s, s->n - 1), HUGE_VAL, -HUGE_VAL, 0, 0};
     for (size_t i = 0; i < s->n; i++) {
         double y = y_of(s, i);
         if (y < e.lo) {
@@ -315,7 +315,7 @@ static Extent extent(const Series *s) {
 // Axes that hold all series. y is logarithmic where values differ fifty-fold, unless it should not, and
 // otherwise begins at 0 where that costs little.
 static void axes(const Chart *c, Axis *x, Axis *y) {
-    *x = *y = (Axis){.lo = INFINITY, .hi = -INFINITY};
+    *x = *y = (Axis){.lo = HUGE_VAL, .hi = -HUGE_VAL};
     for (int i = 0; i < c->count; i++) {
         const Series *s = &c->series[i];
         Extent e = extent(s);
@@ -347,7 +347,7 @@ static size_t points_of(const Series *s, const Axis *x, const Axis *y, Point *ou
     size_t n = s->n < POINTS ? s->n : POINTS;
     for (size_t k = 0; k < n; k++) {
         size_t from = k * s->n / n, to = (k + 1) * s->n / n;
-        double sx = 0, sy = 0, lo = INFINITY, hi = -INFINITY, count = (double)(to - from);
+        double sx = 0, sy = 0, lo = HUGE_VAL, hi = -HUGE_VAL, count = (double)(to - from);
         for (size_t i = from; i < to; i++) {
             double v = y_of(s, i);
             sx += x_of(s, i);
