@@ -17,11 +17,11 @@ NUMBERS = -ffp-contract=off -fno-math-errno
 FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(OPENMP) $(SANITIZE) $(DEFINE)
 ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
 FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf hf_tokenizer gguf llama2c)
-PROGRAMS = train eval convert chat errors clean compare bench
+PROGRAMS = train eval convert chat errors clean compare report bench
 CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm
 DEMO    = build/demo
 
-all: programs     ## the programs: ./train ./eval ./convert ./chat ./errors ./clean ./compare ./bench
+all: programs     ## the programs: ./train ./eval ./convert ./chat ./errors ./clean ./compare ./report ./bench
 	@for p in $(PROGRAMS); do cmp -s $(BUILD)/$$p $$p || cp $(BUILD)/$$p $$p; done
 programs: $(PROGRAMS:%=$(BUILD)/%)
 
@@ -40,6 +40,10 @@ $(BUILD)/errors: dev/errors.c $(BUILD)/dev/score.o $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
 $(BUILD)/trace: dev/trace.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+REPORT  = $(patsubst %,$(BUILD)/dev/report_%.o,page log scores)
+$(REPORT): dev/report.h dev/show.h
+$(BUILD)/report: dev/report.c $(REPORT) $(BUILD)/dev/show.o $(ROOMS)
+	$(CC) $(FLAGS) $^ -o $@ -lm
 $(FORMATS): dev/convert.h dev/hf.h
 $(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
@@ -91,8 +95,12 @@ test: all $(TESTS) $(BUILD)/pty $(BUILD)/trace $(BUILD)/train_kill $(FAULTY) ## 
 	sh tests/check.sh $(BUILD)
 	sh tests/tools.sh $(BUILD)
 	sh tests/trace.sh $(BUILD)
+	sh tests/report.sh $(BUILD)
+	sh tests/tour.sh $(BUILD)
 test-resume: all $(BUILD)/train_kill ## a run killed before every write of a file, and resumed: some minutes
 	sh tests/resume.sh $(BUILD) all
+exercises: all    ## the experiments of dev/EXERCISES.md, each in a copy of the tree with one line changed: some minutes
+	sh dev/exercises.sh
 # train with calls that kill it; a linker without --wrap makes none, and resume.sh leaves those tests out
 WRAP    = -Wl,--wrap=rename,--wrap=remove,--wrap=unlink,--wrap=fsync,--wrap=fflush
 $(BUILD)/train_kill: train.c tests/kill.c $(ROOMS)
@@ -163,5 +171,5 @@ clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
-.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume faults test-bits test-warnings \
-	test-asan test-valgrind check-real trace fuzz fuzz-corpus parity deps install clean help
+# what help lists is no file
+.PHONY: programs $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' Makefile)

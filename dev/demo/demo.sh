@@ -38,7 +38,9 @@ say "the same held-out rows: base, base with 3 examples in the prompt, and tuned
     --log "$out/answers.jsonl"
 say "what is wrong with the answers"
 ./errors "$out/answers.jsonl" --train "$train"
-say "try it:  ./chat --model $out/tuned.bin"
 ./errors "$out/answers.jsonl" --json > "$out/errors.json"
+./report --title "A shop's messages" "$out/run.jsonl" "$out/answers.jsonl" "$out/errors.json" > "$out/report.html"
+say "look at it:  $out/report.html"
+say "try it:  ./chat --model $out/tuned.bin"
 printf '\ndemo: exact match %s -> %s on %d held-out rows\n' "$(field "$out/before.json" exact_match)" \
     "$(sed -n 3p "$out/errors.json" > "$out/last.json"; field "$out/last.json" exact_match)" "$(grep -c '"row"' "$out/answers.jsonl")"
