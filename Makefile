@@ -105,6 +105,10 @@ test-asan:        ## the tests under AddressSanitizer and UndefinedBehaviorSanit
 	CK_FORK=no $(MAKE) BUILD=build/asan OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' test
 test-valgrind:    ## the tests under valgrind, without AVX-512, which it lacks
 	sh tests/valgrind.sh
+static:           ## cppcheck, clang-tidy and gcc's analyzer: no finding
+	sh dev/static.sh
+coverage:         ## the tests on a build with counters: 95 % of each top-level file's lines are reached
+	sh tests/coverage.sh
 check-real: all $(BUILD)/check_real ## checks on real models: make check-real REAL=folder
 	$(BUILD)/convert --zero-bias $(REAL)/models/gpt2_nano_sort $(BUILD)/nano.bin
 	$(BUILD)/convert $(REAL)/models/stories260K/stories260K.bin $(BUILD)/stories.bin --tokenizer $(REAL)/models/stories260K/tok512.bin
@@ -133,4 +137,4 @@ clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
-.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume test-bits test-warnings test-asan test-valgrind check-real parity deps install clean help
+.PHONY: all programs portable reference asan demo demo-from-scratch test test-resume test-bits test-warnings test-asan test-valgrind static coverage check-real parity deps install clean help

@@ -255,8 +255,8 @@ typedef struct {
 
 size_t tokenizer_index_size(uint32_t vocab, uint32_t merges);   // bytes of memory, 4-byte aligned, for it
 // Checks every number of the tokenizer and makes its index; the memory must live as long as the tokenizer. At
-// most 2^24 tokens and merges, special tokens of at most 128 bytes; eot and bos must be special, since no text
-// may become them; all kinds but TOK_SCORED may lack tokens for bytes.
+// most 2^24 tokens and merges, special tokens of at most 128 bytes; eot and bos must be special, since no
+// text may become them; all kinds but TOK_SCORED may lack tokens for bytes.
 int    tokenizer_index(Tokenizer *t, void *memory, Fault *f);
 size_t tokenizer_most(const Tokenizer *t, size_t n);           // the most ids that n bytes of text can become
 size_t tokenizer_encode_size(const Tokenizer *t, size_t n);    // of scratch, 8-byte aligned; SIZE_MAX: none

@@ -262,7 +262,8 @@ static size_t pretoken(const Tokenizer *t, const uint8_t *s, size_t n) {
     if (class == NUMBER && DIGITS[t->kind] > 0) return run(t->unicode, s, n, NUMBER, DIGITS[t->kind]);
     size_t before = !later ? space : class == LETTER || is_line_end(s[0]) ? 0 : first;
     if ((end = run(t->unicode, s + before, n - before, LETTER, n)) > 0) return before + end;
-    if (DIGITS[t->kind] == 0 && (end = run(t->unicode, s + space, n - space, NUMBER, n)) > 0) return space + end;
+    end = DIGITS[t->kind] > 0 ? 0 : run(t->unicode, s + space, n - space, NUMBER, n);
+    if (end > 0) return space + end;
     if ((end = run(t->unicode, s + space, n - space, OTHER, n)) == 0) return spaces(t, s, n);
     for (end += space; later && end < n && is_line_end(s[end]);) end++;
     return end;
@@ -316,7 +317,8 @@ static uint64_t hash_bytes(const uint8_t *s, size_t n) {
 
 // The place of a pair among these merges, or the free one where it belongs, or NONE: too many others are in
 // the way.
-static uint32_t pair_place(const uint32_t *slot, uint32_t mask, const Merge *merge, int32_t left, int32_t right) {
+static uint32_t pair_place(const uint32_t *slot, uint32_t mask, const Merge *merge, int32_t left,
+                           int32_t right) {
     uint32_t h = (uint32_t)(hash_pair(left, right) >> 32);
     for (uint32_t i = 0; i < PROBES; i++) {
         uint32_t at = (h + i) & mask, m = slot[at];
@@ -334,9 +336,9 @@ static uint32_t word_place(const Tokenizer *t, uint64_t hash, const uint8_t *s, 
     return NONE;
 }
 
-// The token that has these bytes and is not special, -1: none that is in t->word.
-static int32_t token_of(const Tokenizer *t, const uint8_t *s, size_t n) {
-    uint32_t at = word_place(t, hash_bytes(s, n), s, n, false);
+// The token in t->word that has these bytes, -1: none.
+static int32_t token_of(const Tokenizer *t, const uint8_t *s, size_t n, bool special) {
+    uint32_t at = word_place(t, hash_bytes(s, n), s, n, special);
     return at == NONE ? -1 : word_id(t->word[at]);
 }
 
@@ -396,7 +398,8 @@ static uint32_t symbols(const Tokenizer *t, const uint8_t *s, size_t n, Symbol *
         int32_t id = t->byte[s[i]];
         if (scored) {
             len = utf8(s + i, n - i, &code);
-            id = code == 0x2581 ? token_of(t, (const uint8_t *)" ", 1) : token_of(t, s + i, len);
+            bool space = code == 0x2581;
+            id = token_of(t, space ? (const uint8_t *)" " : s + i, space ? 1 : len, false);
         }
         if (id >= 0) symbol[count++].id = id;
         else for (size_t k = i; scored && k < i + len; k++) symbol[count++].id = t->byte[s[k]];
@@ -545,9 +548,11 @@ static const uint8_t *normal_form(const Unicode *u, const uint8_t *s, size_t *n,
     uint8_t top = 0;
     for (size_t i = 0; i < *n; i++) if (s[i] > top) top = s[i];
     if (top < 0xCC) return s;                     // active characters begin at U+0300, which is CC 80
-    size_t done = 0, before = 0, len;             // s[0..done) is in out, or in w; the last one is s[before..i)
-    for (size_t i = 0; i < *n; before = i, i += len) {
+    size_t done = 0, i = 0, before, len;          // s[0..done) is in out, or in w; last is s[before..i)
+    for (len = 0; i + len < *n;) {
+        before = i;
         last = code;
+        i += len;
         len = utf8(s + i, *n - i, &code);
         if (rank_of(u, code) == 0) continue;
         if (i > done) add_plain(&w, s + done, (last == NONE ? i : before) - done);
@@ -576,10 +581,7 @@ static int32_t special_at(const Tokenizer *t, const uint8_t *s, size_t n) {
 
 // The special token that is this text, -1: none.
 int32_t tokenizer_find(const Tokenizer *t, const char *special) {
-    const uint8_t *s = (const uint8_t *)special;
-    size_t n = strlen(special);
-    int32_t id = special_at(t, s, n);
-    return id >= 0 && token_is(t, id, s, n) ? id : -1;
+    return token_of(t, (const uint8_t *)special, strlen(special), true);
 }
 
 // ---- index ------------------------------------------------------------------------------------------------
@@ -771,7 +773,7 @@ static size_t encode_plain(const Tokenizer *t, const uint8_t *s, size_t n, bool 
     for (size_t i = 0; i < n; i += len) {
         len = scored ? n : pretoken(t, s + i, n - i);
         bool whole = t->kind == TOK_CL100K || (len <= WORD_BYTES && !scored);
-        int32_t id = whole ? token_of(t, s + i, len) : -1;
+        int32_t id = whole ? token_of(t, s + i, len, false) : -1;
         uint32_t m = space ? symbols(t, (const uint8_t *)" ", 1, symbol) : 0;
         if (id >= 0) out[count++] = id;
         else {
@@ -858,10 +860,11 @@ static int piece_named(Template *tp, TemplatePiece *p, const char *name, int par
         if (!asked) tp->has[p->field] = true;
         return 0;
     }
-    return wrong(f, part == PART_WHOLE
-                    ? "unknown: want {instruction} {input} {output} {target} {eot} {<|name|>} {?input} {/} or {{"
-                    : "unknown here: want {text}, in [user] {input}, {target} {eot} {<|name|>} {?input} {/} or {{",
-                 p->at);
+    const char *unknown = "unknown here: want {text}, in [user] {input}, {target} {eot} {<|name|>} "
+                          "{?input} {/} or {{";
+    if (part == PART_WHOLE)
+        unknown = "unknown: want {instruction} {input} {output} {target} {eot} {<|name|>} {?input} {/} or {{";
+    return wrong(f, unknown, p->at);
 }
 
 // Does a part hold its text, and the one with the answer make it something that the model can learn to end?
@@ -997,8 +1000,10 @@ static void ids_add(Renderer *r, size_t n) {
 static void segment_end(Renderer *r) {
     Rendering *out = r->out;
     if (r->n == 0) return;
-    ids_add(r, !out->tok ? tokenizer_most(&r->tok, r->n)
-                         : tokenizer_encode(&r->tok, out->text, r->n, false, out->tok + out->ids, out->scratch));
+    size_t n = out->tok
+             ? tokenizer_encode(&r->tok, out->text, r->n, false, out->tok + out->ids, out->scratch)
+             : tokenizer_most(&r->tok, r->n);
+    ids_add(r, n);
     r->tok.add_space = false;
     r->n = 0;
 }
@@ -1063,10 +1068,10 @@ void template_render(Rendering *out, const Template *tp, const Tokenizer *t, con
 }
 
 // ---- train ------------------------------------------------------------------------------------------------
-// Only distinct pre-tokens are kept, one behind the other in w->piece. The first piece of each is, as a negative
-// number, how many copies the text has; then come its tokens, at first one for each byte. All pairs of
-// neighbours are counted once. Then each merge goes over all pieces, and counts only what it changes. A pre-token
-// that has become one token has no pairs any more, and goes.
+// Only distinct pre-tokens are kept, one behind the other in w->piece. The first piece of each is, as a
+// negative number, how many copies the text has; then come its tokens, at first one for each byte. All pairs
+// of neighbours are counted once. Then each merge goes over all pieces, and counts only what it changes. A
+// pre-token that has become one token has no pairs any more, and goes.
 typedef struct {
     Tokenizer *t;                                 // what was learned so far; its arrays, for writing:
     uint32_t *start;
@@ -1150,8 +1155,8 @@ static void add_text(Training *w, const uint8_t *s, size_t n) {
     }
 }
 
-// This many more neighbours left and right; what is < 0 is no token. Pairs for which there is no room are never
-// counted.
+// This many more neighbours left and right; what is < 0 is no token. Pairs for which there is no room are
+// never counted.
 static void count_pair(Training *w, int32_t left, int32_t right, uint32_t more) {
     if (left < 0 || right < 0) return;
     uint32_t place = pair_place(w->slot, w->slotmask, w->pair, left, right);
@@ -1259,7 +1264,8 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
     w.slotmask = (uint32_t)slots - 1;
     memset(w.slot, 0, slots * sizeof *w.slot);
     count_pairs(&w);
-    for (const Merge *best; t->vocab < vocab - 1 && (best = best_pair(&w));) learn(&w, best->left, best->right);
+    for (const Merge *best; t->vocab < vocab - 1 && (best = best_pair(&w));)
+        learn(&w, best->left, best->right);
     t->eot = (int32_t)t->vocab;
     memcpy(add_token(&w, sizeof END_OF_TEXT - 1, TOKEN_SPECIAL), END_OF_TEXT, sizeof END_OF_TEXT - 1);
     return 0;
@@ -1340,7 +1346,9 @@ void twister_seed(Twister *t, uint32_t key) {      // init_by_array of one key
     for (uint32_t k = 0; k < 2 * 624 - 1; k++) {
         uint32_t before = s[i - 1] ^ s[i - 1] >> 30;
         s[i] = k < 624 ? (s[i] ^ before * 1664525u) + key : (s[i] ^ before * 1566083941u) - i;
-        if (++i == 624) { s[0] = s[623]; i = 1; }
+        if (++i < 624) continue;
+        s[0] = s[623];
+        i = 1;
     }
     s[0] = 0x80000000u;
     t->at = 624;
@@ -1448,11 +1456,17 @@ static void sha256_block(uint32_t s[8], const uint8_t *p) {
     for (int t = 0; t < 64; t++) {
         uint32_t t1 = h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + SHA_K[t] + w[t];
         uint32_t t2 = (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
-        h = g, g = f, f = e, e = d + t1;
-        d = c, c = b, b = a, a = t1 + t2;
+        h = g;
+        g = f;
+        f = e;
+        e = d + t1;
+        d = c;
+        c = b;
+        b = a;
+        a = t1 + t2;
     }
-    s[0] += a, s[1] += b, s[2] += c, s[3] += d;
-    s[4] += e, s[5] += f, s[6] += g, s[7] += h;
+    const uint32_t add[8] = {a, b, c, d, e, f, g, h};
+    for (int i = 0; i < 8; i++) s[i] += add[i];
 }
 
 void sha256_init(Sha256 *s) {
