@@ -129,6 +129,10 @@ test-asan:        ## the tests under AddressSanitizer and UndefinedBehaviorSanit
 	CK_FORK=no $(MAKE) BUILD=build/asan OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' test
 test-valgrind:    ## the tests under valgrind, without AVX-512, which it lacks
 	sh tests/valgrind.sh
+static:           ## cppcheck, clang-tidy and gcc's analyzer: no finding
+	sh dev/static.sh
+coverage:         ## the tests on a build with counters: 95 % of each top-level file's lines are reached
+	sh tests/coverage.sh
 check-real: all $(BUILD)/check_real ## checks on real models: make check-real REAL=folder
 	$(BUILD)/convert --zero-bias $(REAL)/models/gpt2_nano_sort $(BUILD)/nano.bin
 	$(BUILD)/convert $(REAL)/models/stories260K/stories260K.bin $(BUILD)/stories.bin --tokenizer $(REAL)/models/stories260K/tok512.bin

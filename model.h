@@ -246,17 +246,17 @@ typedef struct {
     const Merge *merge;               // (merges)
     // The index, made by tokenizer_index in the caller's memory:
     const uint32_t *slot;             // open-addressing table over (left, right) -> merge + 1
-    const int32_t *special;           // ids of the special tokens, in the order of their bytes
-    const uint32_t *first;            // ids of the 256 bytes, then a table over short tokens' bytes -> id + 1
-    uint32_t slotmask, specials, firstmask;    // places - 1; how many; places - 1
+    const uint32_t *word;             // another over the bytes of special and of short tokens -> id + 1
+    uint32_t slotmask, wordmask;      // places - 1
+    int32_t byte[256];                // the token of each byte, -1: none, encoding leaves it out
+    uint8_t longest[256];             // bytes of the longest special token that begins with a byte
     const struct Unicode *unicode;    // byte-level: classes of characters and what form NFC needs
-    uint32_t missing;                 // byte-level: bytes without a token; encoding leaves them out
 } Tokenizer;
 
 size_t tokenizer_index_size(uint32_t vocab, uint32_t merges);   // bytes of memory, 4-byte aligned, for it
 // Checks every number of the tokenizer and makes its index; the memory must live as long as the tokenizer. At
-// most 2^24 tokens and merges, 65,536 special tokens of at most 128 bytes; eot and bos must be special, since
-// no text may become them; all kinds but TOK_SCORED may lack tokens for bytes, which t->missing counts.
+// most 2^24 tokens and merges, special tokens of at most 128 bytes; eot and bos must be special, since no
+// text may become them; all kinds but TOK_SCORED may lack tokens for bytes.
 int    tokenizer_index(Tokenizer *t, void *memory, Fault *f);
 size_t tokenizer_most(const Tokenizer *t, size_t n);           // the most ids that n bytes of text can become
 size_t tokenizer_encode_size(const Tokenizer *t, size_t n);    // of scratch, 8-byte aligned; SIZE_MAX: none
@@ -289,8 +289,7 @@ size_t utf8_put(uint8_t *out, uint32_t code);      // the bytes, at most 4, of a
 // ---- tokenizer.c: templates -------------------------------------------------------------------------------
 typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLES } Role;
 // A template is text with fields. {eot} is the tokenizer's end-of-text, {<|name|>} a special token by name,
-// {{ a brace; {?input} ... {:} ... {/} takes the first part if there is an input, else the second; {target}
-// begins what is taught.
+// {{ a brace; {?input} ... {/} is there if there is an input; {target} begins what is taught.
 //   Row form, for one exchange: {instruction} {input} {output}. It ends with a special token, also taught.
 //   Section form, for conversations: lines that are exactly [default], [system], [user] or [assistant], the
 // first among them, begin that section's text, without its last line break. Its field is {text}, in [user]
@@ -303,17 +302,18 @@ bool template_has_sections(const char *template);
 enum { PART_DEFAULT = ROLES, PART_WHOLE, PARTS, PIECES_MAX = 256 };    // behind Roles; WHOLE: the row form
 enum { INSTRUCTION, OUTPUT, INPUT, TURN, FIELDS };   // the row form has the first three, [user] the last two
 typedef struct {
-    enum { PIECE_TEXT, PIECE_FIELD, PIECE_SPECIAL, PIECE_TARGET, PIECE_IF, PIECE_ELSE, PIECE_ENDIF } kind;
+    enum { PIECE_TEXT, PIECE_FIELD, PIECE_SPECIAL, PIECE_TARGET, PIECE_IF, PIECE_ENDIF } kind;
     size_t at, n;                     // where it begins in the template; PIECE_TEXT: its bytes
     int32_t token;                    // PIECE_SPECIAL
-    int field, depth;                 // PIECE_FIELD, PIECE_IF; {?...} that are open there
+    int field;                        // PIECE_FIELD, PIECE_IF
+    bool inside;                      // of {?...}
 } TemplatePiece;
 typedef struct {
     const char *text;                 // the template, which must live as long
     TemplatePiece piece[PIECES_MAX];
     int pieces, begin[PARTS], end[PARTS];    // pieces of each part; begin -1: there is none
     int target, turn_end;             // the pieces after {target} and after the end of turn
-    bool instruction, input;          // have a place of their own; without {input} it is part of {text}
+    bool has[FIELDS];                 // a place of their own; without {input} it is part of {text}
 } Template;
 // A fault's value is the byte of the template, its range empty.
 int template_parse(Template *tp, const char *template, const Tokenizer *t, Fault *f);

@@ -18,9 +18,9 @@
 
 enum {
     VOCAB_MAX = 1 << 24, MERGES_MAX = 1 << 24,    // the largest tokenizer
-    SPECIALS_MAX = 1 << 16, SPECIAL_BYTES = 128,  // special tokens; the longest bounds the search for them
+    SPECIAL_BYTES = 128,                          // the longest special token: bounds the search for them
     WORD_BYTES = 32,                              // the longest pre-token that is looked up whole
-    LEARNED_BYTES = 128,                          // the longest token that training makes
+    LEARNED_BYTES = 128, PAIRS_MAX = 1 << 30,     // training: the longest token; the most pairs it counts
     PROBES = 128,                                 // places tried in a hash table; GPT-2's need 21 at most
     TEXT_MAX = INT32_MAX                          // bytes of text at once
 };
@@ -218,6 +218,10 @@ static int class_of(const Unicode *u, const uint8_t *s, size_t n, size_t *len) {
 // which lets any other character before letters, few numbers together, and lines end with their line feeds;
 // Qwen2's has \p{N} in place of \p{N}{1,3}.
 
+static bool is_later(const Tokenizer *t) { return t->kind == TOK_CL100K || t->kind == TOK_QWEN2; }
+
+static bool is_line_end(uint8_t byte) { return byte == '\r' || byte == '\n'; }
+
 // Length of the contraction at s (n > 0 bytes), 0: none. Of letters beyond ASCII only the long s, U+017F, is
 // another letter's case.
 static size_t contraction(const uint8_t *s, size_t n, bool any_case) {
@@ -242,46 +246,39 @@ static size_t spaces(const Tokenizer *t, const uint8_t *s, size_t n) {
     while (i < n && (class = class_of(t->unicode, s + i, n - i, &len)) == SPACE) {
         last = i;
         i += len;
-        if (s[last] == '\r' || s[last] == '\n') line = i;
+        if (is_line_end(s[last])) line = i;
     }
-    if (line > 0 && (t->kind == TOK_CL100K || t->kind == TOK_QWEN2)) return line;
+    if (line > 0 && is_later(t)) return line;
     return i < n && last > 0 && !(t->kind == TOK_SMOLLM && class == NUMBER) ? last : i;
 }
 
-// Length of the pre-token at s (n > 0 bytes) that is no contraction: GPT-2's and SmolLM's.
-static size_t pretoken_gpt2(const Tokenizer *t, const uint8_t *s, size_t n) {
-    size_t len, i = s[0] == ' ' && n > 1;
-    int class = class_of(t->unicode, s + i, n - i, &len);
-    if (class == SPACE) return spaces(t, s, n);
-    if (class == NUMBER && t->kind == TOK_SMOLLM) return i ? i : len;
-    return i + run(t->unicode, s + i, n - i, class, n);
-}
-
-// The same for cl100k_base and Qwen2.
-static size_t pretoken_cl100k(const Tokenizer *t, const uint8_t *s, size_t n) {
-    size_t first, i, end;
-    int class = class_of(t->unicode, s, n, &first);
-    if (class == NUMBER) return run(t->unicode, s, n, NUMBER, t->kind == TOK_CL100K ? 3 : 1);
-    i = class == LETTER || s[0] == '\r' || s[0] == '\n' ? 0 : first;
-    if ((end = run(t->unicode, s + i, n - i, LETTER, n)) > 0) return i + end;
-    i = s[0] == ' ';
-    if ((end = run(t->unicode, s + i, n - i, OTHER, n)) == 0) return spaces(t, s, n);
-    for (i += end; i < n && (s[i] == '\r' || s[i] == '\n'); i++) continue;
-    return i;
-}
-
+// Length of the pre-token at s (n > 0 bytes).
 static size_t pretoken(const Tokenizer *t, const uint8_t *s, size_t n) {
-    bool later = t->kind == TOK_CL100K || t->kind == TOK_QWEN2;
-    size_t len = contraction(s, n, later);
-    return len ? len : later ? pretoken_cl100k(t, s, n) : pretoken_gpt2(t, s, n);
+    static const uint8_t DIGITS[TOK_KINDS] = {[TOK_CL100K] = 3, [TOK_QWEN2] = 1, [TOK_SMOLLM] = 1};
+    bool later = is_later(t), space = s[0] == ' ';
+    size_t first, end = contraction(s, n, later);
+    if (end > 0) return end;
+    int class = class_of(t->unicode, s, n, &first);
+    if (class == NUMBER && DIGITS[t->kind] > 0) return run(t->unicode, s, n, NUMBER, DIGITS[t->kind]);
+    size_t before = !later ? space : class == LETTER || is_line_end(s[0]) ? 0 : first;
+    if ((end = run(t->unicode, s + before, n - before, LETTER, n)) > 0) return before + end;
+    end = DIGITS[t->kind] > 0 ? 0 : run(t->unicode, s + space, n - space, NUMBER, n);
+    if (end > 0) return space + end;
+    if ((end = run(t->unicode, s + space, n - space, OTHER, n)) == 0) return spaces(t, s, n);
+    for (end += space; later && end < n && is_line_end(s[end]);) end++;
+    return end;
 }
 
 // ---- tables -----------------------------------------------------------------------------------------------
-// Merging asks two hash tables with open addressing, which tokenizer_index makes:
-//     t->slot          which merge joins left and right?        entries: its number + 1, 0: a free place
-//     t->first + 256   which token has exactly these bytes?     entries: its id + 1, 0: a free place
-// The second holds only tokens that can be told from their bytes alone. In front of it lie the ids (not + 1)
-// of the tokens of the 256 single bytes. A search gives up after PROBES places: so no file can make it slow.
+// Two hash tables with open addressing, which tokenizer_index makes:
+//     t->slot    which merge joins left and right?      entries: its number + 1, 0: a free place
+//     t->word    which token has exactly these bytes?   entries: its id + 1, marked if it is special
+// The second holds the special tokens, and of the others those that can be told from their bytes alone. A
+// search gives up after PROBES places: so no file can make it slow.
+enum { MARK_SHIFT = 31 };
+
+// The id of an entry of t->word, -1: it is free.
+static int32_t word_id(uint32_t entry) { return (int32_t)(entry & ~(1u << MARK_SHIFT)) - 1; }
 
 // The bytes of token id, which stay t's, and how many; none if there is no such token.
 const uint8_t *tokenizer_decode(const Tokenizer *t, int32_t id, size_t *n) {
@@ -296,14 +293,6 @@ static bool token_is(const Tokenizer *t, int32_t id, const uint8_t *s, size_t n)
     return m == n && !memcmp(bytes, s, n);
 }
 
-// Order of two tokens by their bytes, as in a dictionary, and of equals by their ids: < 0, 0, > 0.
-static int compare_tokens(const Tokenizer *t, int32_t a, int32_t b) {
-    size_t n, m;
-    const uint8_t *s = tokenizer_decode(t, a, &n), *r = tokenizer_decode(t, b, &m);
-    int order = memcmp(s, r, n < m ? n : m);
-    return order ? order : n != m ? (n > m) - (n < m) : (a > b) - (a < b);
-}
-
 // Places of a hash table for n entries: a power of two, at least twice as many.
 static uint64_t places(uint64_t n) {
     uint64_t size = 2;
@@ -313,41 +302,44 @@ static uint64_t places(uint64_t n) {
 
 static const uint64_t MIX = 0x9E3779B97F4A7C15u;  // 2^64 / golden ratio: any bit changes the upper half
 
-static uint32_t hash_pair(int32_t left, int32_t right) {
-    uint64_t h = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    return (uint32_t)(h * MIX >> 32);
+static uint64_t hash_pair(int32_t left, int32_t right) {
+    return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * MIX;
 }
 
-static uint32_t hash_bytes(const uint8_t *s, size_t n) {
-    uint64_t h = n;
-    for (size_t i = 0; i < n; i++) h = (h ^ s[i]) * MIX;
-    return (uint32_t)(h >> 32);
+// One byte more; the hash of no bytes is MIX. Of any hash the upper half tells the place.
+static uint64_t hash_byte(uint64_t hash, uint8_t byte) { return (hash ^ byte) * MIX; }
+
+static uint64_t hash_bytes(const uint8_t *s, size_t n) {
+    uint64_t hash = MIX;
+    for (size_t i = 0; i < n; i++) hash = hash_byte(hash, s[i]);
+    return hash;
 }
 
-// The place of a pair in t->slot, or the free one where it belongs, or NONE: too many others are in the way.
-static uint32_t pair_place(const Tokenizer *t, int32_t left, int32_t right) {
-    uint32_t h = hash_pair(left, right);
+// The place of a pair among these merges, or the free one where it belongs, or NONE: too many others are in
+// the way.
+static uint32_t pair_place(const uint32_t *slot, uint32_t mask, const Merge *merge, int32_t left,
+                           int32_t right) {
+    uint32_t h = (uint32_t)(hash_pair(left, right) >> 32);
     for (uint32_t i = 0; i < PROBES; i++) {
-        uint32_t at = (h + i) & t->slotmask, m = t->slot[at];
-        if (m == 0 || (t->merge[m - 1].left == left && t->merge[m - 1].right == right)) return at;
+        uint32_t at = (h + i) & mask, m = slot[at];
+        if (m == 0 || (merge[m - 1].left == left && merge[m - 1].right == right)) return at;
     }
     return NONE;
 }
 
-// The same for bytes in t->first.
-static uint32_t word_place(const Tokenizer *t, const uint8_t *s, size_t n) {
-    uint32_t h = hash_bytes(s, n);
+// The same for the bytes of a token, whose hash is known, in t->word.
+static uint32_t word_place(const Tokenizer *t, uint64_t hash, const uint8_t *s, size_t n, bool special) {
     for (uint32_t i = 0; i < PROBES; i++) {
-        uint32_t at = 256 + ((h + i) & t->firstmask), m = t->first[at];
-        if (m == 0 || token_is(t, (int32_t)m - 1, s, n)) return at;
+        uint32_t at = ((uint32_t)(hash >> 32) + i) & t->wordmask, m = t->word[at];
+        if (m == 0 || (m >> MARK_SHIFT == special && token_is(t, word_id(m), s, n))) return at;
     }
     return NONE;
 }
 
-// The token in t->first that has these bytes, -1: none.
-static int32_t find_word(const Tokenizer *t, const uint8_t *s, size_t n) {
-    uint32_t at = word_place(t, s, n);
-    return at == NONE ? -1 : (int32_t)t->first[at] - 1;
+// The token in t->word that has these bytes, -1: none.
+static int32_t token_of(const Tokenizer *t, const uint8_t *s, size_t n, bool special) {
+    uint32_t at = word_place(t, hash_bytes(s, n), s, n, special);
+    return at == NONE ? -1 : word_id(t->word[at]);
 }
 
 // ---- merging ----------------------------------------------------------------------------------------------
@@ -391,7 +383,7 @@ static void look_up(const Tokenizer *t, Symbol *symbol, uint32_t i, Heap *heap) 
     Symbol *s = &symbol[i];
     s->merge = NONE;
     if (s->next == NONE) return;
-    uint32_t at = pair_place(t, s->id, symbol[s->next].id);
+    uint32_t at = pair_place(t->slot, t->slotmask, t->merge, s->id, symbol[s->next].id);
     if (at == NONE || t->slot[at] == 0) return;
     s->merge = t->slot[at] - 1;
     heap_push(heap, (uint64_t)t->merge[s->merge].rank << 32 | i);
@@ -403,13 +395,14 @@ static uint32_t symbols(const Tokenizer *t, const uint8_t *s, size_t n, Symbol *
     bool scored = t->kind == TOK_SCORED;
     uint32_t count = 0, code;
     for (size_t i = 0, len = 1; i < n; i += len) {
-        int32_t id = (int32_t)t->first[s[i]];     // -1 if it is NONE
+        int32_t id = t->byte[s[i]];
         if (scored) {
             len = utf8(s + i, n - i, &code);
-            id = code == 0x2581 ? find_word(t, (const uint8_t *)" ", 1) : find_word(t, s + i, len);
+            bool space = code == 0x2581;
+            id = token_of(t, space ? (const uint8_t *)" " : s + i, space ? 1 : len, false);
         }
         if (id >= 0) symbol[count++].id = id;
-        else for (size_t k = i; scored && k < i + len; k++) symbol[count++].id = (int32_t)t->first[s[k]];
+        else for (size_t k = i; scored && k < i + len; k++) symbol[count++].id = t->byte[s[k]];
     }
     return count;
 }
@@ -453,7 +446,7 @@ static uint32_t rank_of(const Unicode *u, uint32_t code) {
 
 // The place of a rule in u->rule, or the free one where it belongs.
 static uint32_t rule_place(const Unicode *u, uint32_t first, uint32_t second) {
-    uint32_t at = hash_pair((int32_t)first, (int32_t)second) % PLACES;
+    uint32_t at = (uint32_t)(hash_pair((int32_t)first, (int32_t)second) >> 32) % PLACES;
     for (const Rule *p; (p = &u->rule[at])->to && (p->first != first || p->second != second);)
         at = (at + 1) % PLACES;
     return at;
@@ -470,10 +463,11 @@ static uint32_t joined(const Unicode *u, uint32_t first, uint32_t second) {
     return to ? to : NONE;
 }
 
-// From PACKED into cleared memory.
+// From PACKED.
 static void unpack_unicode(Unicode *u) {
     Packed p = {PACKED, PACKED[0]};
     uint32_t key[SECONDS], code = 0, first = 0, same = 0, v = 0;
+    memset(u, 0, sizeof *u);
     unpack_runs(&p, u->byte, 0);
     unpack_runs(&p, u->byte, RANK_SHIFT);
     for (int i = 0; i < SECONDS; i++) key[i] = unpack(&p);
@@ -516,7 +510,10 @@ static void add_part(Normal *w, uint32_t code) {
         uint64_t key = heap_pop(&w->heap);
         uint32_t mark = key & 0x1FFFFF, both = key >> 53 > last ? joined(w->u, w->base, mark) : NONE;
         if (both != NONE) w->base = both;
-        else w->mark[w->marks++] = mark, last = key >> 53;
+        else {
+            w->mark[w->marks++] = mark;
+            last = key >> 53;
+        }
     }
     uint32_t both = w->marks == 0 && code != NONE ? joined(w->u, w->base, code) : NONE;
     if (both == NONE && w->base != NONE) w->bytes += utf8_put(w->out + w->bytes, w->base);
@@ -547,18 +544,19 @@ static void add_plain(Normal *w, const uint8_t *s, size_t n) {
 static const uint8_t *normal_form(const Unicode *u, const uint8_t *s, size_t *n, uint8_t *out,
                                   uint64_t *heap) {
     Normal w = {.u = u, .out = out, .base = NONE, .mark = (uint32_t *)(heap + 2 * *n), .heap = {heap, 0}};
-    uint32_t code, next;
+    uint32_t code = NONE, last;
     uint8_t top = 0;
     for (size_t i = 0; i < *n; i++) if (s[i] > top) top = s[i];
     if (top < 0xCC) return s;                     // active characters begin at U+0300, which is CC 80
-    size_t done = 0, len, after = utf8(s, *n, &next);    // s[0..done) is in out, or in w
-    for (size_t i = 0; i < *n; i += len) {
-        code = next;
-        len = after;
-        next = NONE;
-        if (i + len < *n) after = utf8(s + i + len, *n - i - len, &next);
-        if (code == NONE || (rank_of(u, code) == 0 && rank_of(u, next) == 0)) continue;
-        if (i > done) add_plain(&w, s + done, i - done);
+    size_t done = 0, i = 0, before, len;          // s[0..done) is in out, or in w; last is s[before..i)
+    for (len = 0; i + len < *n;) {
+        before = i;
+        last = code;
+        i += len;
+        len = utf8(s + i, *n - i, &code);
+        if (rank_of(u, code) == 0) continue;
+        if (i > done) add_plain(&w, s + done, (last == NONE ? i : before) - done);
+        if (i > done && last != NONE) add_character(&w, last);
         add_character(&w, code);
         done = i + len;
     }
@@ -568,46 +566,29 @@ static const uint8_t *normal_form(const Unicode *u, const uint8_t *s, size_t *n,
 }
 
 // ---- special tokens ---------------------------------------------------------------------------------------
-// t->special is sorted by bytes, so that special tokens which begin alike are neighbours, and a binary search
-// for each byte of the text narrows them down.
-
-// Of t->special[lo..hi), which agree in their first i bytes, the first whose next byte is at least `byte`.
-static uint32_t special_from(const Tokenizer *t, uint32_t lo, uint32_t hi, size_t i, int byte) {
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        size_t n;
-        const uint8_t *s = tokenizer_decode(t, t->special[mid], &n);
-        if (i < n && s[i] >= byte) hi = mid;
-        else lo = mid + 1;
-    }
-    return lo;
-}
 
 // The longest special token at s (n bytes), -1: none.
 static int32_t special_at(const Tokenizer *t, const uint8_t *s, size_t n) {
     int32_t longest = -1;
-    uint32_t lo = 0, hi = t->specials;            // those that begin with the first i bytes of s
-    for (size_t i = 0; i < n && lo < hi; i++) {
-        lo = special_from(t, lo, hi, i, s[i]);
-        hi = special_from(t, lo, hi, i, s[i] + 1);
-        if (lo < hi && token_is(t, t->special[lo], s, i + 1)) longest = t->special[lo];
+    uint64_t hash = MIX;
+    for (size_t i = 0; i < n && i < t->longest[s[0]]; i++) {
+        hash = hash_byte(hash, s[i]);
+        uint32_t at = word_place(t, hash, s, i + 1, true);
+        if (at != NONE && t->word[at] > 0) longest = word_id(t->word[at]);
     }
     return longest;
 }
 
 // The special token that is this text, -1: none.
 int32_t tokenizer_find(const Tokenizer *t, const char *special) {
-    const uint8_t *s = (const uint8_t *)special;
-    size_t n = strlen(special);
-    int32_t id = special_at(t, s, n);
-    return id >= 0 && token_is(t, id, s, n) ? id : -1;
+    return token_of(t, (const uint8_t *)special, strlen(special), true);
 }
 
 // ---- index ------------------------------------------------------------------------------------------------
 
-// Three arrays of 4-byte numbers: slot, first, special; then the Unicode tables.
+// t->slot and t->word, then the Unicode tables.
 size_t tokenizer_index_size(uint32_t vocab, uint32_t merges) {
-    return to_size(4 * (places(merges) + (256 + places(vocab)) + vocab) + sizeof(Unicode));
+    return to_size(4 * (places(merges) + places(vocab)) + sizeof(Unicode));
 }
 
 // Counts, ids, starts and flags, in an order in which nothing is used before it is checked.
@@ -630,10 +611,9 @@ static int check_tokens(const Tokenizer *t, Fault *f) {
             check(f, "tokenizer: bytes of a token", to - from, least[t->flag[i]], most[t->flag[i]]))
             return -1;
     }
-    int eot = t->eot < 0 ? TOKEN_SPECIAL : t->flag[t->eot];
-    int bos = t->bos < 0 ? TOKEN_SPECIAL : t->flag[t->bos];
-    return check(f, "tokenizer: flag of end-of-text", eot, TOKEN_SPECIAL, TOKEN_SPECIAL) ||
-           check(f, "tokenizer: flag of begin-of-text", bos, TOKEN_SPECIAL, TOKEN_SPECIAL) ? -1 : 0;
+    const int want = TOKEN_SPECIAL;
+    if (t->eot >= 0 && check(f, "tokenizer: flag of end-of-text", t->flag[t->eot], want, want)) return -1;
+    return t->bos >= 0 ? check(f, "tokenizer: flag of begin-of-text", t->flag[t->bos], want, want) : 0;
 }
 
 // Are merge m's tokens there, none of them special, and is its result left followed by right?
@@ -651,30 +631,32 @@ static bool is_sound(const Tokenizer *t, const Merge *m) {
 static int index_merges(const Tokenizer *t, uint32_t *slot, Fault *f) {
     for (uint32_t i = 0; i < t->merges; i++) {
         const Merge *m = &t->merge[i];
-        uint32_t at = is_sound(t, m) ? pair_place(t, m->left, m->right) : NONE;
+        uint32_t at = NONE;
+        if (is_sound(t, m)) at = pair_place(slot, t->slotmask, t->merge, m->left, m->right);
         if (at == NONE || slot[at]) return check(f, "tokenizer: sound merges", i, t->merges, t->merges);
         slot[at] = i + 1;
     }
     return 0;
 }
 
-// t->first[0..255]: the single bytes. Byte-level vocabularies may lack some, which t->missing counts.
-static int index_bytes(Tokenizer *t, uint32_t *first, Fault *f) {
-    uint32_t found = 0;
-    int flag = t->kind == TOK_SCORED ? TOKEN_BYTE : TOKEN_NORMAL;
-    for (uint32_t i = t->vocab; i-- > 0;) {       // downwards: of equal tokens the smallest id remains
-        uint32_t at = t->start[i];
-        if (t->flag[i] != flag || t->start[i + 1] - at != 1) continue;
-        found += first[t->bytes[at]] == NONE;
-        first[t->bytes[at]] = i;
+// t->byte and t->longest. Byte-level vocabularies may lack some bytes.
+static int index_bytes(Tokenizer *t, Fault *f) {
+    int found = 0, flag = t->kind == TOK_SCORED ? TOKEN_BYTE : TOKEN_NORMAL;
+    for (int i = 0; i < 256; i++) t->byte[i] = -1;
+    for (int32_t i = 0; i < (int32_t)t->vocab; i++) {
+        size_t n;
+        const uint8_t *s = tokenizer_decode(t, i, &n);
+        if (t->flag[i] == TOKEN_SPECIAL && n > 0 && n > t->longest[*s]) t->longest[*s] = (uint8_t)n;
+        if (t->flag[i] != flag || n != 1 || t->byte[*s] >= 0) continue;
+        t->byte[*s] = i;
+        found++;
     }
-    t->missing = 256 - found;
     return check(f, "tokenizer: single bytes that are tokens", found, t->kind == TOK_SCORED ? 256 : 1, 256);
 }
 
-// Can token i be told from its bytes alone? TOK_SCORED: if they are one character, which then begins as it.
-// TOK_CL100K: always. Else if they merge to it; so a common pre-token costs one search instead of several for
-// each byte.
+// Is token i to be in t->word? Special ones are, but for empty ones, which only fill a vocabulary; others if
+// their bytes alone tell them. TOK_SCORED: if they are one character, which then begins as it. TOK_CL100K:
+// always. Else if they merge to it; so a common pre-token costs one search instead of several for each byte.
 static bool is_word(const Tokenizer *t, int32_t i) {
     Symbol symbol[WORD_BYTES];
     uint64_t key[2 * WORD_BYTES];
@@ -682,63 +664,40 @@ static bool is_word(const Tokenizer *t, int32_t i) {
     uint32_t code;
     size_t n;
     const uint8_t *s = tokenizer_decode(t, i, &n);
-    if (t->flag[i] != TOKEN_NORMAL) return false;
+    if (t->flag[i] != TOKEN_NORMAL) return t->flag[i] == TOKEN_SPECIAL && n > 0;
     if (t->kind == TOK_CL100K) return true;
     if (t->kind == TOK_SCORED) return utf8(s, n, &code) == n && code != NONE;
     return n <= WORD_BYTES && merge(t, symbol, symbols(t, s, n, symbol), key, out) == 1 && out[0] == i;
 }
 
-// t->first[256..]: the tokens that can be told from their bytes; of equal ones the smallest id.
-static int index_words(const Tokenizer *t, uint32_t *first, Fault *f) {
+// t->word; of tokens with equal bytes the smallest id.
+static int index_words(const Tokenizer *t, uint32_t *word, Fault *f) {
     for (int32_t i = 0; i < (int32_t)t->vocab; i++) {
         if (!is_word(t, i)) continue;
         size_t n;
         const uint8_t *s = tokenizer_decode(t, i, &n);
-        uint32_t at = word_place(t, s, n);
+        uint32_t special = t->flag[i] == TOKEN_SPECIAL, at = word_place(t, hash_bytes(s, n), s, n, special);
         if (at == NONE) return check(f, "tokenizer: tokens whose hashes differ", i, t->vocab, t->vocab);
-        if (first[at] == 0) first[at] = (uint32_t)i + 1;
+        if (word[at] == 0) word[at] = (uint32_t)i + 1 + (special << MARK_SHIFT);
     }
     return 0;
-}
-
-// t->special: all but empty ones, which only fill a vocabulary. Shell's sort with Knuth's gaps 1, 4, 13, ...
-static int index_specials(Tokenizer *t, int32_t *special, Fault *f) {
-    uint32_t n = 0, gap = 1;
-    for (uint32_t i = 0; i < t->vocab; i++)
-        if (t->flag[i] == TOKEN_SPECIAL && t->start[i + 1] > t->start[i]) special[n++] = (int32_t)i;
-    while (gap < n / 3) gap = 3 * gap + 1;
-    for (; gap > 0 && n <= SPECIALS_MAX; gap /= 3) {
-        for (uint32_t i = gap; i < n; i++) {
-            int32_t id = special[i];
-            uint32_t at = i;
-            for (; at >= gap && compare_tokens(t, special[at - gap], id) > 0; at -= gap)
-                special[at] = special[at - gap];
-            special[at] = id;
-        }
-    }
-    t->specials = n;
-    return check(f, "tokenizer: special tokens", n, 0, SPECIALS_MAX);
 }
 
 // The caller warrants that the arrays are as long as vocab, merges and start[vocab] say.
 int tokenizer_index(Tokenizer *t, void *memory, Fault *f) {
     if (check_tokens(t, f)) return -1;
-    uint32_t *slot = memory, *first = slot + places(t->merges);
-    int32_t *special = (int32_t *)(first + 256 + places(t->vocab));
-    Unicode *unicode = (Unicode *)(special + t->vocab);
+    uint32_t *slot = memory, *word = slot + places(t->merges);
+    Unicode *unicode = (Unicode *)(word + places(t->vocab));
     memset(memory, 0, tokenizer_index_size(t->vocab, t->merges));
-    memset(first, 0xFF, 256 * sizeof *first);
+    memset(t->longest, 0, sizeof t->longest);
     t->slot = slot;
     t->slotmask = (uint32_t)places(t->merges) - 1;
-    t->first = first;
-    t->firstmask = (uint32_t)places(t->vocab) - 1;
-    t->special = special;
-    t->specials = 0;
+    t->word = word;
+    t->wordmask = (uint32_t)places(t->vocab) - 1;
     t->unicode = unicode;
     if (t->kind == TOK_NONE) return 0;
     unpack_unicode(unicode);
-    if (index_bytes(t, first, f) || index_merges(t, slot, f) || index_words(t, first, f)) return -1;
-    return index_specials(t, special, f);
+    return index_bytes(t, f) || index_merges(t, slot, f) || index_words(t, word, f) ? -1 : 0;
 }
 
 // ---- as bytes ---------------------------------------------------------------------------------------------
@@ -814,7 +773,7 @@ static size_t encode_plain(const Tokenizer *t, const uint8_t *s, size_t n, bool 
     for (size_t i = 0; i < n; i += len) {
         len = scored ? n : pretoken(t, s + i, n - i);
         bool whole = t->kind == TOK_CL100K || (len <= WORD_BYTES && !scored);
-        int32_t id = whole ? find_word(t, s + i, len) : -1;
+        int32_t id = whole ? token_of(t, s + i, len, false) : -1;
         uint32_t m = space ? symbols(t, (const uint8_t *)" ", 1, symbol) : 0;
         if (id >= 0) out[count++] = id;
         else {
@@ -828,15 +787,13 @@ static size_t encode_plain(const Tokenizer *t, const uint8_t *s, size_t n, bool 
 // add_space puts its space before the first text that is not a special token.
 size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool special, int32_t *out,
                         void *scratch) {
-    bool begins[256] = {false};                   // does a special token begin with this byte?
-    for (uint32_t i = 0; special && i < t->specials; i++) begins[t->bytes[t->start[t->special[i]]]] = true;
     bool space = t->add_space && t->kind == TOK_SCORED;
     Symbol *symbol = (Symbol *)(void *)((uint8_t *)scratch + normal_room(t, n));
     size_t count = 0, stop, len;
     for (size_t i = 0; i < n; i = stop + len) {   // text[i..stop) is plain, then comes the special token id
         int32_t id = -1;
-        for (stop = i; stop < n; stop++)
-            if (begins[text[stop]] && (id = special_at(t, text + stop, n - stop)) >= 0) break;
+        for (stop = special ? i : n; stop < n; stop++)
+            if ((id = special_at(t, text + stop, n - stop)) >= 0) break;
         if (stop > i && t->kind != TOK_NONE) {
             const uint8_t *s = text + i;
             size_t m = stop - i;
@@ -853,8 +810,12 @@ size_t tokenizer_encode(const Tokenizer *t, const uint8_t *text, size_t n, bool 
 // ---- templates --------------------------------------------------------------------------------------------
 // How a conversation becomes text is the model's business as much as how text becomes tokens. A template is
 // parsed to pieces once and checked; then rendering a row cannot fail but for lack of memory.
-enum { IF_DEPTH = 8, NAME_BYTES = 64 };
+enum { NAME_BYTES = 64 };
 static const char *const FIELD[FIELDS] = {"instruction", "output", "input", "text"};
+static const bool HAS[PARTS][FIELDS] = {                     // which of them may stand in a part
+    [ROLE_SYSTEM] = {[TURN] = true}, [ROLE_USER] = {[TURN] = true, [INPUT] = true},
+    [ROLE_ASSISTANT] = {[TURN] = true},
+    [PART_WHOLE] = {[INSTRUCTION] = true, [INPUT] = true, [OUTPUT] = true}};
 static const char *const SECTION[PART_WHOLE] = {"[system]", "[user]", "[assistant]", "[default]"};
 
 // What is wrong with byte `at` of a template: no number lies in 1..0.
@@ -884,42 +845,26 @@ const char *template_named(const char *name) {
 // What stands between braces.
 static int piece_named(Template *tp, TemplatePiece *p, const char *name, int part, const Tokenizer *t,
                        Fault *f) {
-    bool whole = part == PART_WHOLE;
-    int from = whole ? INSTRUCTION : part == ROLE_USER ? INPUT : part == PART_DEFAULT ? FIELDS : TURN;
-    p->kind = *name == '<' || !strcmp(name, "eot") ? PIECE_SPECIAL : !strcmp(name, "target") ? PIECE_TARGET
-            : !strcmp(name, ":") ? PIECE_ELSE : !strcmp(name, "/") ? PIECE_ENDIF
-            : *name == '?' ? PIECE_IF : PIECE_FIELD;
-    if (p->kind == PIECE_SPECIAL) {
-        p->token = *name == '<' ? tokenizer_find(t, name) : t->eot;
+    bool eot = !strcmp(name, "eot"), asked = *name == '?';
+    if (eot || *name == '<') {
+        p->kind = PIECE_SPECIAL;
+        p->token = eot ? t->eot : tokenizer_find(t, name);
         if (p->token >= 0) return 0;
         return wrong(f, "the tokenizer has no such special token: want another template", p->at);
     }
-    if (p->kind != PIECE_IF && p->kind != PIECE_FIELD) return 0;
-    for (p->field = from; p->field < (whole ? TURN : FIELDS); p->field++) {
-        if (strcmp(name + (p->kind == PIECE_IF), FIELD[p->field])) continue;
-        if (p->field == INPUT && p->kind == PIECE_FIELD) tp->input = true;
-        if (p->field == INSTRUCTION && p->kind == PIECE_FIELD) tp->instruction = true;
+    p->kind = !strcmp(name, "target") ? PIECE_TARGET : !strcmp(name, "/") ? PIECE_ENDIF
+            : asked ? PIECE_IF : PIECE_FIELD;
+    if (p->kind == PIECE_TARGET || p->kind == PIECE_ENDIF) return 0;
+    for (; p->field < FIELDS; p->field++) {
+        if (!HAS[part][p->field] || strcmp(name + asked, FIELD[p->field])) continue;
+        if (!asked) tp->has[p->field] = true;
         return 0;
     }
-    return wrong(f, whole ? "unknown: want {instruction} {input} {output} {target} {eot} {<|name|>} "
-                            "{?input} {:} {/} or {{"
-                          : "unknown here: want {text}, in [user] {input}, {target} {eot} {<|name|>} "
-                            "{?input} {:} {/} or {{",
-                 p->at);
-}
-
-// Do the {?...} {:} {/} of a part nest?
-static int part_nest(Template *tp, int part, Fault *f) {
-    int depth = 0;
-    bool has_else[IF_DEPTH + 1] = {true};      // outside of any {?...} there can be no {:}
-    for (TemplatePiece *p = tp->piece + tp->begin[part]; p < tp->piece + tp->pieces; p++) {
-        if (p->kind == PIECE_IF && ++depth > IF_DEPTH) return wrong(f, "{?...} more than 8 deep", p->at);
-        if (p->kind == PIECE_ELSE && has_else[depth]) return wrong(f, "{:} without {?...}", p->at);
-        if (p->kind == PIECE_IF || p->kind == PIECE_ELSE) has_else[depth] = p->kind == PIECE_ELSE;
-        p->depth = depth;
-        if (p->kind == PIECE_ENDIF && depth-- == 0) return wrong(f, "{/} without {?...}", p->at);
-    }
-    return depth > 0 ? wrong(f, "{?...} without {/}", tp->piece[tp->pieces - 1].at) : 0;
+    const char *unknown = "unknown here: want {text}, in [user] {input}, {target} {eot} {<|name|>} "
+                          "{?input} {/} or {{";
+    if (part == PART_WHOLE)
+        unknown = "unknown: want {instruction} {input} {output} {target} {eot} {<|name|>} {?input} {/} or {{";
+    return wrong(f, unknown, p->at);
 }
 
 // Does a part hold its text, and the one with the answer make it something that the model can learn to end?
@@ -929,7 +874,7 @@ static int part_check(Template *tp, int part, Fault *f) {
     int wanted = part == PART_WHOLE ? OUTPUT : TURN;
     for (int i = tp->begin[part]; i < tp->end[part]; i++) {
         const TemplatePiece *p = &tp->piece[i];
-        bool here = p->depth == 0, words = p->kind == PIECE_FIELD && p->field == wanted;
+        bool here = !p->inside, words = p->kind == PIECE_FIELD && p->field == wanted;
         if (p->kind == PIECE_TARGET && (!asks || !here || tp->target))
             return wrong(f, "want one {target}, where the answer is and outside of {?...}", p->at);
         if (p->kind == PIECE_TARGET) tp->target = i + 1;
@@ -946,12 +891,13 @@ static int part_check(Template *tp, int part, Fault *f) {
     if (part == PART_WHOLE) tp->turn_end = tp->piece[tp->pieces - 1].kind == PIECE_SPECIAL ? tp->pieces : 0;
     if (!tp->turn_end)
         return wrong(f, "the answer does not end with a special token: want {eot} behind it", last);
-    if (part != PART_WHOLE || tp->instruction || tp->input) return 0;
+    if (part != PART_WHOLE || tp->has[INSTRUCTION] || tp->has[INPUT]) return 0;
     return wrong(f, "no place for what is asked before this: want {instruction}, {input} or both", last);
 }
 
 // A part's text, from s up to end, to pieces.
 static int part_parse(Template *tp, int part, const char *s, const char *end, const Tokenizer *t, Fault *f) {
+    bool open = false;                // is there a {?...} without its {/}?
     tp->begin[part] = tp->pieces;
     for (size_t n; s < end; tp->pieces++, s += n) {
         TemplatePiece *p = &tp->piece[tp->pieces];
@@ -972,9 +918,13 @@ static int part_parse(Template *tp, int part, const char *s, const char *end, co
         if (n == 0 || n - 1 > sizeof name) return wrong(f, "'{' without '}': {{ is a brace", at);
         memcpy(name, s + 1, n - 2);
         if (piece_named(tp, p, name, part, t, f)) return -1;
+        if (p->kind == PIECE_IF && open) return wrong(f, "{?...} before the {/} of another", at);
+        if (p->kind == PIECE_ENDIF && !open) return wrong(f, "{/} without {?...}", at);
+        if (p->kind == PIECE_IF || p->kind == PIECE_ENDIF) open = !open;
+        p->inside = open;
     }
     tp->end[part] = tp->pieces;
-    return part_nest(tp, part, f) || part_check(tp, part, f) ? -1 : 0;
+    return open ? wrong(f, "{?...} without {/}", tp->piece[tp->pieces - 1].at) : part_check(tp, part, f);
 }
 
 // The part that a line begins; PART_WHOLE: it is [word], but there is no such part; -1: it is another line.
@@ -1018,8 +968,8 @@ const char *template_misfit(const Template *tp, const Turn *turn, size_t turns) 
                "member of that name, --columns system=";
     if (!whole) return NULL;
     if (turns > 2) return "is a conversation, which the template is not for\nhint: --template chatml";
-    if (*turn->input && !tp->input) return "has an input, the template no {input}";
-    return *turn->text && !tp->instruction ? "has an instruction, the template no {instruction}" : NULL;
+    if (*turn->input && !tp->has[INPUT]) return "has an input, the template no {input}";
+    return *turn->text && !tp->has[INSTRUCTION] ? "has an instruction, the template no {instruction}" : NULL;
 }
 
 // ---- rendering --------------------------------------------------------------------------------------------
@@ -1047,49 +997,54 @@ static void ids_add(Renderer *r, size_t n) {
     out->ids = n < SIZE_MAX - out->ids ? out->ids + n : SIZE_MAX;
 }
 
-static void id_add(Renderer *r, int32_t id) {
-    if (r->out->tok) r->out->tok[r->out->ids] = id;
-    ids_add(r, 1);
-}
-
 static void segment_end(Renderer *r) {
     Rendering *out = r->out;
-    size_t n = r->n;
-    if (n == 0) return;
-    ids_add(r, !out->tok ? tokenizer_most(&r->tok, n)
-                         : tokenizer_encode(&r->tok, out->text, n, false, out->tok + out->ids, out->scratch));
+    if (r->n == 0) return;
+    size_t n = out->tok
+             ? tokenizer_encode(&r->tok, out->text, r->n, false, out->tok + out->ids, out->scratch)
+             : tokenizer_most(&r->tok, r->n);
+    ids_add(r, n);
     r->tok.add_space = false;
     r->n = 0;
+}
+
+static void id_add(Renderer *r, int32_t id) {
+    segment_end(r);
+    if (r->out->tok) r->out->tok[r->out->ids] = id;
+    ids_add(r, 1);
 }
 
 // {target}: from here on it is taught, and with TEACH_LAST what came before no longer is.
 static void target_begin(Renderer *r) {
     Rendering *out = r->out;
+    segment_end(r);
     out->prompt = out->ids;
     if (r->teach == TEACH_LAST && out->taught) memset(out->taught, 0, out->prompt);
     r->teaching = r->teach != TEACH_NONE;
+}
+
+// A field; without an {input} the input follows the {text} on a line of its own.
+static void field_add(Renderer *r, const char *text, const char *input) {
+    segment_add(r, text, strlen(text));
+    if (*text && *input) segment_add(r, "\n", 1);
+    segment_add(r, input, strlen(input));
 }
 
 // Pieces of a part, up to `end`.
 static void part_render(Renderer *r, int part, int end, const Turn *turn, const char *output) {
     const Template *tp = r->tp;
     const char *field[FIELDS] = {turn->text, output, turn->input, turn->text};
-    int hidden = 0;                   // the depth of the {?...} whose half is left out, 0: none
+    bool hidden = false;              // by a {?...} whose field is empty
     for (int i = tp->begin[part]; i < end; i++) {
         const TemplatePiece *p = &tp->piece[i];
-        if (p->kind == PIECE_IF && !hidden && !*field[p->field]) hidden = p->depth;
-        else if (p->kind == PIECE_ELSE && (!hidden || hidden == p->depth)) hidden = hidden ? 0 : p->depth;
-        else if (p->kind == PIECE_ENDIF && hidden == p->depth) hidden = 0;
-        else if (hidden || p->kind >= PIECE_IF) continue;
+        bool both = p->field == TURN && !tp->has[INPUT];
+        if (p->kind == PIECE_IF) hidden = !*field[p->field];
+        else if (p->kind == PIECE_ENDIF) hidden = false;
+        else if (hidden) continue;
         else if (p->kind == PIECE_TEXT) segment_add(r, tp->text + p->at, p->n);
-        else if (p->kind == PIECE_FIELD) segment_add(r, field[p->field], strlen(field[p->field]));
-        else segment_end(r);
-        if (p->kind == PIECE_TARGET) target_begin(r);
-        if (p->kind == PIECE_SPECIAL && !hidden) id_add(r, p->token);
-        if (p->kind == PIECE_FIELD && p->field == TURN && !tp->input && *turn->input) {
-            segment_add(r, "\n", *turn->text ? 1 : 0);
-            segment_add(r, turn->input, strlen(turn->input));
-        }
+        else if (p->kind == PIECE_FIELD) field_add(r, field[p->field], both ? turn->input : "");
+        else if (p->kind == PIECE_SPECIAL) id_add(r, p->token);
+        else target_begin(r);
         if (i + 1 == tp->turn_end) r->teaching = r->teach == TEACH_ALL;
     }
 }
@@ -1113,88 +1068,78 @@ void template_render(Rendering *out, const Template *tp, const Tokenizer *t, con
 }
 
 // ---- train ------------------------------------------------------------------------------------------------
-// Only distinct pre-tokens are kept, as pieces in one array, at first a piece for each byte. A piece weighs
-// as much as the text has copies of its pre-token. The places of a pair of neighbours form a ring, from left
-// to right, which the pair's record enters at the leftmost: so a merge touches only its places and their
-// neighbours.
-//
-// Two facts keep this small. All places of a pair arise in one merge, that of its newer token: so in that
-// merge its other token tells it from all other pairs, and its ring, which grows from left to right, is in
-// order. And no two pairs give the same bytes: where such bytes begin and end at borders of pieces, nothing
-// outside was merged into them, so they are split alike everywhere, and the first pair to give them took all
-// these places.
-typedef struct {
-    int32_t id;                                   // its token
-    uint32_t prev, next;                          // neighbours in the pre-token, NONE at its ends
-    uint32_t weight;
-    uint32_t pair;                                // the pair that it forms with the next piece, NONE: none
-    uint32_t before, after;                       // the places around this one in the pair's ring
-} Piece;
-
-typedef struct {
-    uint32_t weight;                              // of all its places; 0: a spare record
-    uint32_t place;                               // the leftmost piece; of a spare record: the next spare one
-} Pair;
-
+// Only distinct pre-tokens are kept, one behind the other in w->piece. The first piece of each is, as a
+// negative number, how many copies the text has; then come its tokens, at first one for each byte. All pairs
+// of neighbours are counted once. Then each merge goes over all pieces, and counts only what it changes. A
+// pre-token that has become one token has no pairs any more, and goes.
 typedef struct {
     Tokenizer *t;                                 // what was learned so far; its arrays, for writing:
     uint32_t *start;
-    uint8_t *bytes, *flag;
+    uint8_t *flag, *bytes;
     Merge *merge;
-    Piece *piece;                                 // (n)
-    Pair *pair;                                   // (n) no more, since every pair has a place
     Unicode *unicode;
-    uint32_t *filed;                              // where a pair's record was last seen; see file_pair
-    uint32_t *word, wordmask;                     // hash table: pre-token -> its first piece + 1, 0: free
-    uint32_t pieces, pairs, spare;                // pieces, records in use; the first spare record or NONE
+    int32_t *piece;                               // (2n + 1) the last one, behind them, is -1
+    Merge *pair;                                  // neighbours, left and right; rank: how often they are
+    uint32_t *word, *slot;                        // hash tables: pre-token -> its first token; pair -> + 1
+    uint32_t wordmask, slotmask, pieces, pairs;
 } Training;
 
-// The arrays, one after the other in the caller's memory; NULL: their size is only counted. n <= TEXT_MAX and
-// vocab <= VOCAB_MAX: it is below 2^38. What must be cleared comes first.
+// Most pairs that there can be. A merge makes two at most for each piece that it takes away.
+static uint64_t pair_room(uint64_t n, uint64_t vocab) {
+    uint64_t most = 3 * n < vocab * vocab ? 3 * n : vocab * vocab;
+    return most < PAIRS_MAX ? most : PAIRS_MAX;
+}
+
+// Room for n elements behind the *size bytes of memory that are taken; NULL: it is only counted.
+static void *part(uint8_t *memory, uint64_t *size, uint64_t n, size_t element) {
+    void *at = memory ? memory + *size : NULL;
+    *size += n * element;
+    return at;
+}
+
+// n <= TEXT_MAX and vocab <= VOCAB_MAX: the size is below 2^37.
 static uint64_t train_parts(Training *w, uint64_t n, uint64_t vocab, uint8_t *memory) {
     uint64_t size = 0;
-#define PART(field, n) w->field = memory ? (void *)(memory + size) : NULL, size += (n) * sizeof *w->field
-    PART(filed, vocab < 32768 ? 65536 : 2 * vocab);
-    PART(word, places(n / 8));
-    PART(unicode, 1);
-    PART(start, vocab + 1);
-    PART(merge, vocab);
-    PART(piece, n);
-    PART(pair, n);
-    PART(bytes, vocab * LEARNED_BYTES);
-    PART(flag, vocab);
-#undef PART
-    w->wordmask = (uint32_t)places(n / 8) - 1;
+    w->unicode = part(memory, &size, 1, sizeof *w->unicode);
+    w->word = part(memory, &size, places(n / 8), sizeof *w->word);
+    w->slot = part(memory, &size, places(pair_room(n, vocab)), sizeof *w->slot);
+    w->start = part(memory, &size, vocab + 1, sizeof *w->start);
+    w->merge = part(memory, &size, vocab, sizeof *w->merge);
+    w->pair = part(memory, &size, pair_room(n, vocab), sizeof *w->pair);
+    w->piece = part(memory, &size, 2 * n + 1, sizeof *w->piece);
+    w->bytes = part(memory, &size, vocab, LEARNED_BYTES);
+    w->flag = part(memory, &size, vocab, sizeof *w->flag);
     return size;
 }
 
-// About 40 bytes for each byte of text, few of which are touched: text repeats itself.
+// Up to about 100 bytes for each byte of text, few of which are touched: text repeats itself.
 size_t tokenizer_train_size(size_t n, uint32_t vocab) {
     Training w;
     return n > TEXT_MAX || vocab > VOCAB_MAX ? SIZE_MAX : to_size(train_parts(&w, n, vocab, NULL));
 }
 
-// Is the pre-token whose first piece is p these n bytes? Before any merge, when each piece is a byte.
-static bool word_is(const Training *w, uint32_t p, const uint8_t *s, size_t n) {
+// Are these pieces, at first a byte each, the n bytes of a whole pre-token?
+static bool word_is(const int32_t *piece, const uint8_t *s, size_t n) {
     for (size_t i = 0; i < n; i++)
-        if (w->piece[p + i].id != s[i] || (w->piece[p + i].next == NONE) != (i == n - 1)) return false;
-    return true;
+        if (piece[i] != s[i]) return false;
+    return piece[n] < 0;
 }
 
 // Counts one more pre-token. If too many others are in the way, it is listed twice, which changes no sum.
 static void add_word(Training *w, const uint8_t *s, size_t n) {
-    uint32_t h = hash_bytes(s, n), p = w->pieces, i = 0, *place;
-    do place = &w->word[(h + i) & w->wordmask];
-    while (*place > 0 && !word_is(w, *place - 1, s, n) && ++i < PROBES);
-    if (*place > 0 && i < PROBES) {
-        w->piece[*place - 1].weight++;
-        return;
+    uint32_t hash = (uint32_t)(hash_bytes(s, n) >> 32), *place = NULL;
+    for (uint32_t i = 0; i < PROBES; i++) {
+        place = &w->word[(hash + i) & w->wordmask];
+        if (*place == 0) break;
+        if (word_is(w->piece + *place, s, n)) {
+            w->piece[*place - 1]--;
+            return;
+        }
     }
-    if (*place == 0) *place = p + 1;
-    for (i = 0; i < n; i++)
-        w->piece[p + i] = (Piece){s[i], i > 0 ? p + i - 1 : NONE, i < n - 1 ? p + i + 1 : NONE, 1, NONE,
-                                  NONE, NONE};
-    w->pieces += (uint32_t)n;
+    w->piece[w->pieces++] = -1;
+    if (*place == 0) *place = w->pieces;
+    for (size_t i = 0; i < n; i++) w->piece[w->pieces++] = s[i];
+    w->piece[w->pieces] = -1;
 }
 
 // Counts the pre-tokens of a text. An end-of-text in it separates, and is not learned from.
@@ -1210,65 +1155,50 @@ static void add_text(Training *w, const uint8_t *s, size_t n) {
     }
 }
 
-static bool pair_is(const Training *w, uint32_t q, int32_t left, int32_t right) {
-    if (q >= w->pairs || w->pair[q].weight == 0) return false;
-    const Piece *p = &w->piece[w->pair[q].place];
-    return p->id == left && w->piece[p->next].id == right;
-}
-
-// Piece p and the next one are a pair from now on. If it has a record already, that was filed under this key;
-// but nothing is ever taken out of the file: whether the record is this pair's shows in the record alone.
-static void file_pair(Training *w, uint32_t p, size_t key) {
-    Piece *left = &w->piece[p], *right = &w->piece[left->next];
-    size_t n, m;
-    tokenizer_decode(w->t, left->id, &n);
-    tokenizer_decode(w->t, right->id, &m);
-    if (n + m > LEARNED_BYTES) return;
-    uint32_t q = w->filed[key];
-    if (pair_is(w, q, left->id, right->id)) {
-        left->after = w->pair[q].place;           // the ring: behind the last place is the leftmost
-        left->before = w->piece[left->after].before;
-        w->piece[left->before].after = w->piece[left->after].before = p;
-    } else {
-        q = w->spare;
-        if (q == NONE) q = w->pairs++;
-        else w->spare = w->pair[q].place;
-        w->filed[key] = q;
-        w->pair[q].weight = 0;
-        w->pair[q].place = left->before = left->after = p;
+// This many more neighbours left and right; what is < 0 is no token. Pairs for which there is no room are
+// never counted.
+static void count_pair(Training *w, int32_t left, int32_t right, uint32_t more) {
+    if (left < 0 || right < 0) return;
+    uint32_t place = pair_place(w->slot, w->slotmask, w->pair, left, right);
+    if (place == NONE || (w->slot[place] == 0 && w->pairs == (w->slotmask + 1) / 2)) return;
+    if (w->slot[place] == 0) {
+        w->pair[w->pairs++] = (Merge){left, right, 0, 0};
+        w->slot[place] = w->pairs;
     }
-    w->pair[q].weight += left->weight;
-    left->pair = q;
+    w->pair[w->slot[place] - 1].rank += more;
 }
 
-// Piece p no longer forms the pair that it formed, if any.
-static void drop_pair(Training *w, uint32_t p) {
-    Piece *piece = &w->piece[p];
-    uint32_t q = piece->pair;
-    if (q == NONE) return;
-    piece->pair = NONE;
-    w->piece[piece->before].after = piece->after;
-    w->piece[piece->after].before = piece->before;
-    if (w->pair[q].place == p) w->pair[q].place = piece->after;
-    w->pair[q].weight -= piece->weight;
-    if (w->pair[q].weight > 0) return;
-    w->pair[q].place = w->spare;
-    w->spare = q;
+// All pairs, before any merge.
+static void count_pairs(Training *w) {
+    uint32_t copies = 0;
+    for (const int32_t *p = w->piece; p < w->piece + w->pieces; p++) {
+        if (*p < 0) copies = 0 - (uint32_t)*p;
+        count_pair(w, p[0], p[1], copies);
+    }
 }
 
-// The heaviest pair; of equals the one whose bytes, left's, then right's, sort last. NONE: none occurs twice.
-static uint32_t best_pair(const Training *w) {
-    uint32_t best = NONE, weight = 2;
-    for (uint32_t q = 0; q < w->pairs; q++) {
-        if (w->pair[q].weight < weight) continue;
-        if (w->pair[q].weight == weight && best != NONE) {
-            const Piece *a = &w->piece[w->pair[q].place], *b = &w->piece[w->pair[best].place];
-            int order = compare_tokens(w->t, a->id, b->id);
-            if (order == 0) order = compare_tokens(w->t, w->piece[a->next].id, w->piece[b->next].id);
+static uint32_t length_of(const Tokenizer *t, int32_t id) { return t->start[id + 1] - t->start[id]; }
+
+// Order of two tokens by their bytes, as in a dictionary: < 0, 0, > 0.
+static int compare_tokens(const Tokenizer *t, int32_t a, int32_t b) {
+    uint32_t n = length_of(t, a), m = length_of(t, b);
+    int order = memcmp(t->bytes + t->start[a], t->bytes + t->start[b], n < m ? n : m);
+    return order ? order : (n > m) - (n < m);
+}
+
+// The most frequent pair; of equals the one whose bytes, left's, then right's, sort last. NULL: none occurs
+// twice.
+static const Merge *best_pair(const Training *w) {
+    const Merge *best = NULL;
+    for (const Merge *p = w->pair; p < w->pair + w->pairs; p++) {
+        if (p->rank < (best ? best->rank : 2)) continue;
+        if (length_of(w->t, p->left) + length_of(w->t, p->right) > LEARNED_BYTES) continue;
+        if (best && p->rank == best->rank) {
+            int order = compare_tokens(w->t, p->left, best->left);
+            if (order == 0) order = compare_tokens(w->t, p->right, best->right);
             if (order < 0) continue;
         }
-        best = q;
-        weight = w->pair[q].weight;
+        best = p;
     }
     return best;
 }
@@ -1281,51 +1211,61 @@ static uint8_t *add_token(Training *w, size_t n, uint8_t flag) {
     return w->bytes + w->start[id];
 }
 
-// Makes pair q a token and merges it wherever it is, from left to right: of "aaa" the first two. The pairs of
-// the new token are filed by their other one: from 0 on if that comes before it, from vocab on if behind.
-static void learn(Training *w, uint32_t q, uint32_t vocab) {
-    Piece *piece = w->piece;
-    uint32_t p = w->pair[q].place;
-    int32_t left = piece[p].id, right = piece[piece[p].next].id;
-    size_t n, m;
-    const uint8_t *s = tokenizer_decode(w->t, left, &n), *r = tokenizer_decode(w->t, right, &m);
-    Merge new = {left, right, (int32_t)w->t->vocab, w->t->merges};
-    w->merge[w->t->merges++] = new;
-    uint8_t *bytes = add_token(w, n + m, TOKEN_NORMAL);
-    memcpy(bytes, s, n);
-    memcpy(bytes + n, r, m);
-    while (pair_is(w, q, left, right)) {          // when its last place is gone, the record may be another's
-        p = w->pair[q].place;
-        uint32_t gone = piece[p].next, prev = piece[p].prev, next = piece[gone].next;
-        drop_pair(w, p);
-        drop_pair(w, gone);
-        if (prev != NONE) drop_pair(w, prev);
-        piece[p].id = new.result;
-        piece[p].next = next;
-        if (next != NONE) piece[next].prev = p;
-        if (next != NONE) file_pair(w, p, vocab + (size_t)piece[next].id);
-        if (prev != NONE) file_pair(w, prev, (size_t)piece[prev].id);
+// Merges two tokens wherever they are neighbours, from left to right: of "aaa" the first two.
+static void merge_pieces(Training *w, const Merge *m) {
+    int32_t *piece = w->piece;
+    uint32_t put = 0, copies = 0;
+    for (uint32_t at = 0; at < w->pieces; at++) {
+        int32_t id = piece[at];
+        if (id < 0) {
+            if (put > 1 && piece[put - 2] < 0) put -= 2;           // the pre-token before is one token
+            copies = 0 - (uint32_t)id;
+        } else if (id == m->left && piece[at + 1] == m->right) {
+            int32_t before = piece[put - 1], behind = piece[at + 2];
+            count_pair(w, before, m->left, 0 - copies);
+            count_pair(w, m->left, m->right, 0 - copies);
+            count_pair(w, m->right, behind, 0 - copies);
+            count_pair(w, before, m->result, copies);
+            count_pair(w, m->result, behind, copies);
+            id = m->result;
+            at++;
+        }
+        piece[put++] = id;
     }
+    piece[put] = -1;
+    w->pieces = put;
+}
+
+// Makes two tokens one.
+static void learn(Training *w, int32_t left, int32_t right) {
+    uint32_t n = length_of(w->t, left), m = length_of(w->t, right);
+    Merge *new = &w->merge[w->t->merges];
+    *new = (Merge){left, right, (int32_t)w->t->vocab, w->t->merges};
+    w->t->merges++;
+    uint8_t *bytes = add_token(w, n + m, TOKEN_NORMAL);
+    memcpy(bytes, w->bytes + w->start[left], n);
+    memcpy(bytes + n, w->bytes + w->start[right], m);
+    merge_pieces(w, new);
 }
 
 int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f) {
     if (check(f, "tokenizer: bytes to learn from", n < INT64_MAX ? (int64_t)n : INT64_MAX, 0, TEXT_MAX) ||
         check(f, "tokenizer: tokens to learn", vocab, 257, VOCAB_MAX)) return -1;
-    Training w = {.t = t, .spare = NONE};
+    Training w = {.t = t, .wordmask = (uint32_t)places(n / 8) - 1};
     train_parts(&w, n, vocab, memory);
-    memset(memory, 0, (size_t)((uint8_t *)w.start - (uint8_t *)memory));
-    w.start[0] = 0;
+    memset(w.word, 0, places(n / 8) * sizeof *w.word);
     unpack_unicode(w.unicode);
+    w.start[0] = 0;
     *t = (Tokenizer){.kind = TOK_GPT2, .eot = -1, .bos = -1, .bytes = w.bytes, .start = w.start,
                      .flag = w.flag, .merge = w.merge, .unicode = w.unicode};
     for (int i = 0; i < 256; i++) *add_token(&w, 1, TOKEN_NORMAL) = (uint8_t)i;
     add_text(&w, text, n);
-    for (uint32_t p = 0; p < w.pieces; p++) {     // a pre-token was counted at its first piece
-        Piece *piece = &w.piece[p];
-        if (piece->prev != NONE) piece->weight = w.piece[piece->prev].weight;
-        if (piece->next != NONE) file_pair(&w, p, (size_t)(256 * piece->id + w.piece[piece->next].id));
-    }
-    for (uint32_t q; t->vocab < vocab - 1 && (q = best_pair(&w)) != NONE;) learn(&w, q, vocab);
+    uint64_t slots = places(pair_room(w.pieces / 2, vocab));    // of the room for n bytes no more is needed
+    w.slotmask = (uint32_t)slots - 1;
+    memset(w.slot, 0, slots * sizeof *w.slot);
+    count_pairs(&w);
+    for (const Merge *best; t->vocab < vocab - 1 && (best = best_pair(&w));)
+        learn(&w, best->left, best->right);
     t->eot = (int32_t)t->vocab;
     memcpy(add_token(&w, sizeof END_OF_TEXT - 1, TOKEN_SPECIAL), END_OF_TEXT, sizeof END_OF_TEXT - 1);
     return 0;
@@ -1374,23 +1314,26 @@ void text_capitalize(char *s) {
 void text_replace(char *s, const char *old, const char *new) {
     size_t had = strlen(old), has = strlen(new);
     char *out = s;
-    while (*s)
-        if (strncmp(s, old, had)) *out++ = *s++;
-        else memcpy(out, new, has), out += has, s += had;
+    while (*s) {
+        bool found = !strncmp(s, old, had);
+        memmove(out, found ? new : s, found ? has : 1);
+        out += found ? has : 1;
+        s += found ? had : 1;
+    }
     *out = 0;
 }
 
 void text_unbracket(char *s) {
-    size_t out = 0, open = 0;         // no [ before `open` is closed
-    for (size_t i = 0, k; s[i]; i++) {
-        if (s[i] == '[' && i >= open) {
-            k = i + strcspn(s + i, "]\n");
-            if (s[k] == ']') { i = k; continue; }
-            open = k;
-        }
-        s[out++] = s[i];
+    char *out = s, *open = NULL;      // where the first [ of this line is that is not closed
+    for (; *s; s++) {
+        if (*s == '[' && !open) open = out;
+        if (*s == '\n') open = NULL;
+        *out++ = *s;
+        if (*s != ']' || !open) continue;
+        out = open;
+        open = NULL;
     }
-    s[out] = 0;
+    *out = 0;
 }
 
 // ---- random numbers as Python has them --------------------------------------------------------------------
@@ -1403,7 +1346,9 @@ void twister_seed(Twister *t, uint32_t key) {      // init_by_array of one key
     for (uint32_t k = 0; k < 2 * 624 - 1; k++) {
         uint32_t before = s[i - 1] ^ s[i - 1] >> 30;
         s[i] = k < 624 ? (s[i] ^ before * 1664525u) + key : (s[i] ^ before * 1566083941u) - i;
-        if (++i == 624) { s[0] = s[623]; i = 1; }
+        if (++i < 624) continue;
+        s[0] = s[623];
+        i = 1;
     }
     s[0] = 0x80000000u;
     t->at = 624;
@@ -1511,11 +1456,17 @@ static void sha256_block(uint32_t s[8], const uint8_t *p) {
     for (int t = 0; t < 64; t++) {
         uint32_t t1 = h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + SHA_K[t] + w[t];
         uint32_t t2 = (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
-        h = g, g = f, f = e, e = d + t1;
-        d = c, c = b, b = a, a = t1 + t2;
+        h = g;
+        g = f;
+        f = e;
+        e = d + t1;
+        d = c;
+        c = b;
+        b = a;
+        a = t1 + t2;
     }
-    s[0] += a, s[1] += b, s[2] += c, s[3] += d;
-    s[4] += e, s[5] += f, s[6] += g, s[7] += h;
+    const uint32_t add[8] = {a, b, c, d, e, f, g, h};
+    for (int i = 0; i < 8; i++) s[i] += add[i];
 }
 
 void sha256_init(Sha256 *s) {

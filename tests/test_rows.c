@@ -417,13 +417,13 @@ START_TEST(segments_are_encoded_as_one_and_user_text_is_never_special) {
     ck_assert_uint_eq(made.tokens, made.ex[0].len);
     ck_assert_uint_eq(made.targets, made.ex[0].len - 8);
     examples_free(&made);
-    ck_assert_int_eq(make(ONE, "{?input}a{?instruction}b{:}c{/}{:}d{?input}e{:}f{/}{/}{instruction}{target}{output}{eot}",
+    ck_assert_int_eq(make(ONE, "{?input}a{/}{?instruction}df{/}{instruction}{target}{output}{eot}",
                           99, TOO_LONG_ERROR, TEACH_ALL), 0);
     ck_assert_str_eq(shown(&made.ex[0]), "dfDo^Out|<|endoftext|>|");
     ck_assert_uint_eq(made.ex[0].prompt, 4);
     for (uint32_t t = 0; t < made.ex[0].len; t++) ck_assert_uint_eq(made.ex[0].taught[t], t > 0);
     examples_free(&made);
-    ck_assert_int_eq(make(ONE, "{?input}a{?input}b{/}c{/}x{instruction}{target}{output}{eot}", 99, TOO_LONG_ERROR,
+    ck_assert_int_eq(make(ONE, "{?input}abc{/}x{instruction}{target}{output}{eot}", 99, TOO_LONG_ERROR,
                           TEACH_ANSWERS), 0);
     ck_assert_str_eq(shown(&made.ex[0]), "xDo^Out|<|endoftext|>|");        // nothing of a part that is left out
     examples_free(&made);
@@ -604,15 +604,13 @@ START_TEST(templates_are_refused) {
         {"{target}{output}{eot", "byte 16, '{eot': '{' without '}'"},
         {"{target}{output}{?input}x{eot}", "{?...} without {/}"},
         {"{/}{target}{output}{eot}", "{/} without {?...}"},
-        {"{:}{target}{output}{eot}", "{:} without"},
-        {"{?input}{:}{:}{/}{target}{output}{eot}", "{:} without"},
         {"{target}{target}{output}{eot}", "want one {target}"},
         {"{?input}{target}{/}{output}{eot}", "want one {target}"},
         {"{target}{?input}{output}{/}{eot}", "no {target} and answer"},
         {"{?nobody}{/}{target}{output}{eot}", "unknown: want"}, {"", "no {target} and answer"},
         {"{target}{output}{?input}{eot}{/}", "does not end with a special"},
         {"{::}{target}{output}{eot}", "unknown: want"}, {"{}", "unknown: want"},
-        {"{?input}{?input}{?input}{?input}{?input}{?input}{?input}{?input}{?input}", "more than 8 deep"},
+        {"{?input}{?input}{/}{/}{target}{output}{eot}", "byte 8, '{?input}{/}{/}{target}{o': {?...} before the {/}"},
         {"{?input}In{/}{target}{output}{eot}", "no place for what is asked before this: want {instruction}"}};
     static const char *const bad_sections[][2] = {
         {"[user]\n{text}\n[assistant]\n{text}{target}{eot}", "the answer before {target}"},
@@ -635,7 +633,7 @@ START_TEST(templates_are_refused) {
         {"[user]\n{?text}{text}\n[assistant]\n{/}{target}{text}{eot}", "{?...} without {/}"},
         {"[users]\n{text}{target}{output}{eot}", "byte 8, '{text}{target}{output}{e': unknown: want"}};
     static const char all[] =
-        "{{{?input}{?instruction}x{:}y{/}{:}z{/}{target}{output} {input}{eot}{<|im_end|>}";
+        "{{{?input}x{/}{?instruction}z{/}{target}{output} {input}{eot}{<|im_end|>}";
     char many[2000] = "";
     make_tokenizer();
     ck_assert_msg(template_check(all, &tok, &err) == 0, "%s", err.msg);
