@@ -68,8 +68,8 @@ static const struct { const char *name; Config c; } NAMED[] = {
 };
 enum { NAMES = sizeof NAMED / sizeof NAMED[0] };
 
-// What bounds the figures; threads: of all but the lines that say otherwise.
-typedef struct { double flops, bytes; int threads; Config cfg; } Machine;
+// What bounds the figures: flops, bytes of memory read or written, bytes of memory only read, in a second.
+typedef struct { double flops, bytes, reads; int threads; Config cfg; } Machine;
 
 // ---- lines ------------------------------------------------------------------------------------------------
 
@@ -97,11 +97,20 @@ static void line(const Line *l) {
     } else {
         printf("%-45s %8.*f %-9s", l->what, l->value < 100.0 ? 2 : 1, l->value, l->unit);
         if (l->of) printf(" %5.3f of %s", l->fraction, l->of);
-        if (l->bar > 0.0) printf("   bar %s %.2f: %s", l->at_most ? "<=" : ">=", l->bar, met ? "met" : "MISSED");
+        if (l->bar > 0.0)
+            printf("   bar %s %.2f: %s", l->at_most ? "<=" : ">=", l->bar, met ? "met" : "MISSED");
         if (l->plan > 0.0) printf("   %.2f GiB, plan %.2f", l->resident, l->plan);
         printf("\n");
     }
     fflush(stdout);
+}
+
+// A figure without a bar, with the share of what bounds it or without.
+static void share_line(const char *what, double value, const char *unit, double share, const char *of) {
+    line(&(Line){what, value, unit, share, of, 0.0, 0.0, false, 0.0, 0.0});
+}
+static void figure_line(const char *what, double value, const char *unit) {
+    share_line(what, value, unit, 0.0, NULL);
 }
 
 static int compare(const void *a, const void *b) {
@@ -187,7 +196,7 @@ static double loop_rate(size_t l, int threads) {
     double best = 0.0;
     static float io[WORKERS][512], x[TURNS];
     for (size_t i = 0; i < TURNS; i++) x[i] = 0.5f;
-    for (int turn = 0; turn < 7; turn++) {
+    for (int turn = 0; turn < 25; turn++) {
         double start = seconds();
         #pragma omp parallel for schedule(static) num_threads(threads)
         for (int w = 0; w < threads; w++)         // worker w owns io[w]
@@ -201,9 +210,10 @@ static double loop_rate(size_t l, int threads) {
 // Memory: each worker has its share of arrays that are far larger than any cache. What is written is read
 // before, which counts for nothing unless the program does so itself.
 enum { SPAN = 1 << 26, LINE_FLOATS = 64 };        // SPAN: floats of the arrays together, 256 MiB
-typedef enum { READ, SCALE, COPY, ADD, STREAMS } Traffic;
+typedef enum { READ, READ_FOUR, SCALE, COPY, ADD, STREAMS } Traffic;
 static const struct { const char *name; size_t arrays; double bytes; } TRAFFIC[STREAMS] = {
     {"memory, read", 1, 4.0},             // bytes: for each float of an array
+    {"memory, read in four places", 1, 4.0},
     {"memory, scale in place", 1, 8.0},
     {"memory, copy", 2, 8.0},
     {"memory, a = b + c", 3, 12.0},
@@ -215,6 +225,10 @@ static float traffic(Traffic kind, float *a, size_t n) {
     if (kind == READ)
         for (size_t i = 0; i < n; i += LINE_FLOATS)
             for (size_t j = 0; j < LINE_FLOATS; j++) lane[j] += a[i + j];
+    if (kind == READ_FOUR)
+        for (size_t i = 0; i < n / 4; i += LINE_FLOATS)
+            for (size_t k = 0; k < 4; k++)
+                for (size_t j = 0; j < LINE_FLOATS; j++) lane[j] += a[k * (n / 4) + i + j];
     if (kind == SCALE) for (size_t i = 0; i < n; i++) a[i] *= 1.0001f;
     if (kind == COPY) memcpy(a, b, n * sizeof *a);
     if (kind == ADD) for (size_t i = 0; i < n; i++) a[i] = b[i] + c[i];
@@ -225,7 +239,7 @@ static float traffic(Traffic kind, float *a, size_t n) {
 static double traffic_rate(Traffic kind, float *block, int threads) {
     double best = 0.0;
     static float keep[WORKERS];
-    size_t n = SPAN / TRAFFIC[kind].arrays / (size_t)threads / LINE_FLOATS * LINE_FLOATS;
+    size_t n = SPAN / TRAFFIC[kind].arrays / (size_t)threads / (4 * LINE_FLOATS) * (4 * LINE_FLOATS);
     for (int turn = 0; turn < 7; turn++) {
         double start = seconds();
         #pragma omp parallel for schedule(static) num_threads(threads)
@@ -237,13 +251,14 @@ static double traffic_rate(Traffic kind, float *block, int threads) {
     return keep[0] < 0.0f ? 0.0 : best;           // all are 0 or above: what was read is used
 }
 
-typedef struct { int threads; double loop[LOOPS], traffic[STREAMS]; } Peak;
+typedef struct { int threads; double loop[LOOPS], alone, traffic[STREAMS]; } Peak;
 
 static int peak_job(void *arg, Err *e) {
     Peak *p = arg;
     float *block = block_alloc((size_t)SPAN * sizeof(float), e);
     if (!block) return -1;
     for (size_t i = 0; i < LOOPS; i++) p->loop[i] = loop_rate(i, p->threads);
+    for (size_t i = 0; i < LOOPS; i++) p->alone = fmax(p->alone, loop_rate(i, 1));
     for (int i = 0; i < STREAMS; i++) p->traffic[i] = traffic_rate((Traffic)i, block, p->threads);
     block_free(block);
     return 0;
@@ -252,12 +267,15 @@ static int peak_job(void *arg, Err *e) {
 static int bench_peak(Machine *m, bool shown, Err *e) {
     Peak p = {.threads = m->threads};
     if (apart(peak_job, &p, sizeof p, e)) return -1;
-    for (size_t i = 0; i < LOOPS; i++) m->flops = p.loop[i] > m->flops ? p.loop[i] : m->flops;
-    for (size_t i = 0; i < STREAMS; i++) m->bytes = p.traffic[i] > m->bytes ? p.traffic[i] : m->bytes;
-    for (size_t i = 0; i < LOOPS && shown; i++)
-        line(&(Line){LOOP[i].name, p.loop[i] * 1e-9, "GFLOP/s", p.loop[i] / m->flops, "the best", .bar = 0.0});
-    for (size_t i = 0; i < STREAMS && shown; i++)
-        line(&(Line){TRAFFIC[i].name, p.traffic[i] * 1e-9, "GB/s", p.traffic[i] / m->bytes, "the best", .bar = 0.0});
+    for (size_t i = 0; i < LOOPS; i++) m->flops = fmax(m->flops, p.loop[i]);
+    for (size_t i = 0; i < STREAMS; i++) m->bytes = fmax(m->bytes, p.traffic[i]);
+    m->reads = fmax(p.traffic[READ], p.traffic[READ_FOUR]);
+    if (!shown) return 0;
+    for (size_t i = 0; i < LOOPS; i++)
+        share_line(LOOP[i].name, p.loop[i] * 1e-9, "GFLOP/s", p.loop[i] / m->flops, "the best");
+    figure_line("all threads against 1 (less: a busy machine)", m->flops / p.alone, "x");
+    for (size_t i = 0; i < STREAMS; i++)
+        share_line(TRAFFIC[i].name, p.traffic[i] * 1e-9, "GB/s", p.traffic[i] / m->bytes, "the best");
     return 0;
 }
 
@@ -320,6 +338,7 @@ enum { STAGES = 4 };                  // forward, head and loss, backward, updat
 typedef struct {
     Config cfg;
     Shape shape;
+    int64_t repeat;                   // 0: as the user says
     double stage[STAGES], both, step;  // medians of seconds: each stage, the first three together, all
     double kernel[KERNELS], resident, plan;
 } Step;
@@ -353,7 +372,7 @@ static int step_job(void *arg, Err *e) {
     Step *p = arg;
     Subject s;
     Times t;
-    size_t n = (size_t)opt.repeat;
+    size_t n = (size_t)(p->repeat ? p->repeat : opt.repeat);
     int rc = subject_make(&s, &p->cfg, &p->shape, e);
     if (rc) return rc;
     for (size_t i = 0; i <= n && !rc; i++) {      // the first touches the memory and is overwritten
@@ -405,8 +424,7 @@ static void kernel_table(const Step *p, const Machine *m, bool bars) {
                      limit > 0.0 ? computes ? "peak" : "memory" : NULL,
                      .bar = bars && product ? 0.87 : 0.0, .judged = limit / t});
     }
-    line(&(Line){"  all products", 100.0 * time / p->step, "% of step", flops / time / m->flops, "peak",
-                 .bar = 0.0});
+    share_line("  all products", 100.0 * time / p->step, "% of step", flops / time / m->flops, "peak");
 }
 
 static int bench_step(const Machine *m, Step *p, const char *name, double bar, bool table, Err *e) {
@@ -420,10 +438,9 @@ static int bench_step(const Machine *m, Step *p, const char *name, double bar, b
     snprintf(what, sizeof what, "%s, B=%zu T=%zu", name, p->shape.rows, p->shape.seq);
     line(&(Line){what, rate * 1e-9, "GFLOP/s", rate / m->flops, "peak", bar, rate / m->flops, false,
                  p->resident, p->plan});
-    line(&(Line){"  tokens per second", B * T / p->step, "tokens/s", .of = NULL});
+    figure_line("  tokens per second", B * T / p->step, "tokens/s");
     static const char *const stage[STAGES] = {"  forward", "  head and loss", "  backward", "  update"};
-    for (int i = 0; i < STAGES; i++)
-        line(&(Line){stage[i], 100.0 * p->stage[i] / p->step, "% of step", .of = NULL});
+    for (int i = 0; i < STAGES; i++) figure_line(stage[i], 100.0 * p->stage[i] / p->step, "% of step");
     if (table) kernel_table(p, m, bar > 0.0);
     return 0;
 }
@@ -433,7 +450,7 @@ static Step step_of(const Config *c, size_t B, size_t T, bool recompute, bool ha
 }
 
 static void memory_line(const char *what, const Step *p, double most) {
-    line(&(Line){what, p->resident, "GiB", p->resident / p->plan, "plan", most, p->resident, .at_most = true});
+    line(&(Line){what, p->resident, "GiB", p->resident / p->plan, "plan", most, p->resident, true, 0.0, 0.0});
 }
 
 // The configuration that the user names
@@ -452,6 +469,7 @@ static int train_bars(const Machine *m, Err *e) {
     Step shorter = step_of(c, 4, 64, false, false), longer = step_of(c, 1, 1024, false, false);
     Step low = step_of(&lora, 4, 256, false, false), half = step_of(&lora, 4, 256, false, true);
     Step least = step_of(&lora, 4, 256, true, true);
+    again.repeat = half.repeat = least.repeat = 3;    // their bars are of memory
     if (bench_step(m, &full, "full step 124M", 0.78, true, e)) return -1;
     memory_line("resident memory, 124M full", &full, 2.45);
     if (bench_step(m, &again, "full step 124M, recompute", 0.0, false, e)) return -1;
@@ -490,7 +508,8 @@ static int growth(const Machine *m, const char *what, const size_t (*size)[2], i
         double worst = fmin(before, after);
         char name[64];
         snprintf(name, sizeof name, "%s, %zu x %zu", what, size[i][0], size[i][1]);
-        line(&(Line){name, rate[i] * 1e-9, "GFLOP/s", worst, "the better neighbour", 0.9, worst, .at_most = false});
+        line(&(Line){name, rate[i] * 1e-9, "GFLOP/s", worst, "the better neighbour", 0.9, worst, false, 0.0,
+                     0.0});
     }
     return 0;
 }
@@ -531,7 +550,7 @@ typedef struct {
     size_t rows, past, tokens;        // tokens of each row that a turn computes behind past others
     bool halves;
     int threads;
-    double turn, resident, plan;      // median of seconds of a turn: forward, and the logits of the last tokens
+    double turn, resident, plan;      // median of seconds: forward, and the logits of the last tokens
 } Infer;
 
 static int infer_job(void *arg, Err *e) {
@@ -575,10 +594,10 @@ static int infer_line(const Machine *m, Infer p, const char *what, double bar, E
     double bytes = multiplied(c, true) * (p.halves ? 2.0 : 4.0) + rows * L * 2.0 * KV * (past + T) * 4.0;
     double flops = 2.0 * rows * (T * multiplied(c, false) + multiplied(c, true) - multiplied(c, false)) +
                    4.0 * A * L * rows * (T * past + T * (T + 1.0) / 2.0);
-    bool computes = flops / m->flops > bytes / m->bytes;
-    double fraction = fmax(flops / m->flops, bytes / m->bytes) / p.turn;
-    line(&(Line){name, rows * T / p.turn, "tokens/s", fraction, computes ? "peak" : "memory", bar, fraction,
-                 false, p.resident, p.plan});
+    bool computes = flops / m->flops > bytes / m->reads;
+    double fraction = fmax(flops / m->flops, bytes / m->reads) / p.turn;
+    line(&(Line){name, rows * T / p.turn, "tokens/s", fraction, computes ? "peak" : "memory read", bar,
+                 fraction, false, p.resident, p.plan});
     return 0;
 }
 
@@ -634,8 +653,8 @@ static int tokenize_job(void *arg, Err *e) {
 static int bench_tokenize(Err *e) {
     Tokens p = {0, 0, 0, 0};
     if (apart(tokenize_job, &p, sizeof p, e)) return -1;
-    line(&(Line){"tokenize, 1 thread", p.bytes / p.turn * 1e-6, "MB/s", .of = NULL});
-    line(&(Line){"  tokens per second", p.tokens / p.turn, "tokens/s", .of = NULL});
+    figure_line("tokenize, 1 thread", p.bytes / p.turn * 1e-6, "MB/s");
+    figure_line("  tokens per second", p.tokens / p.turn, "tokens/s");
     return 0;
 }
 
@@ -665,9 +684,9 @@ static int eval_job(void *arg, Err *e) {
 static int bench_eval(const Machine *m, Err *e) {
     double B = (double)opt.batch, T = (double)opt.seq;
     Step p = step_of(&m->cfg, (size_t)opt.batch, (size_t)opt.seq, false, opt.half);
-    Infer a = {.cfg = m->cfg, .rows = 16, .past = 255, .tokens = 1, .threads = m->threads, .halves = opt.half};
+    Infer a = {.cfg = m->cfg, .rows = 16, .past = 255, .tokens = 1, .halves = opt.half};
     char what[64];
-    p.shape.threads = m->threads;
+    p.shape.threads = a.threads = m->threads;
     if (apart(eval_job, &p, sizeof p, e)) return -1;
     double fraction = all_work(&m->cfg, B, T).flops / 3.0 / p.step / m->flops;
     snprintf(what, sizeof what, "loss of rows, B=%zu T=%zu", p.shape.rows, p.shape.seq);

@@ -110,7 +110,8 @@ Work kernel_work(Kernel k, const Config *c, double B, double T) {
     double qkv = 2.0 * N * C * Q, proj = 2.0 * N * A * C, fc1 = 2.0 * N * C * F1, fc2 = 2.0 * N * F * C;
     double head = 2.0 * N * C * V, row = N * C * float_;
     const Work work[KERNELS] = {
-        [QKV_FORWARD] = {L * qkv, 0}, [QKV_DX] = {(full ? L : L - 1.0) * qkv, 0}, [QKV_DW] = {full * L * qkv, 0},
+        [QKV_FORWARD] = {L * qkv, 0}, [QKV_DW] = {full * L * qkv, 0},
+        [QKV_DX] = {(full > 0.0 ? L : L - 1.0) * qkv, 0},
         [PROJ_FORWARD] = {L * proj, 0}, [PROJ_DX] = {L * proj, 0}, [PROJ_DW] = {full * L * proj, 0},
         [FC1_FORWARD] = {L * fc1, 0}, [FC1_DX] = {L * fc1, 0}, [FC1_DW] = {full * L * fc1, 0},
         [FC2_FORWARD] = {L * fc2, 0}, [FC2_DX] = {L * fc2, 0}, [FC2_DW] = {full * L * fc2, 0},
