@@ -46,8 +46,8 @@ $(BUILD)/model_marked.c: model.c dev/bench.h
 	@mkdir -p $(@D)
 	{ echo '#include "dev/bench.h"'; echo '#line 1 "model.c"'; \
 	sed -E 's/^( +(if \(.*\) |else )?)([a-z_]+)\(m([,)])/\1MARK(\3, m\4/' model.c; } > $@
-$(BUILD)/bench: dev/bench.c dev/bench_kernels.c $(BUILD)/model_marked.c $(BUILD)/tokenizer.o $(BUILD)/data.o
-	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+$(BUILD)/bench: dev/bench.c dev/bench_kernels.c $(BUILD)/model_marked.c $(BUILD)/tokenizer.o $(BUILD)/data.o dev/bench.h
+	$(CC) $(FLAGS) -I. $(filter-out %.h,$^) -o $@ -lm
 
 portable:         ## the same for any machine of this kind: without -march=native, same bytes
 	$(MAKE) BUILD=build/portable ARCH= all
@@ -90,6 +90,7 @@ test: all $(TESTS) $(BUILD)/pty $(BUILD)/train_kill ## all tests (needs Check: m
 	sh tests/resume.sh $(BUILD)
 	sh tests/check.sh $(BUILD)
 	sh tests/tools.sh $(BUILD)
+	sh tests/speed.sh $(BUILD)
 test-resume: all $(BUILD)/train_kill ## a run killed before every write of a file, and resumed: some minutes
 	sh tests/resume.sh $(BUILD) all
 # train with calls that kill it; a linker without --wrap makes none, and resume.sh leaves those tests out

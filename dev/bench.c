@@ -167,11 +167,12 @@ static int apart(Job job, void *arg, size_t bytes, Err *e) {
 // ---- peak -------------------------------------------------------------------------------------------------
 // acc = fmaf(acc, x, y) for rows x cols of them at once, enough chains to hide the latency: 24 and 28 vectors
 // of AVX-512, 12 of AVX2. x and y are such that acc stays near 1; x comes from memory, lest a compiler swap
-// the loops.
+// the loops. On x86-64 a build for any such machine also has the loops of those instruction sets, so that its
+// fractions are of the same peak.
 
-enum { TURNS = 4096, CALLS = 200, WORKERS = 1024 };
-#define PEAK_LOOP(rows, cols)                                                                                \
-    static void peak_##rows##x##cols(float *io, const float *x, float y) {                                   \
+enum { TURNS = 4096, LOOP_TURNS = 25, TRAFFIC_TURNS = 7, WORKERS = 1024 };
+#define PEAK_LOOP(name, rows, cols, target)                                                                  \
+    target static void name(float *io, const float *x, float y) {                                            \
         float acc[rows][cols];                                                                               \
         for (size_t i = 0; i < rows; i++)                                                                    \
             for (size_t j = 0; j < cols; j++) acc[i][j] = io[i * cols + j];                                  \
@@ -181,29 +182,48 @@ enum { TURNS = 4096, CALLS = 200, WORKERS = 1024 };
         for (size_t i = 0; i < rows; i++)                                                                    \
             for (size_t j = 0; j < cols; j++) io[i * cols + j] = acc[i][j];                                  \
     }
-PEAK_LOOP(12, 32)
-PEAK_LOOP(14, 32)
-PEAK_LOOP(8, 48)
-PEAK_LOOP(4, 24)
+PEAK_LOOP(loop_12x32, 12, 32, )
+PEAK_LOOP(loop_14x32, 14, 32, )
+PEAK_LOOP(loop_8x48, 8, 48, )
+PEAK_LOOP(loop_4x24, 4, 24, )
+#if defined(__x86_64__) && defined(__GNUC__)
+PEAK_LOOP(loop_avx2, 4, 24, __attribute__((target("avx2,fma"))))
+PEAK_LOOP(loop_avx512, 12, 32, __attribute__((target("avx512f"))))
+#define HAS(feature) (__builtin_cpu_supports(feature) != 0)
+#else
+#define loop_avx2 loop_4x24
+#define loop_avx512 loop_12x32
+#define HAS(feature) false
+#endif
 
-static const struct { const char *name; void (*loop)(float *, const float *, float); double sums; } LOOP[] = {
-    {"peak, 12 x 32 sums", peak_12x32, 384}, {"peak, 14 x 32 sums", peak_14x32, 448},
-    {"peak, 8 x 48 sums", peak_8x48, 384},   {"peak, 4 x 24 sums", peak_4x24, 96},
+typedef void (*PeakLoop)(float *io, const float *x, float y);
+enum { LOOPS = 6, ALWAYS_HERE = 4 };
+static const struct { const char *name; PeakLoop loop; double sums; } LOOP[LOOPS] = {
+    {"peak, 12 x 32 sums", loop_12x32, 384},      {"peak, 14 x 32 sums", loop_14x32, 448},
+    {"peak, 8 x 48 sums", loop_8x48, 384},        {"peak, 4 x 24 sums", loop_4x24, 96},
+    {"peak, 4 x 24, AVX2", loop_avx2, 96},        {"peak, 12 x 32, AVX-512", loop_avx512, 384},
 };
-enum { LOOPS = sizeof LOOP / sizeof LOOP[0] };
+static bool loop_here(int l) {
+    return l < ALWAYS_HERE || (l == 4 ? HAS("avx2") && HAS("fma") : HAS("avx512f"));
+}
 
-static double loop_rate(size_t l, int threads) {
-    double best = 0.0;
+static double loop_seconds(int l, int calls, int threads) {
     static float io[WORKERS][512], x[TURNS];
     for (size_t i = 0; i < TURNS; i++) x[i] = 0.5f;
-    for (int turn = 0; turn < 25; turn++) {
-        double start = seconds();
-        #pragma omp parallel for schedule(static) num_threads(threads)
-        for (int w = 0; w < threads; w++)         // worker w owns io[w]
-            for (int call = 0; call < CALLS; call++) LOOP[l].loop(io[w], x, 0.5f);
-        double rate = 2.0 * LOOP[l].sums * TURNS * CALLS * threads / (seconds() - start);
-        best = rate > best ? rate : best;
-    }
+    double start = seconds();
+    #pragma omp parallel for schedule(static) num_threads(threads)
+    for (int w = 0; w < threads; w++)             // worker w owns io[w]
+        for (int call = 0; call < calls; call++) LOOP[l].loop(io[w], x, 0.5f);
+    return seconds() - start;
+}
+
+// The best of many turns of some milliseconds each: a moment without anything else on the machine is enough.
+static double loop_rate(int l, int threads) {
+    double best = 0.0;
+    int calls = 1;
+    while (loop_seconds(l, calls, threads) < 4e-3) calls *= 2;
+    for (int turn = 0; turn < LOOP_TURNS; turn++)
+        best = fmax(best, 2.0 * LOOP[l].sums * TURNS * calls * threads / loop_seconds(l, calls, threads));
     return best;
 }
 
@@ -240,7 +260,7 @@ static double traffic_rate(Traffic kind, float *block, int threads) {
     double best = 0.0;
     static float keep[WORKERS];
     size_t n = SPAN / TRAFFIC[kind].arrays / (size_t)threads / (4 * LINE_FLOATS) * (4 * LINE_FLOATS);
-    for (int turn = 0; turn < 7; turn++) {
+    for (int turn = 0; turn < TRAFFIC_TURNS; turn++) {
         double start = seconds();
         #pragma omp parallel for schedule(static) num_threads(threads)
         for (int w = 0; w < threads; w++)         // worker w owns the w-th part of the block
@@ -257,8 +277,11 @@ static int peak_job(void *arg, Err *e) {
     Peak *p = arg;
     float *block = block_alloc((size_t)SPAN * sizeof(float), e);
     if (!block) return -1;
-    for (size_t i = 0; i < LOOPS; i++) p->loop[i] = loop_rate(i, p->threads);
-    for (size_t i = 0; i < LOOPS; i++) p->alone = fmax(p->alone, loop_rate(i, 1));
+    for (int i = 0; i < LOOPS; i++) {
+        if (!loop_here(i)) continue;
+        p->loop[i] = loop_rate(i, p->threads);
+        p->alone = fmax(p->alone, loop_rate(i, 1));
+    }
     for (int i = 0; i < STREAMS; i++) p->traffic[i] = traffic_rate((Traffic)i, block, p->threads);
     block_free(block);
     return 0;
@@ -271,8 +294,9 @@ static int bench_peak(Machine *m, bool shown, Err *e) {
     for (size_t i = 0; i < STREAMS; i++) m->bytes = fmax(m->bytes, p.traffic[i]);
     m->reads = fmax(p.traffic[READ], p.traffic[READ_FOUR]);
     if (!shown) return 0;
-    for (size_t i = 0; i < LOOPS; i++)
-        share_line(LOOP[i].name, p.loop[i] * 1e-9, "GFLOP/s", p.loop[i] / m->flops, "the best");
+    for (int i = 0; i < LOOPS; i++)
+        if (p.loop[i] > 0.0) share_line(LOOP[i].name, p.loop[i] * 1e-9, "GFLOP/s", p.loop[i] / m->flops,
+                                        "the best");
     figure_line("all threads against 1 (less: a busy machine)", m->flops / p.alone, "x");
     for (size_t i = 0; i < STREAMS; i++)
         share_line(TRAFFIC[i].name, p.traffic[i] * 1e-9, "GB/s", p.traffic[i] / m->bytes, "the best");
@@ -750,6 +774,7 @@ int main(int argc, char **argv) {
     }
     if (!rc) rc = words_read(word, n, wanted, &e);
     if (!rc) rc = bench(wanted, &e);
+    if (!rc && (fflush(stdout) || ferror(stdout))) rc = err_set(&e, "standard output: %s", strerror(errno));
     if (rc) fprintf(stderr, "bench: %s\n", e.msg);
     return rc ? EXIT_FAILURE : EXIT_SUCCESS;
 }
