@@ -68,8 +68,9 @@ static const struct { const char *name; Config c; } NAMED[] = {
 };
 enum { NAMES = sizeof NAMED / sizeof NAMED[0] };
 
-// What bounds the figures: flops, bytes of memory read or written, bytes of memory only read, in a second.
-typedef struct { double flops, bytes, reads; int threads; Config cfg; } Machine;
+// What bounds the figures: flops by all threads and by one, bytes of memory read or written, bytes only read,
+// in a second.
+typedef struct { double flops, alone, bytes, reads; int threads; Config cfg; } Machine;
 
 // ---- lines ------------------------------------------------------------------------------------------------
 
@@ -265,8 +266,7 @@ static double traffic_rate(Traffic kind, float *block, int threads) {
         #pragma omp parallel for schedule(static) num_threads(threads)
         for (int w = 0; w < threads; w++)         // worker w owns the w-th part of the block
             keep[w] = traffic(kind, block + (size_t)w * n * TRAFFIC[kind].arrays, n);
-        double rate = TRAFFIC[kind].bytes * (double)n * threads / (seconds() - start);
-        best = rate > best ? rate : best;
+        best = fmax(best, TRAFFIC[kind].bytes * (double)n * threads / (seconds() - start));
     }
     return keep[0] < 0.0f ? 0.0 : best;           // all are 0 or above: what was read is used
 }
@@ -292,11 +292,12 @@ static int bench_peak(Machine *m, bool shown, Err *e) {
     if (apart(peak_job, &p, sizeof p, e)) return -1;
     for (size_t i = 0; i < LOOPS; i++) m->flops = fmax(m->flops, p.loop[i]);
     for (size_t i = 0; i < STREAMS; i++) m->bytes = fmax(m->bytes, p.traffic[i]);
+    m->alone = p.alone;
     m->reads = fmax(p.traffic[READ], p.traffic[READ_FOUR]);
     if (!shown) return 0;
     for (int i = 0; i < LOOPS; i++)
-        if (p.loop[i] > 0.0) share_line(LOOP[i].name, p.loop[i] * 1e-9, "GFLOP/s", p.loop[i] / m->flops,
-                                        "the best");
+        if (loop_here(i))
+            share_line(LOOP[i].name, p.loop[i] * 1e-9, "GFLOP/s", p.loop[i] / m->flops, "the best");
     figure_line("all threads against 1 (less: a busy machine)", m->flops / p.alone, "x");
     for (size_t i = 0; i < STREAMS; i++)
         share_line(TRAFFIC[i].name, p.traffic[i] * 1e-9, "GB/s", p.traffic[i] / m->bytes, "the best");
@@ -377,7 +378,6 @@ static int step_once(Subject *s, int64_t number, double at[STAGES + 1], Err *e) 
     double sum = 0.0;
     Fault f;
     at[0] = seconds();
-    MARK(model_zero_grad, m);
     if (model_forward(m, &s->b, &f)) return err_fault(e, "the model", &f);
     at[1] = seconds();
     model_loss(m, &s->b, 1.0f / (float)m->N, &sum, NULL);
@@ -388,6 +388,7 @@ static int step_once(Subject *s, int64_t number, double at[STAGES + 1], Err *e) 
     double norm = model_grad_norm(m);
     kernel_leave();
     MARK(model_update, m, &o, norm, number);
+    MARK(model_zero_grad, m);          // for the next step
     at[4] = seconds();
     return sum > 0.0 && norm > 0.0 ? 0 : err_set(e, "a step's loss or gradient is not above 0");
 }
@@ -546,10 +547,12 @@ static int bench_growth(const Machine *m, Err *e) {
 
 static int bench_threads(const Machine *m, Err *e) {
     Step many = step_of(&m->cfg, (size_t)opt.batch, (size_t)opt.seq, false, false), one = many;
+    Machine alone = *m;
     char what[64];
     one.shape.threads = 1;
+    alone.flops = m->alone;
     if (bench_step(m, &many, "full step, all threads", 0.0, false, e)) return -1;
-    if (bench_step(m, &one, "full step, 1 thread", 0.0, false, e)) return -1;
+    if (bench_step(&alone, &one, "full step, 1 thread", 0.0, false, e)) return -1;
     snprintf(what, sizeof what, "%d threads against 1", m->threads);
     line(&(Line){what, one.step / many.step, "x", .bar = m->threads == 2 ? 1.85 : 0.0,
                  .judged = one.step / many.step});
