@@ -219,10 +219,11 @@ static double loop_seconds(int l, int calls, int threads) {
 }
 
 // The best of many turns of some milliseconds each: a moment without anything else on the machine is enough.
+// How many calls that is one thread finds out, which waits for no other.
 static double loop_rate(int l, int threads) {
     double best = 0.0;
     int calls = 1;
-    while (loop_seconds(l, calls, threads) < 4e-3) calls *= 2;
+    while (loop_seconds(l, calls, 1) < 4e-3) calls *= 2;
     for (int turn = 0; turn < LOOP_TURNS; turn++)
         best = fmax(best, 2.0 * LOOP[l].sums * TURNS * calls * threads / loop_seconds(l, calls, threads));
     return best;

@@ -75,13 +75,15 @@ def bars():
 
 def kernels():
     first = next((i for i, l in enumerate(train) if l["what"].startswith("full step")), len(train))
+    stages = ("forward", "head and loss", "backward", "update")
     result = []
     for l in train[first + 1:]:
         if not l["what"].startswith("  "):
             break
-        if l["unit"] == "% of step":
+        name = l["what"].strip()
+        if l["unit"] == "% of step" and name not in stages:
             of = f"{l['fraction']:.3f} of {l['of']}" if "of" in l else ""
-            result.append((l["what"].strip(), f"{l['value']:.2f}", of))
+            result.append((name, f"{l['value']:.2f}", of))
     return table(("kernel", "% of the step", "of its own limit"), result)
 
 
@@ -91,13 +93,17 @@ def machine():
 
 
 def peers():
-    result = []
-    for name, lines in ("torch", torch), ("rows", rows), ("others", others), ("infer", growth):
-        for l in lines:
-            if l.get("of") == "the best" or l["unit"] == "% of step" or l["what"].startswith("growth"):
-                continue
-            gib = l.get("resident_gib")
-            result.append((l["what"].strip(), figure(l), f"{gib:.2f} GiB" if gib else ""))
+    """Ours and theirs in the order in which they ran. Of a step of ours: its tokens per second."""
+    result, step = [], None
+    for l in torch + rows + others + growth:
+        name, gib = l["what"], l.get("resident_gib")
+        if l["unit"] == "GFLOP/s":
+            step = l
+        elif name == "  tokens per second" and step:
+            result.append(("./bench " + step["what"], figure(l), f"{step['resident_gib']:.2f} GiB"))
+            step = None
+        elif l["unit"] in ("tokens/s", "MB/s", "s") and not name.startswith(" "):
+            result.append((name, figure(l), f"{gib:.2f} GiB" if gib else ""))
     return table(("what", "figure", "resident"), result)
 
 
