@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct {
@@ -367,6 +368,7 @@ typedef struct {
     int64_t repeat;                   // 0: as the user says
     double stage[STAGES], both, step;  // medians of seconds: each stage, the first three together, all
     double kernel[KERNELS], resident, plan;
+    double cores;                     // that the steps had: CPU time by time
 } Step;
 
 typedef struct {
@@ -401,6 +403,8 @@ static int step_job(void *arg, Err *e) {
     size_t n = (size_t)(p->repeat ? p->repeat : opt.repeat);
     int rc = subject_make(&s, &p->cfg, &p->shape, e);
     if (rc) return rc;
+    double began = seconds();
+    clock_t used = clock();
     for (size_t i = 0; i <= n && !rc; i++) {      // the first touches the memory and is overwritten
         double at[STAGES + 1] = {0}, kernel[KERNELS];
         size_t k = i == 0 ? 0 : i - 1;
@@ -412,6 +416,7 @@ static int step_job(void *arg, Err *e) {
         t.both[k] = at[3] - at[0];
         t.step[k] = at[4] - at[0];
     }
+    p->cores = (double)(clock() - used) / CLOCKS_PER_SEC / (seconds() - began);
     for (int j = 0; j < STAGES; j++) p->stage[j] = median(t.stage[j], n);
     for (int j = 0; j < KERNELS; j++) p->kernel[j] = median(t.kernel[j], n);
     p->both = median(t.both, n);
@@ -453,13 +458,22 @@ static void kernel_table(const Step *p, const Machine *m, bool bars) {
     share_line("  all products", 100.0 * time / p->step, "% of step", flops / time / m->flops, "peak");
 }
 
+// Threads that wait do so awake, so a step that had far less than its cores shared them with somebody.
+static int step_apart(Step *p, Err *e) {
+    if (apart(step_job, p, sizeof *p, e)) return -1;
+    if (p->cores < 0.9 * (double)p->shape.threads)
+        fprintf(stderr, "bench: warning: a step had %.2f of %d cores: the machine is busy\n", p->cores,
+                p->shape.threads);
+    return 0;
+}
+
 static int bench_step(const Machine *m, Step *p, const char *name, double bar, bool table, Err *e) {
     double B = (double)p->shape.rows, T = (double)p->shape.seq;
     char what[64];
     p->shape.step_tokens = p->shape.rows * p->shape.seq;
     p->shape.train = true;
     if (!p->shape.threads) p->shape.threads = m->threads;
-    if (apart(step_job, p, sizeof *p, e)) return -1;
+    if (step_apart(p, e)) return -1;
     double rate = all_work(&p->cfg, B, T).flops / p->step;
     snprintf(what, sizeof what, "%s, B=%zu T=%zu", name, p->shape.rows, p->shape.seq);
     line(&(Line){what, rate * 1e-9, "GFLOP/s", rate / m->flops, "peak", bar, rate / m->flops, false,
@@ -526,7 +540,7 @@ static int growth(const Machine *m, const char *what, const size_t (*size)[2], i
         p.shape.step_tokens = p.shape.rows * p.shape.seq;
         p.shape.train = true;
         p.shape.threads = m->threads;
-        if (apart(step_job, &p, sizeof p, e)) return -1;
+        if (step_apart(&p, e)) return -1;
         rate[i] = all_work(&p.cfg, (double)size[i][0], (double)size[i][1]).flops / p.both;
     }
     for (int i = 0; i < n; i++) {
