@@ -13,6 +13,7 @@ static const struct { Kernel k; const char *has[3]; } MATCH[] = {
     {LORA, {"lora"}}, {LORA, {"matmul", "x.low"}},
     {QKV_FORWARD, {"linear_forward", "qkv", "matmul"}}, {PROJ_FORWARD, {"linear_forward", "proj", "matmul"}},
     {FC1_FORWARD, {"linear_forward", "fc1)", "matmul"}}, {FC2_FORWARD, {"linear_forward", "fc2)", "matmul"}},
+    {BIAS_BACKWARD, {"linear_backward", "y->db,"}},
     {QKV_DX, {"linear_backward", "qkv", "dinp"}}, {PROJ_DX, {"linear_backward", "proj", "dinp"}},
     {FC1_DX, {"linear_backward", "fc1)", "dinp"}}, {FC2_DX, {"linear_backward", "fc2)", "dinp"}},
     {QKV_DW, {"linear_backward", "qkv", "matmul"}}, {PROJ_DW, {"linear_backward", "proj", "matmul"}},
