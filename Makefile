@@ -46,7 +46,8 @@ $(BUILD)/model_marked.c: model.c dev/bench.h
 	@mkdir -p $(@D)
 	{ echo '#include "dev/bench.h"'; echo '#line 1 "model.c"'; \
 	sed -E 's/^( +(if \(.*\) |else )?)([a-z_]+)\(m([,)])/\1MARK(\3, m\4/' model.c; } > $@
-$(BUILD)/bench: dev/bench.c dev/bench_kernels.c $(BUILD)/model_marked.c $(BUILD)/tokenizer.o $(BUILD)/data.o dev/bench.h
+# A build that picks its instructions as it runs has no marks, and so no table of kernels.
+$(BUILD)/bench: dev/bench.c dev/bench_kernels.c dev/bench.h $(if $(LEVELS),$(ROOMS),$(BUILD)/model_marked.c $(filter-out %/model.o,$(ROOMS)))
 	$(CC) $(FLAGS) -I. $(filter-out %.h,$^) -o $@ -lm
 
 portable:         ## the same for any machine of this kind: without -march=native, same bytes

@@ -23,7 +23,8 @@ marked() {
     sed -e 1,2d -e 's/MARK(\([a-z_]*\), m/\1(m/' "$bin/model_marked.c" > unmarked.c
     cmp unmarked.c "$here/../model.c" && [ "$(grep -c MARK "$bin/model_marked.c")" -gt 40 ]
 }
-if [ -f "$bin/model_marked.c" ]; then check "the marked model.c is model.c and marks" marked; fi
+[ -f "$bin/model_marked.c" ] || { echo "left out: $1 has no marked model.c"; exit 0; }
+check "the marked model.c is model.c and marks" marked
 
 bench train --batch 2 --seq 32 --json > full || cat stderr
 bench train --batch 2 --seq 32 --json --lora 4 --recompute > lora || cat stderr
