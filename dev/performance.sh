@@ -56,9 +56,9 @@ ours_rows() {
 }
 rows() {
     ours_rows
-    (cd "$out" && "$python" "$peers/rows.py" gpt2 rows.json 8 2> trl.err | grep '^{')
+    (cd "$out" && "$python" "$peers/rows.py" gpt2 rows.json 8 2> trl.err | grep '"what"')
     ours_rows --lora 8
-    (cd "$out" && "$python" "$peers/rows.py" gpt2 rows.json 8 8 2>> trl.err | grep '^{')
+    (cd "$out" && "$python" "$peers/rows.py" gpt2 rows.json 8 8 2>> trl.err | grep '"what"')
     $bench threads
 }
 
