@@ -63,7 +63,7 @@ def bars():
     best = max(torches, key=lambda l: l["value"], default=None)
     result += against("full step B=4 T=256, PyTorch's faster one", tokens(torch), best, 4 / 3)
     result += against("full step B=4 T=64, llm.c", tokens(others), find(others, "llm.c"), 4.5)
-    result += against("one epoch, TRL", find(rows, "./train, "), find(rows, "TRL, "), 2.5, False)
+    result += against("one epoch, TRL", find(rows, "./train full"), find(rows, "TRL, "), 2.5, False)
     tokenize = find(others, "tokenize, 1 thread")
     result += against("tokenizer, tiktoken", tokenize, find(others, "tiktoken"), 4.0)
     result += against("tokenizer, tokenizers", tokenize, find(others, "tokenizers"), 20.0)
