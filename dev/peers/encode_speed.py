@@ -21,7 +21,8 @@ text = open(path, encoding="utf-8").read()
 size = len(text.encode())
 ranks = data_gym_to_mergeable_bpe_ranks(f"{folder}/vocab.bpe", f"{folder}/encoder.json")
 pattern = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-ours = tiktoken.Encoding("gpt2", pat_str=pattern, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": 50256})
+special = {"<|endoftext|>": 50256}
+ours = tiktoken.Encoding("gpt2", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
 theirs = ByteLevelBPETokenizer(f"{folder}/encoder.json", f"{folder}/vocab.bpe")
 
 
@@ -32,7 +33,8 @@ def measure(name, encode):
         ids = encode(text)
         times.append(time.perf_counter() - start)
     t = statistics.median(times[1:])
-    print(json.dumps({"what": name, "value": size / t * 1e-6, "unit": "MB/s", "tokens": len(ids)}), flush=True)
+    line = {"what": name, "value": size / t * 1e-6, "unit": "MB/s", "tokens": len(ids)}
+    print(json.dumps(line), flush=True)
     return ids
 
 

@@ -35,9 +35,9 @@ def llm_c():
     matrix, vector = lambda *n: 0.02 * rng.standard_normal(n, np.float32), lambda n: np.zeros(n, np.float32)
     ones = lambda n: np.ones(n, np.float32)
     rng = np.random.default_rng(1)
-    tensors = [matrix(padded, C), matrix(T, C), ones(L * C), vector(L * C), matrix(L, 3 * C, C), vector(L * 3 * C),
-               matrix(L, C, C), vector(L * C), ones(L * C), vector(L * C), matrix(L, 4 * C, C),
-               vector(L * 4 * C), matrix(L, C, 4 * C), vector(L * C), ones(C), vector(C)]
+    tensors = [matrix(padded, C), matrix(T, C), ones(L * C), vector(L * C), matrix(L, 3 * C, C),
+               vector(L * 3 * C), matrix(L, C, C), vector(L * C), ones(L * C), vector(L * C),
+               matrix(L, 4 * C, C), vector(L * 4 * C), matrix(L, C, 4 * C), vector(L * C), ones(C), vector(C)]
     with open(folder / "gpt2_124M.bin", "wb") as f:
         f.write(header.tobytes())
         for t in tensors:

@@ -40,7 +40,8 @@ def against(what, ours, theirs, bar, larger_is_better=True):
     if not ours or not theirs:
         return []
     ratio = ours["value"] / theirs["value"] if larger_is_better else theirs["value"] / ours["value"]
-    return [(what, f"{figure(ours)}; {figure(theirs)}", f"{ratio:.2f} x", f">= {bar:.2f} x", verdict(ratio, bar))]
+    both = f"{figure(ours)}; {figure(theirs)}"
+    return [(what, both, f"{ratio:.2f} x", f">= {bar:.2f} x", verdict(ratio, bar))]
 
 
 def verdict(judged, bar, at_most=False):
@@ -109,8 +110,8 @@ def peers():
 
 text = page.read_text()
 for name, make in ("machine", machine), ("bars", bars), ("kernels", kernels), ("peers", peers):
-    text, n = re.subn(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: m[1] + make() + "\n" + m[2], text,
-                      flags=re.S)
+    place = f"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+    text, n = re.subn(place, lambda m: m[1] + make() + "\n" + m[2], text, flags=re.S)
     if n != 1:
         sys.exit(f"{page}: no place for the table {name}")
 page.write_text(text)

@@ -1,6 +1,6 @@
-# torch_gpt.py -- a training step of a straightforward GPT-2 in PyTorch on the CPU: float32, scaled-dot-product
-# attention, fused AdamW, clipping; random weights and tokens, every position a target. A line of JSON each for
-# eager and compiled: tokens and GFLOP/s by the count of dev/bench.c, medians.
+# torch_gpt.py -- a training step of a straightforward GPT-2 in PyTorch on the CPU: float32,
+# scaled-dot-product attention, fused AdamW, clipping; random weights and tokens, every position a target. A
+# line of JSON each for eager and compiled: tokens and GFLOP/s by the count of dev/bench.c, medians.
 #
 #   python dev/peers/torch_gpt.py BATCH SEQ [eager|compiled ...] [--repeat 5] [--threads 2]
 import argparse
@@ -53,7 +53,8 @@ def measure(kind, B, T, repeat):
     torch.manual_seed(1)
     model = GPT()
     run = torch.compile(model) if kind == "compiled" else model
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1,
+                                  fused=True)
     tok = torch.randint(V, (B, T))
     times = []
     for step in range(repeat + 2):        # the first two compile and touch the memory
