@@ -47,8 +47,14 @@ $(BUILD)/report: dev/report.c $(REPORT) $(BUILD)/dev/show.o $(ROOMS)
 $(FORMATS): dev/convert.h dev/hf.h
 $(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ -lm
-$(BUILD)/bench: dev/bench.c model.c $(BUILD)/tokenizer.o $(BUILD)/data.o
-	$(CC) $(FLAGS) -I. $(filter-out model.c,$^) -o $@ -lm
+# The benchmark times kernels, and no clock may enter model.c: a copy of it gets marks (dev/bench.h).
+$(BUILD)/model_marked.c: model.c dev/bench.h
+	@mkdir -p $(@D)
+	{ echo '#include "dev/bench.h"'; echo '#line 1 "model.c"'; \
+	sed -E 's/^( +(if \(.*\) |else )?)([a-z_]+)\(m([,)])/\1MARK(\3, m\4/' model.c; } > $@
+# A build that picks its instructions as it runs has no marks, and so no table of kernels.
+$(BUILD)/bench: dev/bench.c dev/bench_kernels.c dev/bench.h $(if $(LEVELS),$(ROOMS),$(BUILD)/model_marked.c $(filter-out %/model.o,$(ROOMS)))
+	$(CC) $(FLAGS) -I. $(filter-out %.h,$^) -o $@ -lm
 
 portable:         ## the same for any machine of this kind: without -march=native, same bytes
 	$(MAKE) BUILD=build/portable ARCH= all
@@ -97,6 +103,7 @@ test: all $(TESTS) $(BUILD)/pty $(BUILD)/trace $(BUILD)/train_kill $(FAULTY) ## 
 	sh tests/trace.sh $(BUILD)
 	sh tests/report.sh $(BUILD)
 	sh tests/tour.sh $(BUILD)
+	sh tests/speed.sh $(BUILD)
 test-resume: all $(BUILD)/train_kill ## a run killed before every write of a file, and resumed: some minutes
 	sh tests/resume.sh $(BUILD) all
 exercises: all    ## the experiments of dev/EXERCISES.md, each in a copy of the tree with one line changed: some minutes
