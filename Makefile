@@ -14,7 +14,9 @@ WARN    = -std=c99 -pedantic -Wall -Wextra -Wshadow -Wconversion -Wdouble-promot
           -Wmissing-prototypes -Wvla $(if $(OPENMP),,-Wno-unknown-pragmas)
 # fused only where fmaf is written; sqrtf without errno is one instruction; never -ffast-math
 NUMBERS = -ffp-contract=off -fno-math-errno
-FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(OPENMP) $(SANITIZE) $(DEFINE)
+# on s390x gcc's C99 widens float to double without this; what can't keep to float, as the x87, model.c refuses
+EXCESS := $(call try,-fexcess-precision=fast)
+FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(EXCESS) $(OPENMP) $(SANITIZE) $(DEFINE)
 ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
 FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf hf_tokenizer gguf llama2c)
 PROGRAMS = train eval convert chat errors clean compare bench
