@@ -63,7 +63,7 @@ platform() {
         command -v "$tool" > /dev/null || { fails "$1" "no $tool here: dev/platforms.sh install"; return; }
     done
     shown=$(echo "$2 $4" | sed 's/-mprefer.*//')
-    if make -s -j 2 CC="$cc" BUILD="$build" ARCH="$4" OPENMP= OPT=-O2 DEFINE="-static -Werror" "$build/train" \
+    if make -s -j 2 CC="$cc" BUILD="$build" ARCH="$4" OPENMP= HARDEN= LIBS=-lm OPT=-O2 DEFINE="-static -Werror" "$build/train" \
         "$build/eval" > "$tmp/said" 2>&1
     then got=$(sums "$build" "$3") && verdict "$1" "$got" || fails "$1" "does not run ($shown)"
     else fails "$1" "does not build ($shown)"
