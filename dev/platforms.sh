@@ -84,10 +84,47 @@ chosen() {
     return 1
 }
 
+# ---- tried ------------------------------------------------------------------------------------------------
+# Compiled in one go, with lacking.h for what they lack of POSIX; whatever becomes of them, nothing fails.
+attempt() {
+    chosen "$1" || return 0
+    name=$1 runner=$2 build=$top/build/platforms/$(echo "$1" | tr ' ' '-')
+    shift 2
+    mkdir -p "$build"
+    for p in train eval; do
+        "$@" -std=c99 -o "$build/$p" $p.c model.c tokenizer.c data.c -lm $after > "$tmp/said" 2>&1 && continue
+        printf '%-20s  does not build: %s\n' "$name" "$(grep -m 1 -i -E 'error|not found' "$tmp/said")"
+        return
+    done
+    if got=$(sums "$build" "$runner") && [ "$got" = "$want" ]; then word="the same"; else word="differs"; fi
+    printf '%-20s %s  %s\n' "$name" "${got:- does not run: $(tail -n 1 "$tmp/said")}" "$word"
+}
+tried() {
+    numbers="-O2 -ffp-contract=off -fno-math-errno -include dev/lacking.h"
+    [ "$names" ] || printf '\ntried, and no part of the verdict\n'
+    after=
+    attempt "tcc" "" tcc
+    cat > "$tmp/wasi.mjs" <<'JS'
+import { WASI } from 'wasi';
+import { readFileSync } from 'fs';
+const wasi = new WASI({ version: 'preview1', args: process.argv.slice(2), preopens: { '.': '.' }, returnOnExit: true });
+const module = await WebAssembly.compile(readFileSync(process.argv[2]));
+process.exit(wasi.start(await WebAssembly.instantiate(module, wasi.getImportObject())));
+JS
+    after="-lwasi-emulated-signal -lwasi-emulated-getpid"
+    attempt "WebAssembly clang" "node --no-warnings $tmp/wasi.mjs" clang --target=wasm32-wasi $numbers \
+        -D_WASI_EMULATED_SIGNAL -D_WASI_EMULATED_GETPID
+    after=
+    after="-static -lpthread" WINEPREFIX=$top/build/platforms/wine WINEDEBUG=-all
+    export WINEPREFIX WINEDEBUG
+    attempt "Windows mingw-w64" wine x86_64-w64-mingw32-gcc $numbers
+}
+
 packages="gcc clang musl-tools qemu-user-static gcc-i686-linux-gnu libc6-dev-i386-cross
 gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
 gcc-riscv64-linux-gnu libc6-dev-riscv64-cross gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross
-gcc-s390x-linux-gnu libc6-dev-s390x-cross"
+gcc-s390x-linux-gnu libc6-dev-s390x-cross
+tcc lld wasi-libc libclang-rt-14-dev-wasm32 nodejs gcc-mingw-w64-x86-64 wine64 wine"
 names=
 case ${1-} in
     quick)   names="x86-64 SSE2 gcc|x86-64 musl|aarch64 gcc|s390x gcc" ;;
@@ -119,4 +156,5 @@ platform "ppc64le gcc"        powerpc64le-linux-gnu-gcc qemu-ppc64le-static ""
 platform "ppc64le clang"      "clang --target=powerpc64le-linux-gnu" qemu-ppc64le-static ""
 platform "s390x gcc"          s390x-linux-gnu-gcc qemu-s390x-static ""
 platform "s390x clang"        "clang --target=s390x-linux-gnu" qemu-s390x-static ""
+tried
 finish

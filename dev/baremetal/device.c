@@ -233,6 +233,7 @@ const char *fine_tune(void) {
     Fault f;
     const char *wrong = open_config(&c);
     if (!wrong) wrong = open_tokenizer(&tokenizer);
+    print_number("tokenizer ", used, " bytes\n");
     if (!wrong) wrong = open_rows(&data, &tokenizer);
     if (wrong) return wrong;
     const Shape shape = {.rows = 1, .seq = data.longest, .step_tokens = BATCH * data.longest, .train = true,
