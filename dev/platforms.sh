@@ -5,7 +5,7 @@
 #
 #   dev/platforms.sh quick       aarch64, s390x (big-endian) and musl against this machine: for CI
 #   dev/platforms.sh all         every platform, then those that are only tried
-#   dev/platforms.sh install     the packages that `all` needs, by apt-get (as root)
+#   dev/platforms.sh install     the packages that `all` needs, or `install quick`, by apt-get (as root)
 #   dev/platforms.sh NAME...     lines of the table whose name begins so: s390x, "i686 SSE2 clang"
 #
 # Sums are of files whose lineage holds the SHA-256 of the file before: equal sums at the end mean equal files on the
@@ -120,16 +120,16 @@ JS
     attempt "Windows mingw-w64" wine x86_64-w64-mingw32-gcc $numbers
 }
 
-packages="gcc clang musl-tools qemu-user-static gcc-i686-linux-gnu libc6-dev-i386-cross
-gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+few="gcc musl-tools qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-s390x-linux-gnu
+libc6-dev-s390x-cross"
+packages="$few clang gcc-i686-linux-gnu libc6-dev-i386-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
 gcc-riscv64-linux-gnu libc6-dev-riscv64-cross gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross
-gcc-s390x-linux-gnu libc6-dev-s390x-cross
 tcc lld wasi-libc libclang-rt-14-dev-wasm32 nodejs gcc-mingw-w64-x86-64 wine64 wine"
 names=
 case ${1-} in
     quick)   names="x86-64 SSE2 gcc|x86-64 musl|aarch64 gcc|s390x gcc" ;;
     all)     ;;
-    install) exec apt-get install -y --no-install-recommends $packages ;;
+    install) [ "${2-}" = quick ] && packages=$few; exec apt-get install -y -qq --no-install-recommends $packages ;;
     '')      sed -n 's/^#   //p' "$0"; exit 1 ;;
     *)       names=$1; shift; for name in "$@"; do names="$names|$name"; done ;;
 esac
