@@ -14,7 +14,14 @@ WARN    = -std=c99 -pedantic -Wall -Wextra -Wshadow -Wconversion -Wdouble-promot
           -Wmissing-prototypes -Wvla $(if $(OPENMP),,-Wno-unknown-pragmas)
 # fused only where fmaf is written; sqrtf without errno is one instruction; never -ffast-math
 NUMBERS = -ffp-contract=off -fno-math-errno
-FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(OPENMP) $(SANITIZE) $(DEFINE)
+# on s390x gcc's C99 widens float to double without this; what can't keep to float, as the x87, model.c refuses
+EXCESS := $(call try,-fexcess-precision=fast)
+# against attacks: checked copies, guarded stacks, code at a random address. dev/AUDIT.md has what they cost
+HARDEN := $(call try,-fstack-protector-strong) $(call try,-fPIE)
+CHECKED = $(if $(filter -O0,$(OPT))$(SANITIZE),,-D_FORTIFY_SOURCE=2)
+comma  := ,
+LIBS   := $(call try,-pie) $(call try,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now$(comma)-z$(comma)noexecstack) -lm
+FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(EXCESS) $(HARDEN) $(CHECKED) $(OPENMP) $(SANITIZE) $(DEFINE)
 ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
 FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf hf_tokenizer gguf llama2c)
 PROGRAMS = train eval convert chat errors clean compare report bench
@@ -29,11 +36,11 @@ $(BUILD)/%.o: %.c model.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -c $< -o $@
 $(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
-	$(CC) $(FLAGS) $^ -o $@ -lm
+	$(CC) $(FLAGS) $^ -o $@ $(LIBS)
 $(BUILD)/chat: dev/chat.c $(ROOMS)
-	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+	$(CC) $(FLAGS) -I. $^ -o $@ $(LIBS)
 $(BUILD)/clean $(BUILD)/compare: $(BUILD)/%: dev/%.c $(BUILD)/dev/show.o $(ROOMS)
-	$(CC) $(FLAGS) $^ -o $@ -lm
+	$(CC) $(FLAGS) $^ -o $@ $(LIBS)
 $(BUILD)/dev/show.o: dev/show.h
 $(BUILD)/dev/score.o: dev/score.h
 $(BUILD)/errors: dev/errors.c $(BUILD)/dev/score.o $(ROOMS)
@@ -55,6 +62,12 @@ $(BUILD)/model_marked.c: model.c dev/bench.h
 # A build that picks its instructions as it runs has no marks, and so no table of kernels.
 $(BUILD)/bench: dev/bench.c dev/bench_kernels.c dev/bench.h $(if $(LEVELS),$(ROOMS),$(BUILD)/model_marked.c $(filter-out %/model.o,$(ROOMS)))
 	$(CC) $(FLAGS) -I. $(filter-out %.h,$^) -o $@ -lm
+	$(CC) $(FLAGS) -I. $^ -o $@ $(LIBS)
+$(FORMATS): dev/convert.h dev/hf.h
+$(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
+	$(CC) $(FLAGS) $^ -o $@ $(LIBS)
+$(BUILD)/bench: dev/bench.c model.c $(BUILD)/tokenizer.o $(BUILD)/data.o
+	$(CC) $(FLAGS) -I. $(filter-out model.c,$^) -o $@ $(LIBS)
 
 portable:         ## the same for any machine of this kind: without -march=native, same bytes
 	$(MAKE) BUILD=build/portable ARCH= all
@@ -122,6 +135,7 @@ $(BUILD)/train_faults $(BUILD)/eval_faults: $(BUILD)/%_faults: %.c tests/faults.
 	-$(CC) $(FLAGS) $(FLINK) $^ -o $@ -lm
 $(BUILD)/convert_faults: dev/convert.c tests/faults.c $(FORMATS) $(ROOMS)
 	-$(CC) $(FLAGS) $(FLINK) $^ -o $@ -lm
+	-$(CC) $(FLAGS) -I. $(WRAP) $^ -o $@ $(LIBS)
 test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
 	sh tests/bits.sh
 # dev/parity_double.c has double where model.c says float, so it is left out
@@ -145,7 +159,14 @@ check-real: all $(BUILD)/check_real ## checks on real models: make check-real RE
 	$(BUILD)/convert $(REAL)/models/stories260K/stories260K.bin $(BUILD)/stories.bin --tokenizer $(REAL)/models/stories260K/tok512.bin
 	$(BUILD)/check_real $(REAL) $(BUILD)/nano.bin $(BUILD)/stories.bin
 $(BUILD)/check_real: tests/check_real.c $(ROOMS)
-	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+	$(CC) $(FLAGS) -I. $^ -o $@ $(LIBS)
+
+platforms:        ## the same bytes on eight processors, by cross-compilers and qemu: dev/platforms.sh
+	sh dev/platforms.sh all
+baremetal: $(BUILD)/train ## fine-tunes on a Cortex-M without an operating system, in qemu: dev/baremetal/README.md
+	sh dev/baremetal/run.sh $(BUILD)
+audit: all        ## checks what dev/AUDIT.md says of system calls, libraries, files, flags, the rebuild
+	sh dev/audit.sh $(BUILD)
 
 trace: $(BUILD)/trace ## ./trace: one step layer by layer, for who ports model.c
 	cp $< $@
@@ -163,9 +184,9 @@ fuzz-corpus: all $(BUILD)/train_kill ## what fuzzing found before, read again un
 	dev/fuzz/corpus.sh $(BUILD) build/fuzz
 parity: all $(BUILD)/parity $(BUILD)/parity_double ## what dev/parity.py drives to compare with transformers: dev/PARITY.md
 $(BUILD)/parity_double: dev/parity_double.c model.c model.h
-	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ -lm
+	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(LIBS)
 $(BUILD)/parity: dev/parity.c $(ROOMS)
-	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+	$(CC) $(FLAGS) -I. $^ -o $@ $(LIBS)
 
 deps:             ## installs Check, which the unit tests need, if it is missing
 	@printf '#include <check.h>\nint main(void){return 0;}\n' | $(CC) -x c - -o /dev/null 2>/dev/null && exit 0; \

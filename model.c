@@ -310,12 +310,14 @@ size_t model_params(const Config *c) {
 // The matrix product's tile of MR x NR outputs lives in registers: 12 x 32 takes 24 of AVX-512's 32 registers
 // of 16 floats, 4 x 24 takes 12 of AVX2's 16 registers of 8. KC rows of a panel of b, and MC rows of a, are
 // packed at a time: they stay in the second cache. The choice changes the speed and no bit.
-#if defined(__AVX512F__)
-enum { MR = 12, NR = 32 };
+#if defined(REFERENCE)
+enum { MR = 4, NR = 24, KC = 0, MC = 0 };         // the definition packs nothing, so it needs no panels
+#elif defined(__AVX512F__)
+enum { MR = 12, NR = 32, KC = 384, MC = 1056 };   // MC is a multiple of MR
 #else
-enum { MR = 4, NR = 24 };
+enum { MR = 4, NR = 24, KC = 384, MC = 1056 };
 #endif
-enum { KC = 384, MC = 1056, PANELS = MC * KC + KC * NR };    // MC is a multiple of MR
+enum { PANELS = MC * KC + KC * NR };
 enum { STRIP = 96 };                              // queries that attention handles at once
 enum { CHUNK = 1 << 16 };                         // elements to one partial sum of the gradient norm
 enum { ALIGN = 64 };

@@ -1249,7 +1249,7 @@ static void learn(Training *w, int32_t left, int32_t right) {
 }
 
 int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f) {
-    if (check(f, "tokenizer: bytes to learn from", n < INT64_MAX ? (int64_t)n : INT64_MAX, 0, TEXT_MAX) ||
+    if (check(f, "tokenizer: bytes to learn from", (int64_t)(n > TEXT_MAX ? TEXT_MAX + 1u : n), 0, TEXT_MAX) ||
         check(f, "tokenizer: tokens to learn", vocab, 257, VOCAB_MAX)) return -1;
     Training w = {.t = t, .wordmask = (uint32_t)places(n / 8) - 1};
     train_parts(&w, n, vocab, memory);
