@@ -44,16 +44,16 @@ $(BUILD)/clean $(BUILD)/compare: $(BUILD)/%: dev/%.c $(BUILD)/dev/show.o $(ROOMS
 $(BUILD)/dev/show.o: dev/show.h
 $(BUILD)/dev/score.o: dev/score.h
 $(BUILD)/errors: dev/errors.c $(BUILD)/dev/score.o $(ROOMS)
-	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+	$(CC) $(FLAGS) -I. $^ -o $@ $(LIBS)
 $(BUILD)/trace: dev/trace.c $(ROOMS)
-	$(CC) $(FLAGS) -I. $^ -o $@ -lm
+	$(CC) $(FLAGS) -I. $^ -o $@ $(LIBS)
 REPORT  = $(patsubst %,$(BUILD)/dev/report_%.o,page log scores)
 $(REPORT): dev/report.h dev/show.h
 $(BUILD)/report: dev/report.c $(REPORT) $(BUILD)/dev/show.o $(ROOMS)
-	$(CC) $(FLAGS) $^ -o $@ -lm
+	$(CC) $(FLAGS) $^ -o $@ $(LIBS)
 $(FORMATS): dev/convert.h dev/hf.h
 $(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
-	$(CC) $(FLAGS) $^ -o $@ -lm
+	$(CC) $(FLAGS) $^ -o $@ $(LIBS)
 # The benchmark times kernels, and no clock may enter model.c: a copy of it gets marks (dev/bench.h).
 $(BUILD)/model_marked.c: model.c dev/bench.h
 	@mkdir -p $(@D)
@@ -61,13 +61,7 @@ $(BUILD)/model_marked.c: model.c dev/bench.h
 	sed -E 's/^( +(if \(.*\) |else )?)([a-z_]+)\(m([,)])/\1MARK(\3, m\4/' model.c; } > $@
 # A build that picks its instructions as it runs has no marks, and so no table of kernels.
 $(BUILD)/bench: dev/bench.c dev/bench_kernels.c dev/bench.h $(if $(LEVELS),$(ROOMS),$(BUILD)/model_marked.c $(filter-out %/model.o,$(ROOMS)))
-	$(CC) $(FLAGS) -I. $(filter-out %.h,$^) -o $@ -lm
-	$(CC) $(FLAGS) -I. $^ -o $@ $(LIBS)
-$(FORMATS): dev/convert.h dev/hf.h
-$(BUILD)/convert: dev/convert.c $(FORMATS) $(ROOMS)
-	$(CC) $(FLAGS) $^ -o $@ $(LIBS)
-$(BUILD)/bench: dev/bench.c model.c $(BUILD)/tokenizer.o $(BUILD)/data.o
-	$(CC) $(FLAGS) -I. $(filter-out model.c,$^) -o $@ $(LIBS)
+	$(CC) $(FLAGS) -I. $(filter-out %.h,$^) -o $@ $(LIBS)
 
 portable:         ## the same for any machine of this kind: without -march=native, same bytes
 	$(MAKE) BUILD=build/portable ARCH= all
@@ -102,7 +96,6 @@ $(BUILD)/pty: tests/pty.c
 	@mkdir -p $(BUILD)
 	$(CC) $(OPT) -Wall -Wextra $< -o $@
 FAULTY  = $(BUILD)/train_faults $(BUILD)/eval_faults $(BUILD)/convert_faults
-comma   = ,
 test: all $(TESTS) $(BUILD)/pty $(BUILD)/trace $(BUILD)/train_kill $(FAULTY) ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
@@ -124,7 +117,7 @@ exercises: all    ## the experiments of dev/EXERCISES.md, each in a copy of the 
 # train with calls that kill it; a linker without --wrap makes none, and resume.sh leaves those tests out
 WRAP    = -Wl,--wrap=rename,--wrap=remove,--wrap=unlink,--wrap=fsync,--wrap=fflush
 $(BUILD)/train_kill: train.c tests/kill.c $(ROOMS)
-	-$(CC) $(FLAGS) -I. $(WRAP) $^ -o $@ -lm
+	-$(CC) $(FLAGS) -I. $(WRAP) $^ -o $@ $(LIBS)
 faults: all $(FAULTY) ## every call on files and every allocation fails in turn, 1,000 kills: some minutes
 	sh tests/faults.sh $(BUILD) all
 FWRAP   = stat fstat fsync ftruncate rename fseeko fflush fwrite vfprintf fopen fdopen open fcntl fclose close fread ferror \
@@ -132,10 +125,9 @@ FWRAP   = stat fstat fsync ftruncate rename fseeko fflush fwrite vfprintf fopen 
           stat64 fstat64 ftruncate64 fseeko64 fopen64 open64 fcntl64
 FLINK   = -Wl$(subst $() $(),,$(FWRAP:%=$(comma)--wrap=%))
 $(BUILD)/train_faults $(BUILD)/eval_faults: $(BUILD)/%_faults: %.c tests/faults.c $(ROOMS)
-	-$(CC) $(FLAGS) $(FLINK) $^ -o $@ -lm
+	-$(CC) $(FLAGS) $(FLINK) $^ -o $@ $(LIBS)
 $(BUILD)/convert_faults: dev/convert.c tests/faults.c $(FORMATS) $(ROOMS)
-	-$(CC) $(FLAGS) $(FLINK) $^ -o $@ -lm
-	-$(CC) $(FLAGS) -I. $(WRAP) $^ -o $@ $(LIBS)
+	-$(CC) $(FLAGS) $(FLINK) $^ -o $@ $(LIBS)
 test-bits:        ## the same bytes from gcc and clang, -O0 to -O3, native, portable, reference, 1 to 8 threads
 	sh tests/bits.sh
 # dev/parity_double.c has double where model.c says float, so it is left out
