@@ -318,6 +318,7 @@ enum { MR = 4, NR = 24 };
 enum { KC = 384, MC = 1056, PANELS = MC * KC + KC * NR };    // MC is a multiple of MR
 enum { STRIP = 96 };                              // queries that attention handles at once
 enum { CHUNK = 1 << 16 };                         // elements to one partial sum of the gradient norm
+enum { ABREAST = 8 };                             // chains of sums that decoding goes on with at once
 enum { ALIGN = 64 };
 
 static void plan_add(Plan *p, const char *name, size_t where, size_t count, size_t unit) {
@@ -540,19 +541,41 @@ static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
                     to[k * width + i] = element(v, i * v.row + k * v.col, half);
 }
 
-// One row times a matrix that lies row by row (decoding): streams through b once, nothing is packed.
+// One row times a matrix (decoding) streams through b once and packs nothing. If b lies row by row, out holds
+// the sums, and eight rows of b go into them at a time.
 static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, size_t N) {
-    enum { SPAN = 512 };                          // columns whose sums stay in the first cache
     bool half = !b.p;
-    for (size_t j0 = 0; j0 < N; j0 += SPAN) {
-        float acc[SPAN] = {0};
-        size_t n = min_size(SPAN, N - j0);
-        if (start) memcpy(acc, start + j0, n * sizeof *acc);
-        for (size_t k = 0; k < K; k++) {
-            float x = a.p[k * a.col];
-            for (size_t j = 0; j < n; j++) acc[j] = fmaf(x, element(b, k * b.row + j0 + j, half), acc[j]);
+    for (size_t j = 0; start != out && j < N; j++) out[j] = start ? start[j] : 0.0f;
+    size_t k = 0;
+    for (; k + ABREAST <= K; k += ABREAST) {
+        float x[ABREAST];
+        for (size_t r = 0; r < ABREAST; r++) x[r] = a.p[(k + r) * a.col];
+        for (size_t j = 0; j < N; j++) {
+            float sum = out[j];
+            for (size_t r = 0; r < ABREAST; r++) sum = fmaf(x[r], element(b, (k + r) * b.row + j, half), sum);
+            out[j] = sum;
         }
-        memcpy(out + j0, acc, n * sizeof *acc);
+    }
+    for (; k < K; k++)
+        for (size_t j = 0; j < N; j++) out[j] = fmaf(a.p[k * a.col], element(b, k * b.row + j, half), out[j]);
+}
+
+// If b lies column by column (the head), eight columns give eight chains, enough to hide an addition's wait.
+static void row_product_columns(float *out, Mat a, Mat b, const float *start, size_t K, size_t N) {
+    enum { SPAN = 64 };                           // of a column at a time
+    bool half = !b.p;
+    for (size_t j = 0; j < N; j += ABREAST) {
+        float sum[ABREAST] = {0}, w[ABREAST][SPAN] = {{0}};
+        size_t n = min_size(ABREAST, N - j), kc;
+        if (start) memcpy(sum, start + j, n * sizeof *sum);
+        for (size_t k0 = 0; k0 < K; k0 += kc) {
+            kc = min_size(SPAN, K - k0);
+            for (size_t r = 0; r < n; r++)
+                for (size_t k = 0; k < kc; k++) w[r][k] = element(b, (j + r) * b.col + k0 + k, half);
+            for (size_t k = 0; k < kc; k++)
+                for (size_t r = 0; r < ABREAST; r++) sum[r] = fmaf(a.p[(k0 + k) * a.col], w[r][k], sum[r]);
+        }
+        memcpy(out + j, sum, n * sizeof *sum);
     }
 }
 
@@ -562,8 +585,9 @@ static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, 
 static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M, size_t K,
                         size_t N, float *scratch) {
     static const float zeros[NR] = {0};
-    if (M == 1 && b.col == 1) {
-        row_product(out, a, b, start, K, N);
+    if (M == 1) {
+        if (b.col == 1) row_product(out, a, b, start, K, N);
+        else row_product_columns(out, a, b, start, K, N);
         return;
     }
     float *pa = scratch, *pb = scratch + MC * KC;
