@@ -315,10 +315,9 @@ enum { MR = 12, NR = 32 };
 #else
 enum { MR = 4, NR = 24 };
 #endif
-enum { KC = 384, MC = 1056, PANELS = MC * KC + KC * NR };    // MC is a multiple of MR
+enum { KC = 784, MC = 1056, PANELS = MC * KC + KC * 32 };    // MC is a multiple of every MR, 32 the widest NR
 enum { STRIP = 96 };                              // queries that attention handles at once
 enum { CHUNK = 1 << 16 };                         // elements to one partial sum of the gradient norm
-enum { ABREAST = 8 };                             // chains of sums that decoding goes on with at once
 enum { ALIGN = 64 };
 
 static void plan_add(Plan *p, const char *name, size_t where, size_t count, size_t unit) {
@@ -388,10 +387,9 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     ADD(x.ln1stat, "norm 1 statistics", mul(mul(kept, N), 2));
     ADD(x.ln2stat, "norm 2 statistics", mul(mul(kept, N), 2));
     ADD(x.qkv,     "queries, keys, values", mul(mul(kept, N), d.Q));
-    if (c->qk_norm) {
-        ADD(x.qkraw,  "queries, keys before norm", mul(mul(kept, N), d.A + d.KV));
-        ADD(x.qkstat, "query, key norm statistics", mul(mul(kept, N), d.NH + d.NKV));
-    }
+    size_t normed = c->qk_norm ? kept : 0;
+    ADD(x.qkraw,   "queries, keys before norm", mul(mul(normed, N), d.A + d.KV));
+    ADD(x.qkstat,  "query, key norm statistics", mul(mul(normed, N), d.NH + d.NKV));
     ADD(x.attstat, "attention statistics", mul(mul(mul(kept, N), d.NH), 2));
     ADD(x.atty,    "attention output", mul(mul(kept, N), d.A));
     ADD(x.fc1,     "MLP before activation", mul(mul(kept, N), d.F1));
@@ -481,9 +479,14 @@ static inline float widened(uint16_t half) {      // not in the double build, wh
     memcpy(&x, &u, sizeof u);
     return x;
 }
-// half is the same throughout a loop, so compilers make two loops of it, neither of which asks.
+// half is a constant where speed matters: compilers may well mask loads to avoid two loops.
 static inline float element(Mat a, size_t at, bool half) { return half ? widened(a.h[at]) : a.p[at]; }
 
+#ifdef __GNUC__
+#define PREFETCH(at) __builtin_prefetch(at, 1)
+#else
+#define PREFETCH(at) ((void)(at))
+#endif
 // Work is split over this many threads: one where starting more would cost more than it saves.
 static int workers(const Model *m, size_t work) { return work < 1 << 14 ? 1 : m->shape.threads; }
 
@@ -518,64 +521,65 @@ static void tile(float *out, size_t ldo, const float *start, size_t ldstart,
         for (size_t j = 0; j < NR; j++) out[i * ldo + j] = acc[i][j];
 }
 
-// The same where fewer rows or columns remain: through a full tile on the side, as panels are zero-padded.
+// The same where fewer rows or columns remain: through a full tile on the side, as panels are zero-padded; a
+// single row (decoding) goes alone.
 static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart,
                       const float *a, const float *b, size_t kc, size_t rows, size_t cols) {
     float side[MR * NR] = {0};
     for (size_t i = 0; i < rows; i++) memcpy(side + i * NR, start + i * ldstart, cols * sizeof *side);
-    tile(side, NR, side, NR, a, b, kc);
+    if (rows > 1) tile(side, NR, side, NR, a, b, kc);
+    else
+        for (size_t k = 0; k < kc; k++)
+            for (size_t j = 0; j < NR; j++) side[j] = fmaf(a[k * MR], b[k * NR + j], side[j]);
     for (size_t i = 0; i < rows; i++) memcpy(out + i * ldo, side + i * NR, cols * sizeof *side);
 }
 
+// What the next tile writes comes into the cache while this one computes.
+static inline void tile_await(const float *out, size_t ldo) {
+    for (size_t i = 0; i < MR; i++)
+        for (size_t j = 0; j < NR; j += 16) PREFETCH(&out[i * ldo + j]);
+}
+
 // n <= width vectors of kc numbers, rows of v, become a panel (kc,width): rows of a, or columns of b flipped.
-static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
-    bool half = !v.p;
+static inline void pack_as(float *restrict to, Mat v, size_t n, size_t kc, size_t width, bool half) {
+    enum { LINE = 16 };                           // k at a time: what is written stays in the first cache
+    size_t k = 0;
     if (n < width) memset(to, 0, kc * width * sizeof *to);
-    if (v.row == 1 && n == width)
-        for (size_t k = 0; k < kc; k++)
-            for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
-    else                              // 16 k at a time: what is written stays in the first cache
-        for (size_t k0 = 0; k0 < kc; k0 += 16)
-            for (size_t i = 0; i < n; i++)
-                for (size_t k = k0; k < min_size(k0 + 16, kc); k++)
-                    to[k * width + i] = element(v, i * v.row + k * v.col, half);
+    for (; v.row == 1 && n == width && k < kc; k++)
+        for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
+    for (; v.col == 1 && k + LINE <= kc; k += LINE)
+        for (size_t i = 0; i < n; i++)
+            for (size_t l = k; l < k + LINE; l++) to[l * width + i] = element(v, i * v.row + l, half);
+    for (; k < kc; k++)
+        for (size_t i = 0; i < n; i++) to[k * width + i] = element(v, i * v.row + k * v.col, half);
+}
+static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
+    if (v.p) pack_as(to, v, n, kc, width, false);
+    else pack_as(to, v, n, kc, width, true);
+}
+
+// out (N) += x (rows) b, the first rows of b
+static inline void rows_add(float *restrict out, const float *x, Mat b, size_t rows, size_t N, bool half) {
+    for (size_t j = 0; j < N; j++) {
+        float sum = out[j];
+        for (size_t r = 0; r < rows; r++) sum = fmaf(x[r], element(b, r * b.row + j, half), sum);
+        out[j] = sum;
+    }
 }
 
 // One row times a matrix (decoding) streams through b once and packs nothing. If b lies row by row, out holds
 // the sums, and eight rows of b go into them at a time.
 static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, size_t N) {
-    bool half = !b.p;
+    enum { ABREAST = 8 };
     for (size_t j = 0; start != out && j < N; j++) out[j] = start ? start[j] : 0.0f;
-    size_t k = 0;
-    for (; k + ABREAST <= K; k += ABREAST) {
+    for (size_t k = 0, n; k < K; k += n) {
         float x[ABREAST];
-        for (size_t r = 0; r < ABREAST; r++) x[r] = a.p[(k + r) * a.col];
-        for (size_t j = 0; j < N; j++) {
-            float sum = out[j];
-            for (size_t r = 0; r < ABREAST; r++) sum = fmaf(x[r], element(b, (k + r) * b.row + j, half), sum);
-            out[j] = sum;
-        }
-    }
-    for (; k < K; k++)
-        for (size_t j = 0; j < N; j++) out[j] = fmaf(a.p[k * a.col], element(b, k * b.row + j, half), out[j]);
-}
-
-// If b lies column by column (the head), eight columns give eight chains, enough to hide an addition's wait.
-static void row_product_columns(float *out, Mat a, Mat b, const float *start, size_t K, size_t N) {
-    enum { SPAN = 64 };                           // of a column at a time
-    bool half = !b.p;
-    for (size_t j = 0; j < N; j += ABREAST) {
-        float sum[ABREAST] = {0}, w[ABREAST][SPAN] = {{0}};
-        size_t n = min_size(ABREAST, N - j), kc;
-        if (start) memcpy(sum, start + j, n * sizeof *sum);
-        for (size_t k0 = 0; k0 < K; k0 += kc) {
-            kc = min_size(SPAN, K - k0);
-            for (size_t r = 0; r < n; r++)
-                for (size_t k = 0; k < kc; k++) w[r][k] = element(b, (j + r) * b.col + k0 + k, half);
-            for (size_t k = 0; k < kc; k++)
-                for (size_t r = 0; r < ABREAST; r++) sum[r] = fmaf(a.p[(k0 + k) * a.col], w[r][k], sum[r]);
-        }
-        memcpy(out + j, sum, n * sizeof *sum);
+        n = K - k < ABREAST ? 1 : ABREAST;
+        for (size_t r = 0; r < n; r++) x[r] = a.p[(k + r) * a.col];
+        Mat rest = mat_from(b, k, 0);
+        if (n == 1) rows_add(out, x, rest, 1, N, !b.p);
+        else if (b.p) rows_add(out, x, rest, ABREAST, N, false);
+        else rows_add(out, x, rest, ABREAST, N, true);
     }
 }
 
@@ -585,15 +589,15 @@ static void row_product_columns(float *out, Mat a, Mat b, const float *start, si
 static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M, size_t K,
                         size_t N, float *scratch) {
     static const float zeros[NR] = {0};
-    if (M == 1) {
-        if (b.col == 1) row_product(out, a, b, start, K, N);
-        else row_product_columns(out, a, b, start, K, N);
+    if (M == 1 && b.col == 1) {
+        row_product(out, a, b, start, K, N);
         return;
     }
     float *pa = scratch, *pb = scratch + MC * KC;
-    for (size_t k0 = 0; k0 < K; k0 += KC)
+    size_t blocks = (K + KC - 1) / KC, depth = ((K + blocks - 1) / blocks + 15) / 16 * 16;
+    for (size_t k0 = 0; k0 < K; k0 += depth)
         for (size_t i0 = 0; i0 < M; i0 += MC) {
-            size_t kc = min_size(KC, K - k0), mc = min_size(MC, M - i0);
+            size_t kc = min_size(depth, K - k0), mc = min_size(MC, M - i0);
             for (size_t i = 0; i < mc; i += MR)
                 pack(pa + i * kc, mat_from(a, i0 + i, k0), min_size(MR, mc - i), kc, MR);
             for (size_t j = 0; j < N; j += NR) {
@@ -604,6 +608,7 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
                     float *at = out + (i0 + i) * ldo + j;
                     bool memory = k0 > 0 || start == out;
                     const float *from = memory ? at : start ? start + j : zeros;
+                    if (mc - i >= 2 * MR) tile_await(at + MR * ldo, ldo);
                     if (rows == MR && cols == NR)
                         tile(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc);
                     else
@@ -685,18 +690,12 @@ static void lora_backward(const Model *m, float *dinp, const float *dout, const 
 
 // dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order.
 static void linear_backward(const Model *m, float *dinp, const float *dout, const float *x, const Linear *y) {
+    static const float one = 1.0f;                // 1 * x added in one rounding is x added
     size_t N = m->N, C = y->C, OC = y->OC;
     if (dinp) matmul(m, dinp, C, mat(dout, OC), flipped(y->w), NULL, N, OC, C);
     if (y->down) lora_backward(m, dinp, dout, x, y);
     if (y->dw) matmul(m, y->dw, OC, transposed(x, C), mat(dout, OC), y->dw, C, N, OC);
-    if (!y->db) return;
-    int threads = workers(m, N * OC);
-    // Worker k owns a range of columns of db.
-    #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int k = 0; k < threads; k++)
-        for (size_t n = 0; n < N; n++)
-            for (size_t o = share(OC, k, threads); o < share(OC, k + 1, threads); o++)
-                y->db[o] += dout[n * OC + o];
+    if (y->db) matmul(m, y->db, OC, (Mat){&one, NULL, 0, 0}, mat(dout, OC), y->db, 1, N, OC);
 }
 
 // ---- norm -------------------------------------------------------------------------------------------------
