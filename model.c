@@ -13,6 +13,26 @@
 //
 // Each OpenMP loop says who writes what; no loop has a reduction, so thread counts change no bit.
 #include "model.h"
+
+// ---- instruction sets -------------------------------------------------------------------------------------
+// make portable compiles this file for any x86-64, for AVX2 and for AVX-512, every name with an ending: _v1,
+// _v3, _v4. With LEVELS, the highest allowed, it is this section alone: where time goes, bare names choose.
+#ifdef LEVELS
+#define HAS(level, feature) (LEVELS >= level && __builtin_cpu_supports(feature))
+#define LEVELED(type, name, give, args, params) \
+    type name##_v1 params; type name##_v3 params; type name##_v4 params; \
+    type name params { \
+        give (HAS(4, "avx512f") ? name##_v4 : HAS(3, "avx2") && HAS(3, "fma") ? name##_v3 : name##_v1) args; \
+    }
+LEVELED(int, model_forward, return, (m, b, f), (Model *m, const Batch *b, Fault *f))
+LEVELED(void, model_backward, , (m, b), (Model *m, const Batch *b))
+LEVELED(void, model_loss, , (m, b, s, sum, r), (Model *m, const Batch *b, float s, double *sum, double *r))
+LEVELED(void, model_losses, , (m, r, t, n, l),
+        (Model *m, const int32_t *r, const int32_t *t, size_t n, double *l))
+LEVELED(void, model_update, , (m, o, norm, step), (Model *m, const AdamW *o, double norm, int64_t step))
+LEVELED(int, model_extend, return, (m, s, n, h, v, o, f),
+        (Model *m, Stream *s, size_t n, const Sampling *h, size_t v, int32_t *o, Fault *f))
+#else
 #include <assert.h>
 #include <float.h>
 #include <math.h>
@@ -1577,3 +1597,4 @@ int model_extend(Model *m, Stream *s, size_t rows, const Sampling *how, size_t V
     }
     return 0;
 }
+#endif
