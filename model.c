@@ -1248,12 +1248,10 @@ static void head_backward(Model *m, const int32_t *rows, size_t n) {
 static void losses(Model *m, const int32_t *rows, const int32_t *target, size_t n, float scale) {
     size_t V = (size_t)m->cfg.vocab;
     model_logits(m, rows, n);
-    int threads = workers(m, n * V);
-    // Worker t owns rows of the logits and their losses.
-    #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int t = 0; t < threads; t++)
-        for (size_t i = share(n, t, threads); i < share(n, t + 1, threads); i++)
-            m->x.partial[i] = cross_entropy(m->x.logits + i * V, target[i], scale, V);
+    // Threads split the rows of the logits and their losses.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, n * V))
+    for (size_t i = 0; i < n; i++)
+        m->x.partial[i] = cross_entropy(m->x.logits + i * V, target[i], scale, V);
 }
 
 void model_losses(Model *m, const int32_t *rows, const int32_t *target, size_t n, double *loss) {
@@ -1318,11 +1316,9 @@ static int batch_pack(Model *m, const Batch *b, Fault *f) {
 
 // out = x + y, both (N,C): a branch joins the residual stream
 static void residual_add(const Model *m, float *out, const float *x, const float *y, size_t n) {
-    int threads = workers(m, n);
-    // Worker k owns a range of out.
-    #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int k = 0; k < threads; k++)
-        for (size_t i = share(n, k, threads); i < share(n, k + 1, threads); i++) out[i] = x[i] + y[i];
+    // Threads split out.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, n))
+    for (size_t i = 0; i < n; i++) out[i] = x[i] + y[i];
 }
 
 // Layer y up to its MLP's activation: all that the backward pass needs again.
@@ -1413,12 +1409,10 @@ double model_grad_norm(Model *m) {
         if (!t.trained) continue;
         const float *g = tensor_data(&m->g, &t);
         size_t chunks = (t.size + CHUNK - 1) / CHUNK;
-        int threads = workers(m, t.size);
-        // Worker w owns a range of partial sums.
-        #pragma omp parallel for schedule(static) num_threads(threads)
-        for (int w = 0; w < threads; w++)
-            for (size_t k = share(chunks, w, threads); k < share(chunks, w + 1, threads); k++)
-                m->x.partial[k] = chunk_square(g + k * CHUNK, min_size(CHUNK, t.size - k * CHUNK));
+        // Threads split the partial sums.
+        #pragma omp parallel for schedule(static) num_threads(workers(m, t.size))
+        for (size_t k = 0; k < chunks; k++)
+            m->x.partial[k] = chunk_square(g + k * CHUNK, min_size(CHUNK, t.size - k * CHUNK));
         for (size_t k = 0; k < chunks; k++) total += m->x.partial[k];
     }
     return sqrt(total);
@@ -1446,17 +1440,15 @@ void model_update(Model *m, const AdamW *o, double norm, int64_t step) {
         float *w = tensor_data(&m->w, &t), *m1 = tensor_data(&m->m1, &t), *m2 = tensor_data(&m->m2, &t);
         const float *g = tensor_data(&m->g, &t);
         float pull = t.decay ? -o->lr * o->decay : 0.0f;
-        int threads = workers(m, t.size);
-        // Worker k owns a range of w, m1 and m2.
-        #pragma omp parallel for schedule(static) num_threads(threads)
-        for (int k = 0; k < threads; k++)
-            for (size_t j = share(t.size, k, threads); j < share(t.size, k + 1, threads); j++) {
-                float gj = g[j] * scale;
-                m1[j] = fmaf(o->beta1, m1[j], k1 * gj);
-                m2[j] = fmaf(o->beta2, m2[j], k2 * (gj * gj));
-                float decayed = fmaf(pull, w[j], w[j]);
-                w[j] = fmaf(-o->lr, (m1[j] * c1) / (sqrtf(m2[j] * c2) + o->eps), decayed);
-            }
+        // Threads split w, m1 and m2.
+        #pragma omp parallel for schedule(static) num_threads(workers(m, t.size))
+        for (size_t j = 0; j < t.size; j++) {
+            float gj = g[j] * scale;
+            m1[j] = fmaf(o->beta1, m1[j], k1 * gj);
+            m2[j] = fmaf(o->beta2, m2[j], k2 * (gj * gj));
+            float decayed = fmaf(pull, w[j], w[j]);
+            w[j] = fmaf(-o->lr, (m1[j] * c1) / (sqrtf(m2[j] * c2) + o->eps), decayed);
+        }
     }
 }
 
