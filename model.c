@@ -388,20 +388,18 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     Params ignored;
     size_t floats = lay(&ignored, c, s, LAY_FLOATS, sizeof(float), NULL), chunks = 0;
     size_t halves = lay(&ignored, c, s, LAY_HALVES, sizeof(uint16_t), NULL);
-    size_t trained = lay(&ignored, c, s, LAY_TRAINED, sizeof(float), NULL);
+    size_t trained = s->train ? lay(&ignored, c, s, LAY_TRAINED, sizeof(float), NULL) : 0;
     for (int i = 0; i < TENSORS; i++) chunks = max_size(chunks, model_tensor(c, i).size / CHUNK + 1);
+    size_t V = s->train && !d.R ? d.V : 0, S = min_size(V, s->step_tokens), G = s->train ? N : 0;
 #define ADD(field, name, count) plan_add(p, name, offsetof(Model, field), count, sizeof *((Model *)0)->field)
     plan_add(p, "weights", offsetof(Model, w), floats, sizeof(float));
     plan_add(p, "weights in bf16", offsetof(Model, h), halves, sizeof(uint16_t));
-    if (s->train) {
-        plan_add(p, "gradients", offsetof(Model, g), trained, sizeof(float));
-        plan_add(p, "AdamW first moments", offsetof(Model, m1), trained, sizeof(float));
-        plan_add(p, "AdamW second moments", offsetof(Model, m2), trained, sizeof(float));
-        size_t S = d.R ? 0 : min_size(d.V, s->step_tokens);
-        ADD(x.slot,    "lookup gradients", mul(S, d.C));
-        ADD(x.slotof,  "lookup slots of tokens", d.R ? 0 : d.V);
-        ADD(x.slottok, "lookup tokens of slots", S);
-    }
+    plan_add(p, "gradients", offsetof(Model, g), trained, sizeof(float));
+    plan_add(p, "AdamW first moments", offsetof(Model, m1), trained, sizeof(float));
+    plan_add(p, "AdamW second moments", offsetof(Model, m2), trained, sizeof(float));
+    ADD(x.slot,    "lookup gradients", mul(S, d.C));
+    ADD(x.slotof,  "lookup slots of tokens", V);
+    ADD(x.slottok, "lookup tokens of slots", S);
     ADD(x.res,     "residual stream", mul(mul(s->train ? d.L + 1 : 1, N), d.C));
     ADD(x.mid,     "residual stream, middle", mul(mul(kept, N), d.C));
     ADD(x.ln1stat, "norm 1 statistics", mul(mul(kept, N), 2));
@@ -417,15 +415,13 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     ADD(x.act,     "MLP after activation", mul(N, d.F));
     ADD(x.branch,  "branch output", mul(N, d.C));
     ADD(x.low,     "LoRA", mul(N, d.R));
-    if (s->train) {
-        ADD(x.dlow,  "gradient of LoRA", mul(N, d.R));
-        ADD(x.dres,  "gradient of residual stream", mul(N, d.C));
-        ADD(x.dnorm, "gradient of norm output", mul(N, d.C));
-        ADD(x.datt,  "gradient of attention output", mul(N, d.A));
-        ADD(x.dact,  "gradient after activation", mul(N, d.F));
-        ADD(x.dbig,  "gradient of q,k,v or MLP", mul(N, max_size(d.Q, d.F1)));
-        ADD(x.dheadin, "head: gradient of rows", mul(R, d.C));
-    }
+    ADD(x.dlow,    "gradient of LoRA", mul(G, d.R));
+    ADD(x.dres,    "gradient of residual stream", mul(G, d.C));
+    ADD(x.dnorm,   "gradient of norm output", mul(G, d.C));
+    ADD(x.datt,    "gradient of attention output", mul(G, d.A));
+    ADD(x.dact,    "gradient after activation", mul(G, d.F));
+    ADD(x.dbig,    "gradient of q,k,v or MLP", mul(G, max_size(d.Q, d.F1)));
+    ADD(x.dheadin, "head: gradient of rows", mul(min_size(G, R), d.C));
     ADD(x.headin,  "head: rows after norm", mul(R, d.C));
     ADD(x.lnfstat, "head: norm statistics", mul(R, 2));
     ADD(x.logits,  "head: logits", mul(R, d.V));
