@@ -35,6 +35,17 @@ programs: $(PROGRAMS:%=$(BUILD)/%)
 $(BUILD)/%.o: %.c model.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -c $< -o $@
+# model.c once for each instruction set, and what chooses: its top explains. The names are those that it defines.
+ifdef LEVELS
+ROOMS  += $(BUILD)/model_v1.o $(BUILD)/model_v3.o $(BUILD)/model_v4.o
+ending  = $(shell nm -P -g $(1) | sed -n 's/^_*\([A-Za-z_0-9]*\) [A-TV-Z] .*/-D\1=\1_$(2)/p')
+$(BUILD)/model.o: DEFINE += -DLEVELS=$(LEVELS)
+$(BUILD)/model_v1.o: model.c model.h Makefile $(BUILD)/model.o
+	$(CC) $(FLAGS) $(call ending,$(BUILD)/model.o,v1) -c $< -o $@
+$(BUILD)/model_v3.o $(BUILD)/model_v4.o: $(BUILD)/model_%.o: model.c model.h Makefile $(BUILD)/model_v1.o
+	$(CC) $(FLAGS) $(if $(filter v4,$*),-mavx512f -mprefer-vector-width=512) -mavx2 -mfma \
+	    $(call ending,$(BUILD)/model.o $(BUILD)/model_v1.o,$*) -c $< -o $@
+endif
 $(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ $(LIBS)
 $(BUILD)/chat: dev/chat.c $(ROOMS)
@@ -63,8 +74,8 @@ $(BUILD)/model_marked.c: model.c dev/bench.h
 $(BUILD)/bench: dev/bench.c dev/bench_kernels.c dev/bench.h $(if $(LEVELS),$(ROOMS),$(BUILD)/model_marked.c $(filter-out %/model.o,$(ROOMS)))
 	$(CC) $(FLAGS) -I. $(filter-out %.h,$^) -o $@ $(LIBS)
 
-portable:         ## the same for any machine of this kind: without -march=native, same bytes
-	$(MAKE) BUILD=build/portable ARCH= all
+portable:         ## the same for any machine of this kind: on x86-64 it picks AVX-512, AVX2 or neither as it runs; same bytes
+	$(MAKE) BUILD=build/portable ARCH= $(if $(findstring x86_64,$(shell $(CC) -dumpmachine)),LEVELS=4) all
 reference:        ## the same from the kernels' definitions alone: slow, same bytes
 	$(MAKE) BUILD=build/reference DEFINE=-DREFERENCE all
 asan:             ## the same with AddressSanitizer and UndefinedBehaviorSanitizer

@@ -13,6 +13,26 @@
 //
 // Each OpenMP loop says who writes what; no loop has a reduction, so thread counts change no bit.
 #include "model.h"
+
+// ---- instruction sets -------------------------------------------------------------------------------------
+// make portable compiles this file for any x86-64, for AVX2 and for AVX-512, every name with an ending: _v1,
+// _v3, _v4. With LEVELS, the highest allowed, it is this section alone: where time goes, bare names choose.
+#ifdef LEVELS
+#define HAS(level, feature) (LEVELS >= level && __builtin_cpu_supports(feature))
+#define LEVELED(type, name, give, args, params) \
+    type name##_v1 params; type name##_v3 params; type name##_v4 params; \
+    type name params { \
+        give (HAS(4, "avx512f") ? name##_v4 : HAS(3, "avx2") && HAS(3, "fma") ? name##_v3 : name##_v1) args; \
+    }
+LEVELED(int, model_forward, return, (m, b, f), (Model *m, const Batch *b, Fault *f))
+LEVELED(void, model_backward, , (m, b), (Model *m, const Batch *b))
+LEVELED(void, model_loss, , (m, b, s, sum, r), (Model *m, const Batch *b, float s, double *sum, double *r))
+LEVELED(void, model_losses, , (m, r, t, n, l),
+        (Model *m, const int32_t *r, const int32_t *t, size_t n, double *l))
+LEVELED(void, model_update, , (m, o, norm, step), (Model *m, const AdamW *o, double norm, int64_t step))
+LEVELED(int, model_extend, return, (m, s, n, h, v, o, f),
+        (Model *m, Stream *s, size_t n, const Sampling *h, size_t v, int32_t *o, Fault *f))
+#else
 #include <assert.h>
 #include <float.h>
 #include <math.h>
@@ -310,14 +330,16 @@ size_t model_params(const Config *c) {
 // The matrix product's tile of MR x NR outputs lives in registers: 12 x 32 takes 24 of AVX-512's 32 registers
 // of 16 floats, 4 x 24 takes 12 of AVX2's 16 registers of 8. KC rows of a panel of b, and MC rows of a, are
 // packed at a time: they stay in the second cache. The choice changes the speed and no bit.
-#if defined(REFERENCE)
-enum { MR = 4, NR = 24, KC = 0, MC = 0 };         // the definition packs nothing, so it needs no panels
-#elif defined(__AVX512F__)
-enum { MR = 12, NR = 32, KC = 384, MC = 1056 };   // MC is a multiple of MR
+#if defined(__AVX512F__)
+enum { MR = 12, NR = 32 };
 #else
-enum { MR = 4, NR = 24, KC = 384, MC = 1056 };
+enum { MR = 4, NR = 24 };
 #endif
-enum { PANELS = MC * KC + KC * NR };
+#ifdef REFERENCE
+enum { PANELS = 0 };                              // the definition packs nothing
+#else
+enum { KC = 784, MC = 1056, PANELS = MC * KC + KC * 32 };    // MC is a multiple of every MR, 32 the widest NR
+#endif
 enum { STRIP = 96 };                              // queries that attention handles at once
 enum { CHUNK = 1 << 16 };                         // elements to one partial sum of the gradient norm
 enum { ALIGN = 64 };
@@ -370,29 +392,26 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     Params ignored;
     size_t floats = lay(&ignored, c, s, LAY_FLOATS, sizeof(float), NULL), chunks = 0;
     size_t halves = lay(&ignored, c, s, LAY_HALVES, sizeof(uint16_t), NULL);
-    size_t trained = lay(&ignored, c, s, LAY_TRAINED, sizeof(float), NULL);
+    size_t trained = s->train ? lay(&ignored, c, s, LAY_TRAINED, sizeof(float), NULL) : 0;
     for (int i = 0; i < TENSORS; i++) chunks = max_size(chunks, model_tensor(c, i).size / CHUNK + 1);
+    size_t V = s->train && !d.R ? d.V : 0, S = min_size(V, s->step_tokens), G = s->train ? N : 0;
 #define ADD(field, name, count) plan_add(p, name, offsetof(Model, field), count, sizeof *((Model *)0)->field)
     plan_add(p, "weights", offsetof(Model, w), floats, sizeof(float));
     plan_add(p, "weights in bf16", offsetof(Model, h), halves, sizeof(uint16_t));
-    if (s->train) {
-        plan_add(p, "gradients", offsetof(Model, g), trained, sizeof(float));
-        plan_add(p, "AdamW first moments", offsetof(Model, m1), trained, sizeof(float));
-        plan_add(p, "AdamW second moments", offsetof(Model, m2), trained, sizeof(float));
-        size_t S = d.R ? 0 : min_size(d.V, s->step_tokens);
-        ADD(x.slot,    "lookup gradients", mul(S, d.C));
-        ADD(x.slotof,  "lookup slots of tokens", d.R ? 0 : d.V);
-        ADD(x.slottok, "lookup tokens of slots", S);
-    }
+    plan_add(p, "gradients", offsetof(Model, g), trained, sizeof(float));
+    plan_add(p, "AdamW first moments", offsetof(Model, m1), trained, sizeof(float));
+    plan_add(p, "AdamW second moments", offsetof(Model, m2), trained, sizeof(float));
+    ADD(x.slot,    "lookup gradients", mul(S, d.C));
+    ADD(x.slotof,  "lookup slots of tokens", V);
+    ADD(x.slottok, "lookup tokens of slots", S);
     ADD(x.res,     "residual stream", mul(mul(s->train ? d.L + 1 : 1, N), d.C));
     ADD(x.mid,     "residual stream, middle", mul(mul(kept, N), d.C));
     ADD(x.ln1stat, "norm 1 statistics", mul(mul(kept, N), 2));
     ADD(x.ln2stat, "norm 2 statistics", mul(mul(kept, N), 2));
     ADD(x.qkv,     "queries, keys, values", mul(mul(kept, N), d.Q));
-    if (c->qk_norm) {
-        ADD(x.qkraw,  "queries, keys before norm", mul(mul(kept, N), d.A + d.KV));
-        ADD(x.qkstat, "query, key norm statistics", mul(mul(kept, N), d.NH + d.NKV));
-    }
+    size_t normed = c->qk_norm ? kept : 0;
+    ADD(x.qkraw,   "queries, keys before norm", mul(mul(normed, N), d.A + d.KV));
+    ADD(x.qkstat,  "query, key norm statistics", mul(mul(normed, N), d.NH + d.NKV));
     ADD(x.attstat, "attention statistics", mul(mul(mul(kept, N), d.NH), 2));
     ADD(x.atty,    "attention output", mul(mul(kept, N), d.A));
     ADD(x.fc1,     "MLP before activation", mul(mul(kept, N), d.F1));
@@ -400,15 +419,13 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     ADD(x.act,     "MLP after activation", mul(N, d.F));
     ADD(x.branch,  "branch output", mul(N, d.C));
     ADD(x.low,     "LoRA", mul(N, d.R));
-    if (s->train) {
-        ADD(x.dlow,  "gradient of LoRA", mul(N, d.R));
-        ADD(x.dres,  "gradient of residual stream", mul(N, d.C));
-        ADD(x.dnorm, "gradient of norm output", mul(N, d.C));
-        ADD(x.datt,  "gradient of attention output", mul(N, d.A));
-        ADD(x.dact,  "gradient after activation", mul(N, d.F));
-        ADD(x.dbig,  "gradient of q,k,v or MLP", mul(N, max_size(d.Q, d.F1)));
-        ADD(x.dheadin, "head: gradient of rows", mul(R, d.C));
-    }
+    ADD(x.dlow,    "gradient of LoRA", mul(G, d.R));
+    ADD(x.dres,    "gradient of residual stream", mul(G, d.C));
+    ADD(x.dnorm,   "gradient of norm output", mul(G, d.C));
+    ADD(x.datt,    "gradient of attention output", mul(G, d.A));
+    ADD(x.dact,    "gradient after activation", mul(G, d.F));
+    ADD(x.dbig,    "gradient of q,k,v or MLP", mul(G, max_size(d.Q, d.F1)));
+    ADD(x.dheadin, "head: gradient of rows", mul(min_size(G, R), d.C));
     ADD(x.headin,  "head: rows after norm", mul(R, d.C));
     ADD(x.lnfstat, "head: norm statistics", mul(R, 2));
     ADD(x.logits,  "head: logits", mul(R, d.V));
@@ -482,9 +499,14 @@ static inline float widened(uint16_t half) {      // not in the double build, wh
     memcpy(&x, &u, sizeof u);
     return x;
 }
-// half is the same throughout a loop, so compilers make two loops of it, neither of which asks.
+// half is a constant where speed matters: compilers may well mask loads to avoid two loops.
 static inline float element(Mat a, size_t at, bool half) { return half ? widened(a.h[at]) : a.p[at]; }
 
+#ifdef __GNUC__
+#define PREFETCH(at) __builtin_prefetch(at, 1)
+#else
+#define PREFETCH(at) ((void)(at))
+#endif
 // Work is split over this many threads: one where starting more would cost more than it saves.
 static int workers(const Model *m, size_t work) { return work < 1 << 14 ? 1 : m->shape.threads; }
 
@@ -519,42 +541,65 @@ static void tile(float *out, size_t ldo, const float *start, size_t ldstart,
         for (size_t j = 0; j < NR; j++) out[i * ldo + j] = acc[i][j];
 }
 
-// The same where fewer rows or columns remain: through a full tile on the side, as panels are zero-padded.
+// The same where fewer rows or columns remain: through a full tile on the side, as panels are zero-padded; a
+// single row (decoding) goes alone.
 static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart,
                       const float *a, const float *b, size_t kc, size_t rows, size_t cols) {
     float side[MR * NR] = {0};
     for (size_t i = 0; i < rows; i++) memcpy(side + i * NR, start + i * ldstart, cols * sizeof *side);
-    tile(side, NR, side, NR, a, b, kc);
+    if (rows > 1) tile(side, NR, side, NR, a, b, kc);
+    else
+        for (size_t k = 0; k < kc; k++)
+            for (size_t j = 0; j < NR; j++) side[j] = fmaf(a[k * MR], b[k * NR + j], side[j]);
     for (size_t i = 0; i < rows; i++) memcpy(out + i * ldo, side + i * NR, cols * sizeof *side);
 }
 
-// n <= width vectors of kc numbers, rows of v, become a panel (kc,width): rows of a, or columns of b flipped.
-static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
-    bool half = !v.p;
-    if (n < width) memset(to, 0, kc * width * sizeof *to);
-    if (v.row == 1 && n == width)
-        for (size_t k = 0; k < kc; k++)
-            for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
-    else                              // 16 k at a time: what is written stays in the first cache
-        for (size_t k0 = 0; k0 < kc; k0 += 16)
-            for (size_t i = 0; i < n; i++)
-                for (size_t k = k0; k < min_size(k0 + 16, kc); k++)
-                    to[k * width + i] = element(v, i * v.row + k * v.col, half);
+// What the next tile writes comes into the cache while this one computes.
+static inline void tile_await(const float *out, size_t ldo) {
+    for (size_t i = 0; i < MR; i++)
+        for (size_t j = 0; j < NR; j += 16) PREFETCH(&out[i * ldo + j]);
 }
 
-// One row times a matrix that lies row by row (decoding): streams through b once, nothing is packed.
+// n <= width vectors of kc numbers, rows of v, become a panel (kc,width): rows of a, or columns of b flipped.
+static inline void pack_as(float *restrict to, Mat v, size_t n, size_t kc, size_t width, bool half) {
+    enum { LINE = 16 };                           // k at a time: what is written stays in the first cache
+    size_t k = 0;
+    if (n < width) memset(to, 0, kc * width * sizeof *to);
+    for (; v.row == 1 && n == width && k < kc; k++)
+        for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
+    for (; v.col == 1 && k + LINE <= kc; k += LINE)
+        for (size_t i = 0; i < n; i++)
+            for (size_t l = k; l < k + LINE; l++) to[l * width + i] = element(v, i * v.row + l, half);
+    for (; k < kc; k++)
+        for (size_t i = 0; i < n; i++) to[k * width + i] = element(v, i * v.row + k * v.col, half);
+}
+static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
+    if (v.p) pack_as(to, v, n, kc, width, false);
+    else pack_as(to, v, n, kc, width, true);
+}
+
+// out (N) += x (rows) b, the first rows of b
+static inline void rows_add(float *restrict out, const float *x, Mat b, size_t rows, size_t N, bool half) {
+    for (size_t j = 0; j < N; j++) {
+        float sum = out[j];
+        for (size_t r = 0; r < rows; r++) sum = fmaf(x[r], element(b, r * b.row + j, half), sum);
+        out[j] = sum;
+    }
+}
+
+// One row times a matrix (decoding) streams through b once and packs nothing. If b lies row by row, out holds
+// the sums, and eight rows of b go into them at a time.
 static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, size_t N) {
-    enum { SPAN = 512 };                          // columns whose sums stay in the first cache
-    bool half = !b.p;
-    for (size_t j0 = 0; j0 < N; j0 += SPAN) {
-        float acc[SPAN] = {0};
-        size_t n = min_size(SPAN, N - j0);
-        if (start) memcpy(acc, start + j0, n * sizeof *acc);
-        for (size_t k = 0; k < K; k++) {
-            float x = a.p[k * a.col];
-            for (size_t j = 0; j < n; j++) acc[j] = fmaf(x, element(b, k * b.row + j0 + j, half), acc[j]);
-        }
-        memcpy(out + j0, acc, n * sizeof *acc);
+    enum { ABREAST = 8 };
+    for (size_t j = 0; start != out && j < N; j++) out[j] = start ? start[j] : 0.0f;
+    for (size_t k = 0, n; k < K; k += n) {
+        float x[ABREAST];
+        n = K - k < ABREAST ? 1 : ABREAST;
+        for (size_t r = 0; r < n; r++) x[r] = a.p[(k + r) * a.col];
+        Mat rest = mat_from(b, k, 0);
+        if (n == 1) rows_add(out, x, rest, 1, N, !b.p);
+        else if (b.p) rows_add(out, x, rest, ABREAST, N, false);
+        else rows_add(out, x, rest, ABREAST, N, true);
     }
 }
 
@@ -569,9 +614,10 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
         return;
     }
     float *pa = scratch, *pb = scratch + MC * KC;
-    for (size_t k0 = 0; k0 < K; k0 += KC)
+    size_t blocks = (K + KC - 1) / KC, depth = ((K + blocks - 1) / blocks + 15) / 16 * 16;
+    for (size_t k0 = 0; k0 < K; k0 += depth)
         for (size_t i0 = 0; i0 < M; i0 += MC) {
-            size_t kc = min_size(KC, K - k0), mc = min_size(MC, M - i0);
+            size_t kc = min_size(depth, K - k0), mc = min_size(MC, M - i0);
             for (size_t i = 0; i < mc; i += MR)
                 pack(pa + i * kc, mat_from(a, i0 + i, k0), min_size(MR, mc - i), kc, MR);
             for (size_t j = 0; j < N; j += NR) {
@@ -582,6 +628,7 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
                     float *at = out + (i0 + i) * ldo + j;
                     bool memory = k0 > 0 || start == out;
                     const float *from = memory ? at : start ? start + j : zeros;
+                    if (mc - i >= 2 * MR) tile_await(at + MR * ldo, ldo);
                     if (rows == MR && cols == NR)
                         tile(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc);
                     else
@@ -663,18 +710,12 @@ static void lora_backward(const Model *m, float *dinp, const float *dout, const 
 
 // dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order.
 static void linear_backward(const Model *m, float *dinp, const float *dout, const float *x, const Linear *y) {
+    static const float one = 1.0f;                // 1 * x added in one rounding is x added
     size_t N = m->N, C = y->C, OC = y->OC;
     if (dinp) matmul(m, dinp, C, mat(dout, OC), flipped(y->w), NULL, N, OC, C);
     if (y->down) lora_backward(m, dinp, dout, x, y);
     if (y->dw) matmul(m, y->dw, OC, transposed(x, C), mat(dout, OC), y->dw, C, N, OC);
-    if (!y->db) return;
-    int threads = workers(m, N * OC);
-    // Worker k owns a range of columns of db.
-    #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int k = 0; k < threads; k++)
-        for (size_t n = 0; n < N; n++)
-            for (size_t o = share(OC, k, threads); o < share(OC, k + 1, threads); o++)
-                y->db[o] += dout[n * OC + o];
+    if (y->db) matmul(m, y->db, OC, (Mat){&one, NULL, 0, 0}, mat(dout, OC), y->db, 1, N, OC);
 }
 
 // ---- norm -------------------------------------------------------------------------------------------------
@@ -1207,12 +1248,10 @@ static void head_backward(Model *m, const int32_t *rows, size_t n) {
 static void losses(Model *m, const int32_t *rows, const int32_t *target, size_t n, float scale) {
     size_t V = (size_t)m->cfg.vocab;
     model_logits(m, rows, n);
-    int threads = workers(m, n * V);
-    // Worker t owns rows of the logits and their losses.
-    #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int t = 0; t < threads; t++)
-        for (size_t i = share(n, t, threads); i < share(n, t + 1, threads); i++)
-            m->x.partial[i] = cross_entropy(m->x.logits + i * V, target[i], scale, V);
+    // Threads split the rows of the logits and their losses.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, n * V))
+    for (size_t i = 0; i < n; i++)
+        m->x.partial[i] = cross_entropy(m->x.logits + i * V, target[i], scale, V);
 }
 
 void model_losses(Model *m, const int32_t *rows, const int32_t *target, size_t n, double *loss) {
@@ -1277,11 +1316,9 @@ static int batch_pack(Model *m, const Batch *b, Fault *f) {
 
 // out = x + y, both (N,C): a branch joins the residual stream
 static void residual_add(const Model *m, float *out, const float *x, const float *y, size_t n) {
-    int threads = workers(m, n);
-    // Worker k owns a range of out.
-    #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int k = 0; k < threads; k++)
-        for (size_t i = share(n, k, threads); i < share(n, k + 1, threads); i++) out[i] = x[i] + y[i];
+    // Threads split out.
+    #pragma omp parallel for schedule(static) num_threads(workers(m, n))
+    for (size_t i = 0; i < n; i++) out[i] = x[i] + y[i];
 }
 
 // Layer y up to its MLP's activation: all that the backward pass needs again.
@@ -1372,12 +1409,10 @@ double model_grad_norm(Model *m) {
         if (!t.trained) continue;
         const float *g = tensor_data(&m->g, &t);
         size_t chunks = (t.size + CHUNK - 1) / CHUNK;
-        int threads = workers(m, t.size);
-        // Worker w owns a range of partial sums.
-        #pragma omp parallel for schedule(static) num_threads(threads)
-        for (int w = 0; w < threads; w++)
-            for (size_t k = share(chunks, w, threads); k < share(chunks, w + 1, threads); k++)
-                m->x.partial[k] = chunk_square(g + k * CHUNK, min_size(CHUNK, t.size - k * CHUNK));
+        // Threads split the partial sums.
+        #pragma omp parallel for schedule(static) num_threads(workers(m, t.size))
+        for (size_t k = 0; k < chunks; k++)
+            m->x.partial[k] = chunk_square(g + k * CHUNK, min_size(CHUNK, t.size - k * CHUNK));
         for (size_t k = 0; k < chunks; k++) total += m->x.partial[k];
     }
     return sqrt(total);
@@ -1405,17 +1440,15 @@ void model_update(Model *m, const AdamW *o, double norm, int64_t step) {
         float *w = tensor_data(&m->w, &t), *m1 = tensor_data(&m->m1, &t), *m2 = tensor_data(&m->m2, &t);
         const float *g = tensor_data(&m->g, &t);
         float pull = t.decay ? -o->lr * o->decay : 0.0f;
-        int threads = workers(m, t.size);
-        // Worker k owns a range of w, m1 and m2.
-        #pragma omp parallel for schedule(static) num_threads(threads)
-        for (int k = 0; k < threads; k++)
-            for (size_t j = share(t.size, k, threads); j < share(t.size, k + 1, threads); j++) {
-                float gj = g[j] * scale;
-                m1[j] = fmaf(o->beta1, m1[j], k1 * gj);
-                m2[j] = fmaf(o->beta2, m2[j], k2 * (gj * gj));
-                float decayed = fmaf(pull, w[j], w[j]);
-                w[j] = fmaf(-o->lr, (m1[j] * c1) / (sqrtf(m2[j] * c2) + o->eps), decayed);
-            }
+        // Threads split w, m1 and m2.
+        #pragma omp parallel for schedule(static) num_threads(workers(m, t.size))
+        for (size_t j = 0; j < t.size; j++) {
+            float gj = g[j] * scale;
+            m1[j] = fmaf(o->beta1, m1[j], k1 * gj);
+            m2[j] = fmaf(o->beta2, m2[j], k2 * (gj * gj));
+            float decayed = fmaf(pull, w[j], w[j]);
+            w[j] = fmaf(-o->lr, (m1[j] * c1) / (sqrtf(m2[j] * c2) + o->eps), decayed);
+        }
     }
 }
 
@@ -1556,3 +1589,4 @@ int model_extend(Model *m, Stream *s, size_t rows, const Sampling *how, size_t V
     }
     return 0;
 }
+#endif

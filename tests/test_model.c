@@ -581,7 +581,7 @@ static void check_product(Model *m, size_t M, size_t K, size_t N, bool at, bool 
 
 START_TEST(product_is_its_definition) {
     const size_t rows[] = {1, 2, MR - 1, MR, MR + 1, 3 * MR + 1, MC - 1, MC, MC + 1};
-    const size_t inner[] = {1, 2, KC - 1, KC, KC + 1, 2 * KC + 3};
+    const size_t inner[] = {1, 2, KC - 1, KC, KC + 1, KC - 16, 2 * KC, 2 * KC + 3};
     const size_t columns[] = {1, NR - 1, NR, NR + 1, 2 * NR + 3, 511, 513};
     const int threads[] = {1, 2, 3, 8};
     size_t products = 0;
