@@ -116,7 +116,7 @@ const wasi = new WASI({ version: 'preview1', args: process.argv.slice(2), preope
 const module = await WebAssembly.compile(readFileSync(process.argv[2]));
 process.exit(wasi.start(await WebAssembly.instantiate(module, wasi.getImportObject())));
 JS
-    after="-lwasi-emulated-signal -lwasi-emulated-getpid"
+    after="-lwasi-emulated-signal -lwasi-emulated-getpid -Wl,-z,stack-size=1048576"    # not 64 KiB
     attempt "WebAssembly clang" "node --no-warnings $tmp/wasi.mjs" clang --target=wasm32-wasi $numbers \
         -D_WASI_EMULATED_SIGNAL -D_WASI_EMULATED_GETPID
     after=
