@@ -16,7 +16,7 @@ WARN    = -std=c99 -pedantic -Wall -Wextra -Wshadow -Wconversion -Wdouble-promot
 NUMBERS = -ffp-contract=off -fno-math-errno
 # on s390x gcc's C99 widens float to double without this; what can't keep to float, as the x87, model.c refuses
 EXCESS := $(call try,-fexcess-precision=fast)
-# against attacks: checked copies, guarded stacks, code at a random address. dev/AUDIT.md has what they cost
+# against attacks: checked copies, guarded stacks, code at a random address: dev/AUDIT.md
 HARDEN := $(call try,-fstack-protector-strong) $(call try,-fPIE)
 CHECKED = $(if $(filter -O0,$(OPT))$(SANITIZE),,-D_FORTIFY_SOURCE=2)
 comma  := ,

@@ -175,6 +175,9 @@ sources_known() {
 for tool in strace nm readelf; do
     command -v $tool > /dev/null || { echo "$tool is not here"; exit 1; }
 done
+for p in $programs; do
+    [ -x "$build/$p" ] || { echo "$build/$p is not here: make"; exit 1; }
+done
 check "every library function is in the page's list" functions_listed
 evidence "$(wc -l < "$tmp/imported") functions, of $(wc -l < "$tmp/functions") listed; not used here:" \
     "$(comm -13 "$tmp/imported" "$tmp/functions")"
