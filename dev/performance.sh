@@ -1,7 +1,7 @@
 #!/bin/sh
 # performance.sh -- measures all that dev/PERFORMANCE.md says, ours and the peers', side by side on this
-# machine, and writes its tables. About 12 minutes on 2 cores, which must have nothing else to do: bench warns if
-# they have.
+# machine, and writes its tables. About 12 minutes on 2 cores, which must have nothing else to do: bench warns
+# if they have.
 #
 #   make && PYTHON=venv/bin/python LLMC=../llm.c sh dev/performance.sh OUT [SECTION ...]
 #
