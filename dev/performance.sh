@@ -108,7 +108,9 @@ builds() {
     done
 }
 
-tables() { "$python" "$peers/tables.py" "$out" "$here/dev/PERFORMANCE.md"; }
+tables() {
+    "$python" "$peers/tables.py" "$out" "$here/dev/PERFORMANCE.md" "$(git -C "$here" rev-parse --short HEAD)"
+}
 
 [ $# -gt 0 ] || set -- prepare train growth torch rows others tables
 for section; do
