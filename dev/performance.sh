@@ -20,7 +20,7 @@ python=$(full "${PYTHON:-python3}")
 trainer=${LLMC:+$(full "$LLMC/train_gpt2")}
 data=${DATA:-$here/../shared/data}
 threads=${THREADS:-2}
-rows=${ROWS:-64}
+rows=${ROWS:-40}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 peers=$here/dev/peers
