@@ -172,7 +172,7 @@ static int apart(Job job, void *arg, size_t bytes, Err *e) {
 // the loops. On x86-64 a build for any such machine also has the loops of those instruction sets, so that its
 // fractions are of the same peak.
 
-enum { TURNS = 4096, LOOP_TURNS = 25, TRAFFIC_TURNS = 7, WORKERS = 1024 };
+enum { TURNS = 4096, LOOP_TURNS = 25, TRAFFIC_TURNS = 7, PEAK_TURNS = 5, WORKERS = 1024 };
 #define PEAK_LOOP(name, rows, cols, target)                                                                  \
     target static void name(float *io, const float *x, float y) {                                            \
         float acc[rows][cols];                                                                               \
@@ -281,20 +281,23 @@ static int peak_job(void *arg, Err *e) {
     if (!block) return -1;
     for (int i = 0; i < LOOPS; i++) {
         if (!loop_here(i)) continue;
-        p->loop[i] = loop_rate(i, p->threads);
+        p->loop[i] = fmax(p->loop[i], loop_rate(i, p->threads));
         p->alone = fmax(p->alone, loop_rate(i, 1));
     }
-    for (int i = 0; i < STREAMS; i++) p->traffic[i] = traffic_rate((Traffic)i, block, p->threads);
+    for (int i = 0; i < STREAMS; i++)
+        p->traffic[i] = fmax(p->traffic[i], traffic_rate((Traffic)i, block, p->threads));
     block_free(block);
     return 0;
 }
 
 static int bench_peak(Machine *m, bool shown, Err *e) {
     Peak p = {.threads = m->threads};
-    if (apart(peak_job, &p, sizeof p, e)) return -1;
-    for (size_t i = 0; i < LOOPS; i++) m->flops = fmax(m->flops, p.loop[i]);
+    for (int turn = 0; turn < PEAK_TURNS && m->flops < 0.95 * m->threads * m->alone + 1.0; turn++) {
+        if (apart(peak_job, &p, sizeof p, e)) return -1;    // again if somebody else had a core meanwhile
+        for (size_t i = 0; i < LOOPS; i++) m->flops = fmax(m->flops, p.loop[i]);
+        m->alone = p.alone;
+    }
     for (size_t i = 0; i < STREAMS; i++) m->bytes = fmax(m->bytes, p.traffic[i]);
-    m->alone = p.alone;
     m->reads = fmax(p.traffic[READ], p.traffic[READ_FOUR]);
     if (!shown) return 0;
     for (int i = 0; i < LOOPS; i++)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # performance.sh -- measures all that dev/PERFORMANCE.md says, ours and the peers', side by side on this
-# machine, and writes its tables. About 12 minutes on 2 cores, which must have nothing else to do: bench warns if
-# they have.
+# machine, and writes its tables. About 12 minutes on 2 cores, which must have nothing else to do: bench warns
+# if they have.
 #
 #   make && PYTHON=venv/bin/python LLMC=../llm.c sh dev/performance.sh OUT [SECTION ...]
 #
@@ -20,7 +20,7 @@ python=$(full "${PYTHON:-python3}")
 trainer=${LLMC:+$(full "$LLMC/train_gpt2")}
 data=${DATA:-$here/../shared/data}
 threads=${THREADS:-2}
-rows=${ROWS:-64}
+rows=${ROWS:-40}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 peers=$here/dev/peers
@@ -108,7 +108,9 @@ builds() {
     done
 }
 
-tables() { "$python" "$peers/tables.py" "$out" "$here/dev/PERFORMANCE.md"; }
+tables() {
+    "$python" "$peers/tables.py" "$out" "$here/dev/PERFORMANCE.md" "$(git -C "$here" rev-parse --short HEAD)"
+}
 
 [ $# -gt 0 ] || set -- prepare train growth torch rows others tables
 for section; do

@@ -1,13 +1,13 @@
 # tables.py -- puts what performance.sh measured into the tables of dev/PERFORMANCE.md, between the comments
 # <!-- NAME --> and <!-- /NAME -->. A section that was not measured leaves its table's rows out.
 #
-#   python dev/peers/tables.py OUT PERFORMANCE.md
+#   python dev/peers/tables.py OUT PERFORMANCE.md COMMIT      COMMIT: of what was measured
 import json
 import re
 import sys
 from pathlib import Path
 
-out, page = Path(sys.argv[1]), Path(sys.argv[2])
+out, page, commit = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 
 
 def section(name):
@@ -57,8 +57,9 @@ def bars():
             continue
         of = f"{l['fraction']:.3f} of {l['of']}" if "of" in l else ""
         sign = "<=" if l["at_most"] else ">="
-        result.append((l["what"].strip(), figure(l), of, f"{sign} {l['bar']:.2f}",
-                       verdict(l["judged"], l["bar"], l["at_most"])))
+        product = l["unit"] == "% of step"
+        result.append((("product, " if product else "") + l["what"].strip(), "" if product else figure(l), of,
+                       f"{sign} {l['bar']:.2f}", verdict(l["judged"], l["bar"], l["at_most"])))
     tokens = lambda lines: find(lines, "  tokens per second")
     torches = [l for l in torch if l["what"].startswith("PyTorch") and "T=256" in l["what"]]
     best = max(torches, key=lambda l: l["value"], default=None)
@@ -90,7 +91,7 @@ def kernels():
 
 def machine():
     lines = [l for l in train if l.get("of") == "the best" or l["what"].startswith("all threads")]
-    return table(("loop", "figure"), [(l["what"], figure(l)) for l in lines])
+    return f"Commit {commit}.\n\n" + table(("loop", "figure"), [(l["what"], figure(l)) for l in lines])
 
 
 def peers():
