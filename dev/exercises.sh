@@ -44,7 +44,7 @@ copy() {
     head -n 60 dev/demo/test.jsonl > held.jsonl
 }
 
-# FILE and what sed shall do: exactly one line must become another
+# FILE and what sed shall do: a line must become another, or the text it looks for is gone
 change() {
     cp "$1" before
     sed -e "$2" before > "$1"
