@@ -265,6 +265,7 @@ static int variety_table(Page *p, const Training *t, Err *e) {
     if (!side[0] || !side[1]) return 0;
     page_table(p, "", "Variety|#prompts|#answers");
     for (int i = 0; i < VARIETIES; i++) {
+        if (!has(t->in, index_of(t->in, side[0]), VARIETY[i].key)) continue;
         page_put(p, "<tr><th>%s</th>", VARIETY[i].says);
         for (int k = 0; k < 2; k++) {
             double x;

@@ -25,7 +25,7 @@ refuses() {
 
 run() {                                           # run NORMS: 400 steps, each with these norms of its layers
     say '{"run": {"version": "0.1.0", "steps": 400, "rows": 9, "parameters": 1234567, "trained": 1234567, "lineage": "train tune.c\nbase sha256 <b>00</b>\n"}}'
-    say '{"data": {"rows": 9, "train": 8, "held_out": 1, "near": 2, "longest": 31, "bar": 4, "bars": [0, 5, 3, 1]}}'
+    say '{"data": {"rows": 9, "train": 8, "held_out": 1, "near": 2, "longest": 31, "bar": 4, "bars": [0, 5, 3, 1], "prompt": {"words": 4, "spread": 0.5}, "answer": {"words": 1, "spread": 0}}}'
     say '{"step": 0, "val_loss": 6.25}'
     step=0
     while [ $step -lt 400 ]; do
@@ -75,8 +75,8 @@ results > results.jsonl
 training() { page run.jsonl && shows "6.250 &rarr; 1.125" "1,234,567" ">Loss<" ">Learning rate<" ">Gradient norm<" \
     "training: 4.995 at 1, lowest 1.005 at 400, highest 4.995 at 1, last 1.005 at 400." \
     "held-out rows: 6.25 at 0, lowest 1.125 at 400" "rows with nearly the prompt of another <b class=\"look\">look" \
-    ">Length of the rows<" "<tr><th>qkvw</th><td class=\"n\">2</td><td class=\"n\">3</td>" "base sha256 &lt;b&gt;00" &&
-    lacks "Gradient norms by layer" 'id="answers"'; }
+    ">Length of the rows<" "<tr><th>words, mean</th><td class=\"n\">4</td><td class=\"n\">1</td>" "<tr><th>qkvw</th><td class=\"n\">2</td><td class=\"n\">3</td>" "base sha256 &lt;b&gt;00" &&
+    lacks "Gradient norms by layer" "pairs among" 'id="answers"'; }
 check "a training log: curves, their description in words, data, change, lineage" training
 layers() { page layers.jsonl && shows "Gradient norms by layer" ">layer 1<" ">layer 2<" \
     "layer 2: 0.25 at 1, lowest 0.25 at 1, highest 0.25 at 1, last 0.25 at 400." && lacks ">layer 3<"; }
