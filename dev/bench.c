@@ -292,7 +292,8 @@ static int peak_job(void *arg, Err *e) {
 
 static int bench_peak(Machine *m, bool shown, Err *e) {
     Peak p = {.threads = m->threads};
-    for (int turn = 0; turn < PEAK_TURNS && m->flops < 0.95 * m->threads * m->alone + 1.0; turn++) {
+    int turns = opt.repeat < 5 ? 1 : PEAK_TURNS;
+    for (int turn = 0; turn < turns && m->flops < 0.95 * m->threads * m->alone + 1.0; turn++) {
         if (apart(peak_job, &p, sizeof p, e)) return -1;    // again if somebody else had a core meanwhile
         for (size_t i = 0; i < LOOPS; i++) m->flops = fmax(m->flops, p.loop[i]);
         m->alone = p.alone;

@@ -11,7 +11,7 @@ bench() { "$bin/bench" --config demo --repeat 1 "$@" 2> stderr; }
 refuses() {                                       # PATTERN OPTIONS...: status 1, nothing on stdout, a message
     pattern=$1
     shift
-    "$bin/bench" "$@" > got 2> stderr
+    "$bin/bench" --repeat 1 "$@" > got 2> stderr
     [ $? -eq 1 ] && [ ! -s got ] && grep -E -e "$pattern" stderr || { cat got stderr; echo "want: $pattern"; return 1; }
 }
 value() { sed -n "s/^{\"what\": \"$1[^\"]*\", \"value\": \([0-9.e+-]*\).*/\1/p" "$2" | head -n 1; }
@@ -90,6 +90,6 @@ check "refuses an unknown word"          refuses "'fast', want peak, train, grow
 check "refuses an unknown configuration" refuses "config: 'gpt3', want gpt2-124m" train --config gpt3
 check "refuses more tokens than the model can see" refuses "tokens in a row = 512, want 1..256" train --config demo --seq 512
 check "refuses a text that is not there" refuses "nowhere.txt" tokenize --model "$here/../dev/demo/base.bin" --text nowhere.txt
-full_disk() { ! "$bin/bench" peak > /dev/full; }
+full_disk() { ! "$bin/bench" --repeat 1 peak > /dev/full; }
 [ ! -c /dev/full ] || check "says so if its output cannot be written" full_disk
 finish
