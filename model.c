@@ -338,7 +338,7 @@ enum { MR = 4, NR = 24 };
 #ifdef REFERENCE
 enum { PANELS = 0 };                              // the definition packs nothing
 #else
-enum { KC = 784, MC = 1056, PANELS = MC * KC + KC * 32 };    // MC is a multiple of every MR, 32 the widest NR
+enum { KC = 784, MC = 528, PANELS = MC * KC + KC * 32 };    // MC is a multiple of every MR, 32 the widest NR
 #endif
 enum { STRIP = 96 };                              // queries that attention handles at once
 enum { CHUNK = 1 << 16 };                         // elements to one partial sum of the gradient norm
@@ -565,11 +565,13 @@ static inline void pack_as(float *restrict to, Mat v, size_t n, size_t kc, size_
     enum { LINE = 16 };                           // k at a time: what is written stays in the first cache
     size_t k = 0;
     if (n < width) memset(to, 0, kc * width * sizeof *to);
-    for (; v.row == 1 && n == width && k < kc; k++)
-        for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
-    for (; v.col == 1 && k + LINE <= kc; k += LINE)
-        for (size_t i = 0; i < n; i++)
-            for (size_t l = k; l < k + LINE; l++) to[l * width + i] = element(v, i * v.row + l, half);
+    if (n == width && v.row == 1)
+        for (; k < kc; k++)
+            for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
+    if (n == width && v.col == 1)
+        for (; k + LINE <= kc; k += LINE)
+            for (size_t i = 0; i < width; i++)
+                for (size_t l = k; l < k + LINE; l++) to[l * width + i] = element(v, i * v.row + l, half);
     for (; k < kc; k++)
         for (size_t i = 0; i < n; i++) to[k * width + i] = element(v, i * v.row + k * v.col, half);
 }
