@@ -1318,6 +1318,7 @@ static int batch_pack(Model *m, const Batch *b, Fault *f) {
 
 // out = x + y, both (N,C): a branch joins the residual stream
 static void residual_add(const Model *m, float *out, const float *x, const float *y, size_t n) {
+    (void)m;                                      // it is asked for threads, if there are any
     // Threads split out.
     #pragma omp parallel for schedule(static) num_threads(workers(m, n))
     for (size_t i = 0; i < n; i++) out[i] = x[i] + y[i];
