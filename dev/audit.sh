@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.." || exit 1
 unset MAKEFLAGS MFLAGS                            # those of a make that this script was called from
 build=$PWD/${1:-build/native} quick=${2-}
 page=dev/AUDIT.md
-programs="train eval convert chat errors clean compare bench"
+programs="train eval convert chat errors clean compare report"    # bench measures, and is for developers
 
 # The names in the first column of the table below a heading of the page.   listed "System calls"
 listed() {
@@ -84,7 +84,7 @@ exercise() {
         traced errors "$out/answers.a" "$out/answers.b" &&
         traced clean "$in/rows.jsonl" --out "$out/clean.jsonl" --changes "$out/changes" &&
         traced compare "$out/answers.a" "$out/answers.b" --log "$out/judged" &&
-        traced bench peak --repeat 1 --threads 2
+        traced report "$out/log" "$out/answers.a"
 }
 calls_listed() {
     listed "System calls" > "$tmp/allowed"
