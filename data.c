@@ -1379,7 +1379,8 @@ static int examples_add(Encoder *c, size_t len, size_t row, uint64_t hash) {
 
 void examples_count(Examples *x) {
     x->tokens = x->targets = x->longest = 0;
-    for (const Example *ex = x->ex; ex < x->ex + x->n; ex++) {
+    for (size_t i = 0; i < x->n; i++) {
+        const Example *ex = &x->ex[i];
         x->tokens += ex->len;
         for (uint32_t t = 1; t < ex->len; t++) x->targets += ex->taught[t];
         if (ex->len > x->longest) x->longest = ex->len;
@@ -1389,11 +1390,12 @@ void examples_count(Examples *x) {
 // The arrays have stopped growing, and the examples can point into them; or, on failure, nothing is left.
 static int examples_end(Encoder *c, int rc) {
     Examples *x = c->x;
-    free(c->text), free(c->scratch);
+    free(c->text);
+    free(c->scratch);
     if (rc) examples_free(x);
-    for (Example *ex = x->ex; ex < x->ex + x->n; ex++) {
-        ex->tok = x->tok + ex->at;
-        ex->taught = x->taught + ex->at;
+    for (size_t i = 0; i < x->n; i++) {
+        x->ex[i].tok = x->tok + x->ex[i].at;
+        x->ex[i].taught = x->taught + x->ex[i].at;
     }
     examples_count(x);
     return rc;

@@ -187,7 +187,8 @@ static const char *const SIDE[] = {"prompts", "answers"};
 
 // The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
 static void keys_make(Key *k, const Examples *x, const Rows *r, bool held) {
-    for (const Example *ex = x->ex; ex < x->ex + x->n; ex++) {
+    for (size_t i = 0; i < x->n; i++) {
+        const Example *ex = &x->ex[i];
         const char *answer = r->n ? r->row[ex->row].output : "";
         *k++ = (Key){{ex->hash, hash64(answer, strlen(answer), 0)}, ex->row, 1, held};
     }
