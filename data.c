@@ -11,6 +11,7 @@
 // The one file that needs POSIX. No program calls setlocale, so strtod and printf spell numbers C's way.
 // Not here on purpose: arithmetic on weights, decisions on training, printing (but for the table of --help).
 #define _XOPEN_SOURCE 700             // POSIX.1-2008
+#define _DEFAULT_SOURCE               // madvise
 #define _FILE_OFFSET_BITS 64          // checkpoints over 2 GiB on 32-bit hosts
 #include "model.h"
 #include <assert.h>
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -176,15 +178,19 @@ int cores(void) { return omp_get_num_procs(); }
 bool is_terminal(int descriptor) { return isatty(descriptor) == 1; }
 
 // Zeroing touches every page now: a system that promises more memory than it has fails before the first step.
-// All threads do it, as most of the time goes by in the system.
+// All threads do it, as most of the time goes by in the system. Where Linux has large pages, weights that
+// stream by cost fewer searches for pages.
 void *block_alloc(size_t bytes, Err *e) {
-    enum { PIECE_BYTES = 1 << 24 };
+    enum { PIECE_BYTES = 1 << 24, LARGE_PAGE = 1 << 21 };
     ptrdiff_t pieces = (ptrdiff_t)(bytes / PIECE_BYTES) + 1;
     void *p = NULL;
-    if (posix_memalign(&p, 64, bytes > 0 ? bytes : 1)) {
+    if (posix_memalign(&p, pieces > 1 ? LARGE_PAGE : 64, bytes > 0 ? bytes : 1)) {
         err_memory(e, bytes);
         return NULL;
     }
+#ifdef MADV_HUGEPAGE
+    if (pieces > 1) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
 #pragma omp parallel for if (pieces > 4)
     for (ptrdiff_t i = 0; i < pieces; i++) {
         size_t at = (size_t)i * PIECE_BYTES, n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;

@@ -502,10 +502,14 @@ static inline float widened(uint16_t half) {      // not in the double build, wh
 // half is a constant where speed matters: compilers may well mask loads to avoid two loops.
 static inline float element(Mat a, size_t at, bool half) { return half ? widened(a.h[at]) : a.p[at]; }
 
+// What is written or read soon is on its way into the first or the second cache, a line at a time.
+enum { LINE = 16 };                               // floats
 #ifdef __GNUC__
-#define PREFETCH(at) __builtin_prefetch(at, 1)
+#define WRITES_SOON(at) __builtin_prefetch(at, 1, 3)
+#define READS_SOON(mat, at) __builtin_prefetch((mat).p ? (const void *)&(mat).p[at] : &(mat).h[at], 0, 2)
 #else
-#define PREFETCH(at) ((void)(at))
+#define WRITES_SOON(at) ((void)(at))
+#define READS_SOON(mat, at) ((void)(at))
 #endif
 // Work is split over this many threads: one where starting more would cost more than it saves.
 static int workers(const Model *m, size_t work) { return work < 1 << 14 ? 1 : m->shape.threads; }
@@ -541,34 +545,38 @@ static void tile(float *out, size_t ldo, const float *start, size_t ldstart,
         for (size_t j = 0; j < NR; j++) out[i * ldo + j] = acc[i][j];
 }
 
-// The same where fewer rows or columns remain: through a full tile on the side, as panels are zero-padded; a
-// single row (decoding) goes alone.
+// The same where fewer rows or columns remain: through a full tile on the side, as panels are zero-padded.
 static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart,
                       const float *a, const float *b, size_t kc, size_t rows, size_t cols) {
     float side[MR * NR] = {0};
     for (size_t i = 0; i < rows; i++) memcpy(side + i * NR, start + i * ldstart, cols * sizeof *side);
-    if (rows > 1) tile(side, NR, side, NR, a, b, kc);
-    else
-        for (size_t k = 0; k < kc; k++)
-            for (size_t j = 0; j < NR; j++) side[j] = fmaf(a[k * MR], b[k * NR + j], side[j]);
+    tile(side, NR, side, NR, a, b, kc);
     for (size_t i = 0; i < rows; i++) memcpy(out + i * ldo, side + i * NR, cols * sizeof *side);
 }
 
-// What the next tile writes comes into the cache while this one computes.
+// While a tile computes: what the next one writes, and of b's next panel, of kc rows, the share t of n.
 static inline void tile_await(const float *out, size_t ldo) {
     for (size_t i = 0; i < MR; i++)
-        for (size_t j = 0; j < NR; j += 16) PREFETCH(&out[i * ldo + j]);
+        for (size_t j = 0; j < NR; j += LINE) WRITES_SOON(&out[i * ldo + j]);
+}
+static inline void panel_await(Mat b, size_t kc, size_t t, size_t n) {
+    size_t along = kc / LINE;                     // lines in a column of b, if that lies in one piece
+    for (size_t k = kc * t / n; b.col == 1 && k < kc * (t + 1) / n; k++)
+        for (size_t j = 0; j < NR; j += LINE) READS_SOON(b, k * b.row + j);
+    for (size_t l = NR * along * t / n; b.row == 1 && l < NR * along * (t + 1) / n; l++)
+        READS_SOON(b, l / along * b.col + l % along * LINE);
 }
 
 // n <= width vectors of kc numbers, rows of v, become a panel (kc,width): rows of a, or columns of b flipped.
 static inline void pack_as(float *restrict to, Mat v, size_t n, size_t kc, size_t width, bool half) {
-    enum { LINE = 16 };                           // k at a time: what is written stays in the first cache
     size_t k = 0;
     if (n < width) memset(to, 0, kc * width * sizeof *to);
     if (n == width && v.row == 1)
-        for (; k < kc; k++)
-            for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
-    if (n == width && v.col == 1)
+        for (; k < kc; k++) {
+            if (!half) memcpy(to + k * width, v.p + k * v.col, width * sizeof *to);
+            else for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
+        }
+    if (n == width && v.col == 1)                 // LINE of k at a time: what is written stays in the first cache
         for (; k + LINE <= kc; k += LINE)
             for (size_t i = 0; i < width; i++)
                 for (size_t l = k; l < k + LINE; l++) to[l * width + i] = element(v, i * v.row + l, half);
@@ -580,29 +588,61 @@ static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
     else pack_as(to, v, n, kc, width, true);
 }
 
-// out (N) += x (rows) b, the first rows of b
-static inline void rows_add(float *restrict out, const float *x, Mat b, size_t rows, size_t N, bool half) {
-    for (size_t j = 0; j < N; j++) {
+// One row times a matrix (decoding) reads the matrix once and packs nothing. Eight rows of b at a time go into
+// the sums in out, and the eight behind them come into the cache.
+enum { ABREAST = 8 };
+static inline void rows_add(float *restrict out, const float *x, Mat b, size_t rows, size_t n, bool half) {
+    for (size_t j = 0; j < n; j++) {
         float sum = out[j];
         for (size_t r = 0; r < rows; r++) sum = fmaf(x[r], element(b, r * b.row + j, half), sum);
         out[j] = sum;
     }
 }
-
-// One row times a matrix (decoding) streams through b once and packs nothing. If b lies row by row, out holds
-// the sums, and eight rows of b go into them at a time.
-static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, size_t N) {
-    enum { ABREAST = 8 };
-    for (size_t j = 0; start != out && j < N; j++) out[j] = start ? start[j] : 0.0f;
+static inline void rows_product(float *out, Mat a, Mat b, size_t K, size_t N, bool half) {
+    float x[ABREAST];
     for (size_t k = 0, n; k < K; k += n) {
-        float x[ABREAST];
         n = K - k < ABREAST ? 1 : ABREAST;
+        size_t next = K - k < 2 * ABREAST ? 0 : ABREAST;
         for (size_t r = 0; r < n; r++) x[r] = a.p[(k + r) * a.col];
-        Mat rest = mat_from(b, k, 0);
-        if (n == 1) rows_add(out, x, rest, 1, N, !b.p);
-        else if (b.p) rows_add(out, x, rest, ABREAST, N, false);
-        else rows_add(out, x, rest, ABREAST, N, true);
+        for (size_t j = 0; j < N; j += LINE) {
+            Mat at = mat_from(b, k, j);
+            for (size_t r = next; r < next + n; r++) READS_SOON(at, r * b.row);
+            if (n == ABREAST && N - j >= LINE) rows_add(out + j, x, at, ABREAST, LINE, half);
+            else rows_add(out + j, x, at, n, min_size(LINE, N - j), half);
+        }
     }
+}
+
+// The same if b lies column by column, as the head does: eight columns at a time, a sum each in a register.
+// Where fewer remain, the last stands in for the others.
+static inline void columns_product(float *out, const float *x, Mat b, size_t K, size_t N, bool half) {
+    enum { DEEP = 64 };                           // of a column that are widened at once
+    float wide[ABREAST][DEEP], sum[ABREAST];
+    const float *w[ABREAST];
+    for (size_t j = 0; j < N; j += ABREAST) {
+        size_t n = min_size(ABREAST, N - j), next = N - j < 2 * ABREAST ? 0 : ABREAST * b.col;
+        for (size_t r = 0; r < ABREAST; r++) sum[r] = out[j + min_size(r, n - 1)];
+        for (size_t k0 = 0, deep; k0 < K; k0 += deep) {
+            deep = min_size(DEEP, K - k0);
+            for (size_t r = 0; r < ABREAST; r++) {
+                Mat at = mat_from(b, k0, j + min_size(r, n - 1));
+                for (size_t k = 0; k < deep; k += LINE) READS_SOON(at, next + k);
+                for (size_t k = 0; half && k < deep; k++) wide[r][k] = element(at, k, half);
+                w[r] = half ? wide[r] : at.p;
+            }
+            for (size_t k = 0; k < deep; k++)
+                for (size_t r = 0; r < ABREAST; r++) sum[r] = fmaf(x[k0 + k], w[r][k], sum[r]);
+        }
+        memcpy(out + j, sum, n * sizeof *sum);
+    }
+}
+
+static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, size_t N) {
+    for (size_t j = 0; start != out && j < N; j++) out[j] = start ? start[j] : 0.0f;
+    if (b.col == 1 && b.p) rows_product(out, a, b, K, N, false);
+    else if (b.col == 1) rows_product(out, a, b, K, N, true);
+    else if (b.p) columns_product(out, a.p, b, K, N, false);
+    else columns_product(out, a.p, b, K, N, true);
 }
 
 // out (M,N) = start + a (M,K) b (K,N) by one thread. Definition (make reference compiles just this):
@@ -611,7 +651,7 @@ static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, 
 static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M, size_t K,
                         size_t N, float *scratch) {
     static const float zeros[NR] = {0};
-    if (M == 1 && b.col == 1) {
+    if (M == 1 && (b.col == 1 || a.col == 1)) {
         row_product(out, a, b, start, K, N);
         return;
     }
@@ -631,6 +671,7 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
                     bool memory = k0 > 0 || start == out;
                     const float *from = memory ? at : start ? start + j : zeros;
                     if (mc - i >= 2 * MR) tile_await(at + MR * ldo, ldo);
+                    if (N - j >= 2 * NR) panel_await(mat_from(b, k0, j + NR), kc, i / MR, (mc + MR - 1) / MR);
                     if (rows == MR && cols == NR)
                         tile(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc);
                     else
@@ -1086,8 +1127,8 @@ static void attention_head_backward(const Head *a, float *dq, float *dk, float *
 }
 
 static void attention_forward(Model *m, const Batch *b, const Layer *y) {
-    size_t NH = (size_t)m->cfg.heads, units = b->B * NH;
-    int threads = workers(m, m->N * NH * (size_t)m->cfg.head_size);
+    size_t NH = (size_t)m->cfg.heads, units = b->B * NH, keys = (size_t)m->x.pos[m->N - 1] + 1;
+    int threads = workers(m, m->N * NH * (size_t)m->cfg.head_size * keys / 16);
     // Worker w takes every threads-th (row, head) and writes that head's columns of atty and attstat.
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int w = 0; w < threads; w++)
