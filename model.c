@@ -1191,7 +1191,7 @@ static void embed_join(Model *m) {
 }
 
 // ---- head and loss ----------------------------------------------------------------------------------------
-// A token's logit: last_res, what leaves the last block, is normed and multiplied with the head's row of it.
+// A token's logit: last_res, what leaves the last block, normed, times the head's row of that token.
 static Mat head_weights(const Model *m) {        // (V,C)
     bool tied = m->cfg.tied;
     return (Mat){tied ? m->w.wte : m->w.head, tied ? m->h.wte : m->h.head, (size_t)m->cfg.width, 1};

@@ -33,7 +33,7 @@
 // What model.c and tokenizer.c say: no text is formatted there, so they need no stdio on a microcontroller.
 typedef struct {
     const char *what;                 // static text: which number is wrong
-    int64_t value, lo, hi;            // what it is, and the range wanted; lo > hi: the byte where it is
+    int64_t value, lo, hi;            // what it is, and the range wanted; lo > hi: a byte's position
 } Fault;
 // What data.c and the programs say: one line with file, position, value, what was wanted.
 typedef struct { char msg[640]; } Err;
