@@ -106,8 +106,13 @@ $(BUILD)/test_errors: tests/test_errors.c dev/errors.c dev/score.c dev/score.h t
 $(BUILD)/pty: tests/pty.c
 	@mkdir -p $(BUILD)
 	$(CC) $(OPT) -Wall -Wextra $< -o $@
+# without Check what to do about it, before anything is built, instead of a compiler's words
+$(TESTS): | check-here
+check-here:
+	@echo 'int main(void){return 0;}' | $(CC) -include check.h -x c - -o /dev/null $(CHECK) 2>/dev/null || \
+	{ echo 'Check (libcheck), which the unit tests need, is not here.'; echo 'hint: make deps installs it'; exit 1; }
 FAULTY  = $(BUILD)/train_faults $(BUILD)/eval_faults $(BUILD)/convert_faults
-test: all $(TESTS) $(BUILD)/pty $(BUILD)/trace $(BUILD)/train_kill $(FAULTY) ## all tests (needs Check: make deps)
+test: check-here all $(TESTS) $(BUILD)/pty $(BUILD)/trace $(BUILD)/train_kill $(FAULTY) ## all tests (needs Check: make deps)
 	@for t in $(TESTS); do OMP_WAIT_POLICY=passive $$t || exit 1; done
 	sh tests/cli.sh $(BUILD)
 	sh tests/answers.sh $(BUILD)
@@ -205,6 +210,7 @@ install: all      ## into $(PREFIX)/bin, as tune-train, tune-eval, ...
 clean:            ## removes what was built
 	rm -rf build $(PROGRAMS)
 help:             ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-18s %s\n' "$$t" "$$h"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## */\1	/p' Makefile | while IFS='	' read -r t h; do printf '%s\n' "$$h" | fold -s -w 54 | \
+	{ read -r l; printf '  make %-18s %s\n' "$$t" "$$l"; sed 's/^/                          /'; }; done
 # what help lists is no file
-.PHONY: programs $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' Makefile)
+.PHONY: programs check-here $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' Makefile)

@@ -1,17 +1,25 @@
 // model.c -- the transformer: tensor table, memory plan, kernels, forward and backward, AdamW, sampling.
 // Pure: memory in, memory out. No file, no clock, no printing, no allocation, no globals but constant tables.
 //
-// Read model.h first: it has the letters (N, C, A, Q, F1, ...) and the shapes. Then top to bottom:
-//     own functions -> configuration -> tensor table -> memory plan -> matrix product -> norm -> a layer ->
-//     activation -> rotary positions -> attention -> embedding -> head and loss -> model_forward and
-//     model_backward, which call them all -> AdamW -> random numbers -> sampling -> decoding
+// What it computes; model.h has the letters, words and shapes. From x (N,C), a row for each token, on:
+//     x = wte[token] + wpe[position]                         embedding; with rotary positions wte alone
+//     layer by layer:  x = x + proj(attention(qkv(norm(x))))     what earlier tokens tell this one
+//                      x = x + fc2(act(fc1(norm(x))))            the MLP: each token by itself
+//     logits = norm(x) head^T,     p_i = exp(logit_i) / sum_j exp(logit_j),     the softmax of the logits
+//     loss = -log p_y, y the token that comes next: averaged over all tokens that are to be predicted
+// qkv, proj, fc1, fc2 and head are products with learned matrices; to learn is to move each weight a little
+// to where the loss falls. Backward is the chain rule, from the last of these lines to the first: where
+// forward has out = f(x), it has dx_i = sum_o dout_o df_o/dx_i. A d before a name is the derivative of the
+// loss L, so dx is dL/dx; where x is used twice, dx is the sum of what both uses give.
 //
-// Invariants. Forward overwrites (=), backward accumulates into weight gradients (+=), so these are zeroed
-// once per step. Every sum has one written order, which depends on nothing but the shapes: not on threads,
-// not on how many rows are computed at once, not on the compiler. dev/NUMERICS.md lists them all. Fused
-// multiply-adds happen where fmaf is written and nowhere else (-ffp-contract=off).
+// Read it downwards, the first time from the tensor table on and without what is between tile and matmul; or
+// begin with model_forward, which calls all the rest.
 //
-// Each OpenMP loop says who writes what; no loop has a reduction, so thread counts change no bit.
+// Invariants. Forward overwrites (=), backward adds to gradients of weights (+=), zeroed once per step. Every
+// sum has one written order (dev/NUMERICS.md), which depends on the shapes alone: not on threads, not on how
+// many rows are computed at once, not on the compiler. fmaf(a, b, c) is a*b + c, rounded once; nothing else
+// is fused (-ffp-contract=off). An OpenMP loop's threads split what they write along its index, or a comment
+// says who writes what; none has a reduction.
 #include "model.h"
 
 // ---- instruction sets -------------------------------------------------------------------------------------
@@ -57,9 +65,8 @@ static double exp_own(double x) { return exp(x); }
 #else
 
 #if !defined(FP_FAST_FMAF) && !defined(__FMA__) && !defined(__ARM_FEATURE_FMA)
-// No fused multiply-add in the target: a*b is exact in double (24 + 24 <= 53 bits). The sum is rounded to
-// odd, that is, where it is inexact its last bit is set; rounding that to float then gives the correctly
-// rounded result (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums").
+// No fused multiply-add in the target: a*b is exact in double (24 + 24 <= 53 bits). The sum is rounded to odd
+// (where inexact, its last bit is set), and so to float correctly (Boldo, Melquiond 2008; dev/NUMERICS.md).
 static inline float fmaf_exact(float a, float b, float c) {
     double p = (double)a * (double)b, q = (double)c, s = p + q;
     double t = s - p, e = (p - (s - t)) + (q - t);              // s + e = p + q exactly (Knuth's two-sum)
@@ -69,14 +76,13 @@ static inline float fmaf_exact(float a, float b, float c) {
 }
 #define fmaf fmaf_exact
 #endif
-
 // exp(x) for a float; error below 1.1 units in the last place (tested over the whole range). x = n ln 2 + r
 // with |r| <= ln 2 / 2, exp(x) = 2^n exp(r), exp(r) = 1 + r + r^2 p(r), p near that of Moshier's Cephes.
 // Below -87 the result is 0, above 88 it stays at exp(88): it is never infinite, and NaN stays NaN.
 static inline float exp_own(float x) {
     float y = x > 88.0f ? 88.0f : x;
     y = y < -87.0f ? -87.0f : y;
-    float shifted = fmaf(y, 0x1.715476p+0f, 0x1.8p+23f);        // adding 1.5 * 2^23 rounds to a whole number
+    float shifted = fmaf(y, 0x1.715476p+0f, 0x1.8p+23f);        // y log2(e); 1.5 * 2^23 makes it whole
     float n = shifted - 0x1.8p+23f;
     float r = fmaf(n, -0x1.63p-1f, y);                          // ln 2 in two parts, the first product exact
     r = fmaf(n, 0x1.bd0106p-13f, r);
@@ -178,7 +184,6 @@ static size_t share(size_t n, int w, int of) {
 }
 
 // ---- configuration ----------------------------------------------------------------------------------------
-
 #define FIELD(name, lo, hi) {#name, offsetof(Config, name), lo, hi}
 const ConfigField CONFIG_FIELD[CONFIG_INTS] = {
     FIELD(vocab, 1, 1 << 20),   FIELD(context, 1, 1 << 20),  FIELD(layers, 1, 1 << 10),
@@ -196,8 +201,7 @@ static int check(Fault *f, const char *what, int64_t value, int64_t lo, int64_t 
     return -1;
 }
 
-// The same for a float, which must also be above a number. What is wrong is shown as a whole number near it,
-// or out of range if that lies inside or is none.
+// The same for a float above a number; its whole part is shown, or lo - 1 if that lies inside or is none.
 static int check_real(Fault *f, const char *what, float value, float above, int64_t lo, int64_t hi) {
     if (value > above && value >= (float)lo && value <= (float)hi) return 0;
     bool shown = value >= -1e9f && value <= 1e9f && ((int64_t)value < lo || (int64_t)value > hi);
@@ -224,8 +228,7 @@ int model_check(const Config *c, Fault *f) {
                ? -1 : 0;
 }
 
-// The sizes that are used everywhere, as size_t and under their letters.
-typedef struct { size_t V, P, L, NH, NKV, HS, C, F, R, A, KV, Q, F1; } Dims;
+typedef struct { size_t V, P, L, NH, NKV, HS, C, F, R, A, KV, Q, F1; } Dims;    // the letters; R: LoRA's rank
 static Dims dims_of(const Config *c) {
     Dims d = {(size_t)c->vocab, (size_t)c->context, (size_t)c->layers, (size_t)c->heads, (size_t)c->kv_heads,
               (size_t)c->head_size, (size_t)c->width, (size_t)c->hidden, (size_t)c->lora_rank, 0, 0, 0, 0};
@@ -238,7 +241,6 @@ static Dims dims_of(const Config *c) {
 
 // ---- tensor table -----------------------------------------------------------------------------------------
 // The one list of tensors. Loader, saver, initialiser, optimizer, plan and tests walk it; checkpoint order.
-
 typedef enum { DIM_1, DIM_L, DIM_V, DIM_P, DIM_C, DIM_A, DIM_Q, DIM_HS, DIM_F, DIM_F1, DIM_R } Dim;
 typedef enum {
     ALWAYS, IF_LEARNED_POS, IF_LAYERNORM, IF_BIAS, IF_QKV_BIAS, IF_QK_NORM, IF_UNTIED,
@@ -287,8 +289,6 @@ static const TensorSpec TENSOR[] = {
     {T_(fc2_down),  {DIM_L, DIM_F, DIM_R},  IF_LORA + LORA_FC2,  true,  UNIFORM,    NO_HALF},
     {T_(fc2_up),    {DIM_L, DIM_R, DIM_C},  IF_LORA + LORA_FC2,  true,  ZERO,       NO_HALF},
 };
-#undef H_
-#undef T_
 typedef char every_param_listed[sizeof TENSOR / sizeof TENSOR[0] == TENSORS ? 1 : -1];
 
 static bool tensor_exists(const Config *c, int when) {
@@ -326,10 +326,10 @@ size_t model_params(const Config *c) {
 }
 
 // ---- memory plan ------------------------------------------------------------------------------------------
-
-// The matrix product's tile of MR x NR outputs lives in registers: 12 x 32 takes 24 of AVX-512's 32 registers
+// A run's memory is one block, and a list of the pieces of it. First sizes that change the speed and no bit:
+// the matrix product's tile of MR x NR outputs lives in registers: 12 x 32 takes 24 of AVX-512's 32 registers
 // of 16 floats, 4 x 24 takes 12 of AVX2's 16 registers of 8. KC rows of a panel of b, and MC rows of a, are
-// packed at a time: they stay in the second cache. The choice changes the speed and no bit.
+// packed at a time, so that tile finds its numbers side by side; they stay in the second cache.
 #if defined(__AVX512F__)
 enum { MR = 12, NR = 32 };
 #else
@@ -340,9 +340,8 @@ enum { PANELS = 0 };                              // the definition packs nothin
 #else
 enum { KC = 784, MC = 528, PANELS = MC * KC + KC * 32 };    // MC is a multiple of every MR, 32 the widest NR
 #endif
-enum { STRIP = 96 };                              // queries that attention handles at once
-enum { CHUNK = 1 << 16 };                         // elements to one partial sum of the gradient norm
-enum { ALIGN = 64 };
+// Bytes; queries that attention handles at once; elements to one partial sum of the gradient norm
+enum { ALIGN = 64, STRIP = 96, CHUNK = 1 << 16 };
 
 static void plan_add(Plan *p, const char *name, size_t where, size_t count, size_t unit) {
     if (count == 0) return;
@@ -352,8 +351,7 @@ static void plan_add(Plan *p, const char *name, size_t where, size_t count, size
     p->bytes = add(p->bytes, bytes);
 }
 
-// Which tensors a section of memory holds, and as what.
-typedef enum { LAY_FLOATS, LAY_HALVES, LAY_TRAINED } Lay;
+typedef enum { LAY_FLOATS, LAY_HALVES, LAY_TRAINED } Lay;    // which tensors a section holds, and as what
 
 // Lays these tensors one after the other into block, each at a multiple of ALIGN bytes; pointers: a Params,
 // or Halves. Returns how many elements of `unit` bytes that takes; block NULL: only counts.
@@ -448,7 +446,6 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
 }
 
 static void rope_table(const Model *m, size_t positions);
-
 void model_bind(Model *m, const Plan *p, void *block) {
     memset(m, 0, sizeof *m);
     m->cfg = p->cfg;
@@ -493,24 +490,21 @@ static Mat mat_from(Mat a, size_t i, size_t j) {  // without the first i rows an
     return (Mat){a.p ? a.p + at : NULL, a.p ? NULL : a.h + at, a.row, a.col};
 }
 
-static inline float widened(uint16_t half) {      // not in the double build, whose weights are all float
-    uint32_t u = (uint32_t)half << 16;
-    float x = 0.0f;
-    memcpy(&x, &u, sizeof u);
-    return x;
-}
 // half is a constant where speed matters: compilers may well mask loads to avoid two loops.
-static inline float element(Mat a, size_t at, bool half) { return half ? widened(a.h[at]) : a.p[at]; }
+static inline float element(Mat a, size_t at, bool half) {
+    uint32_t u = half ? (uint32_t)a.h[at] << 16 : 0;
+    float x = 0.0f;                               // in the double build half is never true
+    memcpy(&x, &u, sizeof u);
+    return half ? x : a.p[at];
+}
 
-// What is written or read soon is on its way into the first or the second cache, a line at a time.
-enum { LINE = 16 };                               // floats
+enum { LINE = 16, ABREAST = 8 };                  // floats that come into a cache at once; rows read at once
 #ifdef __GNUC__
-#define WRITES_SOON(at) __builtin_prefetch(at, 1, 3)
-#define READS_SOON(mat, at) __builtin_prefetch((mat).p ? (const void *)&(mat).p[at] : &(mat).h[at], 0, 2)
+#define PREFETCH(at, writes) __builtin_prefetch(at, writes, writes ? 3 : 2)    // to the first, or the second
 #else
-#define WRITES_SOON(at) ((void)(at))
-#define READS_SOON(mat, at) ((void)(at))
+#define PREFETCH(at, writes) ((void)(at))
 #endif
+static inline void soon(Mat a, size_t at) { PREFETCH(a.p ? (const void *)&a.p[at] : &a.h[at], 0); }
 // Work is split over this many threads: one where starting more would cost more than it saves.
 static int workers(const Model *m, size_t work) { return work < 1 << 14 ? 1 : m->shape.threads; }
 
@@ -530,7 +524,6 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
         }
 }
 #else
-
 // out (MR,NR) = start (MR,NR) + a (kc,MR)^T b (kc,NR), a and b packed. The inner loops have constant length,
 // so that the compiler keeps acc in registers; start's row stride 0 repeats one row, a bias or zeros.
 static void tile(float *out, size_t ldo, const float *start, size_t ldstart,
@@ -554,17 +547,12 @@ static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart
     for (size_t i = 0; i < rows; i++) memcpy(out + i * ldo, side + i * NR, cols * sizeof *side);
 }
 
-// While a tile computes: what the next one writes, and of b's next panel, of kc rows, the share t of n.
-static inline void tile_await(const float *out, size_t ldo) {
-    for (size_t i = 0; i < MR; i++)
-        for (size_t j = 0; j < NR; j += LINE) WRITES_SOON(&out[i * ldo + j]);
-}
-static inline void panel_await(Mat b, size_t kc, size_t t, size_t n) {
-    size_t along = kc / LINE;                     // lines in a column of b, if that lies in one piece
+// While tile t of n computes, what the next one writes comes into the cache, and of b's next panel a share.
+static inline void prepare(const float *out, size_t ldo, Mat b, size_t kc, size_t t, size_t n) {
+    for (size_t i = MR; t + 2 < n && i < 2 * MR; i++)
+        for (size_t j = 0; j < NR; j += LINE) PREFETCH(&out[i * ldo + j], 1);
     for (size_t k = kc * t / n; b.col == 1 && k < kc * (t + 1) / n; k++)
-        for (size_t j = 0; j < NR; j += LINE) READS_SOON(b, k * b.row + j);
-    for (size_t l = NR * along * t / n; b.row == 1 && l < NR * along * (t + 1) / n; l++)
-        READS_SOON(b, l / along * b.col + l % along * LINE);
+        for (size_t j = 0; j < NR; j += LINE) soon(b, k * b.row + j);
 }
 
 // n <= width vectors of kc numbers, rows of v, become a panel (kc,width): rows of a, or columns of b flipped.
@@ -572,11 +560,11 @@ static inline void pack_as(float *restrict to, Mat v, size_t n, size_t kc, size_
     size_t k = 0;
     if (n < width) memset(to, 0, kc * width * sizeof *to);
     if (n == width && v.row == 1)
-        for (; k < kc; k++) {
-            if (!half) memcpy(to + k * width, v.p + k * v.col, width * sizeof *to);
-            else for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
-        }
-    if (n == width && v.col == 1)                 // LINE of k at a time: what is written stays in the first cache
+        for (; k < kc && !half; k++) memcpy(to + k * width, v.p + k * v.col, width * sizeof *to);
+    if (n == width && v.row == 1)
+        for (; k < kc; k++)
+            for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
+    if (n == width && v.col == 1)                 // LINE at a time: what is written stays in the first cache
         for (; k + LINE <= kc; k += LINE)
             for (size_t i = 0; i < width; i++)
                 for (size_t l = k; l < k + LINE; l++) to[l * width + i] = element(v, i * v.row + l, half);
@@ -588,9 +576,8 @@ static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
     else pack_as(to, v, n, kc, width, true);
 }
 
-// One row times a matrix (decoding) reads the matrix once and packs nothing. Eight rows of b at a time go into
+// One row times a matrix (decoding) reads the matrix once and packs nothing. Eight rows of b at a time go to
 // the sums in out, and the eight behind them come into the cache.
-enum { ABREAST = 8 };
 static inline void rows_add(float *restrict out, const float *x, Mat b, size_t rows, size_t n, bool half) {
     for (size_t j = 0; j < n; j++) {
         float sum = out[j];
@@ -606,7 +593,7 @@ static inline void rows_product(float *out, Mat a, Mat b, size_t K, size_t N, bo
         for (size_t r = 0; r < n; r++) x[r] = a.p[(k + r) * a.col];
         for (size_t j = 0; j < N; j += LINE) {
             Mat at = mat_from(b, k, j);
-            for (size_t r = next; r < next + n; r++) READS_SOON(at, r * b.row);
+            for (size_t r = next; r < next + n; r++) soon(at, r * b.row);
             if (n == ABREAST && N - j >= LINE) rows_add(out + j, x, at, ABREAST, LINE, half);
             else rows_add(out + j, x, at, n, min_size(LINE, N - j), half);
         }
@@ -626,7 +613,7 @@ static inline void columns_product(float *out, const float *x, Mat b, size_t K, 
             deep = min_size(DEEP, K - k0);
             for (size_t r = 0; r < ABREAST; r++) {
                 Mat at = mat_from(b, k0, j + min_size(r, n - 1));
-                for (size_t k = 0; k < deep; k += LINE) READS_SOON(at, next + k);
+                for (size_t k = 0; k < deep; k += LINE) soon(at, next + k);
                 for (size_t k = 0; half && k < deep; k++) wide[r][k] = element(at, k, half);
                 w[r] = half ? wide[r] : at.p;
             }
@@ -645,9 +632,8 @@ static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, 
     else columns_product(out, a.p, b, K, N, true);
 }
 
-// out (M,N) = start + a (M,K) b (K,N) by one thread. Definition (make reference compiles just this):
-//     out_ij = start_ij;   for k ascending: out_ij = fmaf(a_ik, b_kj, out_ij)
-// Blocks over k go through out's memory, so a block's chain starts where the last one ended: the same bits.
+// out (M,N) = start + a (M,K) b (K,N) by one thread, with the bits of the definition above: blocks over k go
+// through out's memory, so a block's chain starts where the last one ended.
 static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M, size_t K,
                         size_t N, float *scratch) {
     static const float zeros[NR] = {0};
@@ -670,21 +656,18 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
                     float *at = out + (i0 + i) * ldo + j;
                     bool memory = k0 > 0 || start == out;
                     const float *from = memory ? at : start ? start + j : zeros;
-                    if (mc - i >= 2 * MR) tile_await(at + MR * ldo, ldo);
-                    if (N - j >= 2 * NR) panel_await(mat_from(b, k0, j + NR), kc, i / MR, (mc + MR - 1) / MR);
-                    if (rows == MR && cols == NR)
-                        tile(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc);
-                    else
-                        tile_edge(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc, rows, cols);
+                    if (N - j >= 2 * NR)
+                        prepare(at, ldo, mat_from(b, k0, j + NR), kc, i / MR, (mc + MR - 1) / MR);
+                    if (rows == MR && cols == NR) tile(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc);
+                    else tile_edge(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc, rows, cols);
                 }
             }
         }
 }
 #endif
 
-// The same over all threads: a grid of gm x gn workers; each owns a rectangle of out and packs for itself.
-// Of all grids, that whose largest rectangle costs least: its area, and its packing, of which an element
-// costs about as much as 32 products.
+// The same over all threads: a grid of gm x gn workers, that of all whose largest rectangle costs least: its
+// area, and its packing, which each worker does for itself; an element of that costs about 32 products.
 static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M,
                    size_t K, size_t N) {
     size_t tm = (M + MR - 1) / MR, tn = (N + NR - 1) / NR, best = SIZE_MAX;
@@ -762,11 +745,12 @@ static void linear_backward(const Model *m, float *dinp, const float *dout, cons
 }
 
 // ---- norm -------------------------------------------------------------------------------------------------
+// Brings a row to mean 0 and deviation 1, so that numbers neither grow nor fade from layer to layer.
 // LayerNorm (Ba et al. 2016):   out_i = w_i n_i + b_i,   n_i = (x_i - mean(x)) r,
 //                               r = 1 / sqrt(mean((x - mean(x))^2) + eps)
 // RMSNorm (Zhang, Sennrich 2019) is the same with the mean taken as 0 and without b.
 typedef struct {
-    const float *w, *b;               // (C); b NULL with RMSNorm
+    const float *w, *b;               // (C) learned gain and shift; b NULL with RMSNorm
     float *dw, *db;                   // gradients, NULL unless training
 } Norm;
 
@@ -783,7 +767,6 @@ static float norm_row(float *out, const float *x, const float *w, const float *b
 static void norm_forward(const Model *m, float *out, float *stat, const float *x, const int32_t *row,
                          const Norm *y, size_t n) {
     size_t C = (size_t)m->cfg.width;
-    // Threads split the rows of out and stat.
     #pragma omp parallel for schedule(static) num_threads(workers(m, n * C))
     for (size_t i = 0; i < n; i++) {
         const float *xi = x + (row ? (size_t)row[i] : i) * C;
@@ -794,11 +777,11 @@ static void norm_forward(const Model *m, float *out, float *stat, const float *x
 }
 
 // One row's gradient with respect to x, added to dx. Given g_i = dL/dout_i, let h_i = g_i w_i = dL/dn_i.
-// x_i reaches n_j directly, through the mean (dmean/dx_i = 1/C) and through r (dr/dx_i = -r^2 n_i / C):
+// x_i reaches n_j directly, through the mean (dmean/dx_i = 1/C) and through r = (var + eps)^(-1/2). As
+// dvar/dx_i = 2 (x_i - mean) / C (through the mean nothing: sum_j (x_j - mean) is 0), dr/dx_i = -r^2 n_i / C:
 //     dn_j/dx_i = r [i==j] - r/C - r n_j n_i / C
-// times h_j, summed over j:   dx_i = r (h_i - mean(h) - n_i mean(h n)).
-// RMSNorm has no mean, so the middle term is absent.
-// Property (tested): without RMSNorm, sum_i dx_i = 0, because adding a constant to x leaves n unchanged.
+// times h_j, summed over j:   dx_i = r (h_i - mean(h) - n_i mean(h n)); in the code mh and mhn.
+// RMSNorm: no mean, no middle term. Else sum_i dx_i = 0 (tested), as x plus a constant leaves n as it was.
 static void norm_row_backward(float *dx, const float *g, const float *x, const float *w, float mean, float r,
                               size_t C, bool rms) {
     float sh[LANES] = {0}, shn[LANES] = {0};
@@ -834,7 +817,7 @@ static void norm_backward(const Model *m, float *dx, const float *g, const float
     }
 }
 
-// ---- a layer ---------------------------------------------------------------------------------------------
+// ---- a layer ----------------------------------------------------------------------------------------------
 // Everything that belongs to layer l: its weights and gradients, and its slot of the kept buffers.
 typedef struct {
     size_t l;
@@ -847,12 +830,11 @@ typedef struct {
 } Layer;
 
 static float *slice(float *stacked, size_t l, size_t size) { return stacked ? stacked + l * size : NULL; }
-
 static Layer layer_of(const Model *m, size_t l) {
     Dims d = dims_of(&m->cfg);
     const Params *w = &m->w, *g = &m->g;
     const Buffers *x = &m->x;
-    size_t k = m->shape.train && !m->shape.recompute ? l : 0, N = m->N, C = d.C;
+    size_t k = m->shape.train && !m->shape.recompute ? l : 0, N = m->N, C = d.C;    // k: its slot
 #define LINEAR(name, in, out) {{slice(w->name##w, l, (in) * (out)), \
                                 w->name##w ? NULL : m->h.name##w + l * (in) * (out), out, 1}, \
                                slice(w->name##b, l, out), \
@@ -862,7 +844,7 @@ static Layer layer_of(const Model *m, size_t l) {
                                in, out}
 #define NORM(name) {slice(w->name##w, l, C), slice(w->name##b, l, C), \
                     slice(g->name##w, l, C), slice(g->name##b, l, C)}
-    Layer y = {
+    return (Layer){
         l, NORM(ln1), NORM(ln2),
         LINEAR(qkv, C, d.Q), LINEAR(proj, d.A, C), LINEAR(fc1, C, d.F1), LINEAR(fc2, d.F, C),
         slice(w->qnw, l, d.HS), slice(w->knw, l, d.HS), slice(g->qnw, l, d.HS), slice(g->knw, l, d.HS),
@@ -871,19 +853,14 @@ static Layer layer_of(const Model *m, size_t l) {
         x->attstat + k * N * d.NH * 2, x->atty + k * N * d.A, x->mid + k * N * C, x->ln2stat + k * N * 2,
         x->fc1 + k * N * d.F1, x->res + (m->shape.train ? l + 1 : 0) * N * C,
     };
-#undef LINEAR
-#undef NORM
-    return y;
 }
 
 // ---- norm of q and k --------------------------------------------------------------------------------------
-
 // Qwen3: an RMSNorm over each head of q and k, before the rotation. In place in heads (N,Q); raw (N,A+KV)
 // keeps what was there.
 static void qknorm_forward(const Model *m, const Layer *y) {
     Dims d = dims_of(&m->cfg);
     size_t heads = d.NH + d.NKV, QK = d.A + d.KV;
-    // Threads split the tokens.
     #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * QK))
     for (size_t n = 0; n < m->N; n++) {
         float *out = y->heads + n * d.Q, *x = y->raw + n * QK;
@@ -905,7 +882,6 @@ static void qknorm_backward(const Model *m, float *dqkv, const Layer *y) {
             float r = y->rawstat[n * heads + h], *dw = h < d.NH ? y->dqnw : y->dknw;
             for (size_t i = 0; i < d.HS; i++) dw[i] = fmaf(g[i], x[i] * r, dw[i]);
         }
-    // Threads split the tokens.
     #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * QK))
     for (size_t n = 0; n < m->N; n++)
         for (size_t h = 0; h < heads; h++) {
@@ -918,18 +894,17 @@ static void qknorm_backward(const Model *m, float *dqkv, const Layer *y) {
 }
 
 // ---- activation -------------------------------------------------------------------------------------------
+// What stands between the MLP's matrices, element by element; not linear, or both would be a single matrix.
 // sigma(z) = 1/(1 + exp(-z)). GELU in GPT-2's tanh form (Hendrycks, Gimpel 2016) needs no tanh, for
 // (1 + tanh(u))/2 = sigma(2u):     gelu(x) = x sigma(z),  z = 2 sqrt(2/pi) (x + 0.044715 x^3)
 // SwiGLU (Shazeer 2020), gate g and up u:   out = g sigma(g) u
 #define GELU_SCALE 0x1.988454p+0f                 // 2 sqrt(2/pi)
 #define GELU_CUBE  0x1.6e4e26p-5f                 // 0.044715
-
 static inline float sigmoid(float z) { return 1.0f / (1.0f + exp_own(-z)); }
 
 // act (N,F) from fc1 (N,F1)
 static void act_forward(const Model *m, float *act, const float *fc1) {
     size_t F = (size_t)m->cfg.hidden, F1 = m->cfg.swiglu ? 2 * F : F;
-    // Threads split the rows of act.
     #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * F))
     for (size_t n = 0; n < m->N; n++) {
         const float *x = fc1 + n * F1;
@@ -947,7 +922,6 @@ static void act_forward(const Model *m, float *act, const float *fc1) {
 //     swiglu: d/dg g s(g) u  = u (s + g s (1-s)),  d/du = g s
 static void act_backward(const Model *m, float *dfc1, const float *dact, const float *fc1) {
     size_t F = (size_t)m->cfg.hidden, F1 = m->cfg.swiglu ? 2 * F : F;
-    // Threads split the rows of dfc1.
     #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * F))
     for (size_t n = 0; n < m->N; n++) {
         const float *x = fc1 + n * F1, *d = dact + n * F;
@@ -969,13 +943,14 @@ static void act_backward(const Model *m, float *dfc1, const float *dact, const f
 
 // ---- rotary positions -------------------------------------------------------------------------------------
 // RoPE (Su et al. 2021): the pair (x_i, x_{i+HS/2}) of each q and k head turns by the angle position * f_i,
-// f_i = theta^(-2i/HS). TRAP: these are Hugging Face's pairs; llama2.c pairs neighbours (2i, 2i+1), and its
-// weights are permuted on import.
+// f_i = theta^(-2i/HS). The product of two turned pairs depends on the difference of their angles, so q . k
+// depends on how far apart two tokens are. TRAP: these are Hugging Face's pairs; llama2.c pairs neighbours
+// (2i, 2i+1), and its weights are permuted on import.
 
 // Llama 3.1's scaling: wavelengths longer than context/low are slowed by factor, those shorter than
 // context/high are left alone, and those between are blended.
 static double rope_scaled(const Config *c, double f) {
-    double turns = (double)c->rope_context * f / 0x1.921fb54442d18p+2;    // context / wavelength = 2 pi / f
+    double turns = (double)c->rope_context * f / 0x1.921fb54442d18p+2;    // context / wavelength (2 pi / f)
     double low = (double)c->rope_low, high = (double)c->rope_high, slow = f / (double)c->rope_factor;
     if (turns < low) return slow;
     if (turns > high) return f;
@@ -1005,7 +980,6 @@ static void rope_table(const Model *m, size_t positions) {
 static void rope_turn(const Model *m, float *qkv, float sign) {
     Dims d = dims_of(&m->cfg);
     size_t half = d.HS / 2;
-    // Threads split the tokens.
     #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * d.Q))
     for (size_t n = 0; n < m->N; n++) {
         const float *cosine = m->x.rope + (size_t)m->x.pos[n] * d.HS, *sine = cosine + half;
@@ -1019,13 +993,15 @@ static void rope_turn(const Model *m, float *qkv, float sign) {
 }
 
 // ---- attention --------------------------------------------------------------------------------------------
-// Causal self-attention (Vaswani et al. 2017), a head at a time. For the query at position t, keys j = 0..t:
+// Causal self-attention (Vaswani et al. 2017), a head at a time. From each token qkv made a query q, what it
+// looks for, a key k, by which it is found, and a value v, what it tells. For the query at position t, and of
+// the keys j = 0..t, since what comes later is what shall be predicted:
 //     s_j = q . k_j,   e_j = exp((s_j - max s) / sqrt(HS)),   p_j = e_j / sum(e),   out = sum_j p_j v_j
-// Grouped queries: NH/NKV query heads in a row share one key/value head.
+// p is the softmax of s / sqrt(HS), in which max s cancels: it keeps exp from overflow. The root keeps s, a
+// sum of HS products, in one range for any HS. Grouped queries: NH/NKV neighbours in q share a head of k, v.
 // Nothing of size T x T is kept: backward recomputes the scores from max and sum.
 
-// One head of one row of the batch: where its numbers lie
-typedef struct {
+typedef struct {                      // one head of one row of the batch: where its numbers lie
     size_t HS, Q, A, ldk, n, past;    // sizes and strides; the first of n queries stands at position past
     const float *q, *k, *v;           // (n,HS) at stride Q;  (past+n,HS) at stride ldk
     float *out, *stat;                // (n,HS) at stride A;  (n,2) at stride ldstat: max s, sum e
@@ -1033,12 +1009,10 @@ typedef struct {
     float scale;                      // 1/sqrt(HS)
 } Head;
 
-// Where a row's keys and values begin in layer l of the cache
 static size_t cache_at(const Model *m, size_t l, size_t row) {
     return (l * m->shape.rows + row) * m->shape.cached * dims_of(&m->cfg).KV;
 }
 
-// Head h of row `row` of the batch, in layer y
 static Head head_of(const Model *m, const Batch *b, const Layer *y, size_t row, size_t h) {
     Dims d = dims_of(&m->cfg);
     size_t first = m->x.start[row], group = h / (d.NH / d.NKV);
@@ -1064,9 +1038,10 @@ static void softmax_row(float *s, size_t visible, size_t width, float scale, flo
     memset(s + visible, 0, (width - visible) * sizeof *s);
 }
 
-// One query's gradient of the scores, in place of dp: with p = e/sum and D = sum_j p_j dp_j,
-//     dp_j = dout . v_j,   ds_j = p_j (dp_j - D) / sqrt(HS)      (the softmax's Jacobian: p_j ([i==j] - p_i))
-// D = dout . out, since out = sum_j p_j v_j: no second pass over the keys (Dao et al. 2022).
+// One query's gradient of the scores s, in place of dp. As out = sum_j p_j v_j, dp_j = dL/dp_j = dout . v_j.
+// By the quotient rule the derivative of p_i by s_j is p_i ([i==j] - p_j) / sqrt(HS); times dp_i, over all i:
+//     ds_j = p_j (dp_j - D) / sqrt(HS),   D = sum_i p_i dp_i
+// D = dout . out, for the same reason: no second pass over the keys (Dao et al. 2022).
 static void softmax_row_backward(float *p, float *dp, size_t visible, size_t width, float scale, float sum,
                                  float D) {
     float inverse = 1.0f / sum;
@@ -1078,9 +1053,7 @@ static void softmax_row_backward(float *p, float *dp, size_t visible, size_t wid
 }
 
 // Both passes take STRIP queries with all the keys that they see, so that scores and sums are matrix
-// products. Keys after a query's own position get e = 0: they add nothing to any sum. Order of the sums: s
-// over HS ascending; max exact; sum(e) in lanes from key 0; out before its division by sum(e), and dq, over
-// keys ascending; dk and dv over the heads of a group, then queries ascending.
+// products. Keys after a query's own position get e = 0: they add nothing to any sum.
 static void attention_head_forward(const Head *a, float *scratch) {
     float *s = scratch + PANELS;
     for (size_t i0 = 0; i0 < a->n; i0 += STRIP) {
@@ -1103,7 +1076,7 @@ static void attention_head_forward(const Head *a, float *scratch) {
     }
 }
 
-// dq (stride ldq) is overwritten, dk and dv (stride ldq) added to. As out = sum_j p_j v_j and s_j = q . k_j:
+// dq (stride Q) is overwritten, dk and dv (stride Q) added to. As out = sum_j p_j v_j and s_j = q . k_j:
 //     dv_j += p_j dout,   dq = sum_j ds_j k_j,   dk_j += ds_j q
 static void attention_head_backward(const Head *a, float *dq, float *dk, float *dv, const float *dout,
                                     float *scratch) {
@@ -1162,7 +1135,8 @@ static void attention_backward(Model *m, const Batch *b, const Layer *y, float *
         }
 }
 
-// The new tokens' keys and values go behind those that the layer's cache already holds.
+// The new tokens' keys and values go behind those that the layer's cache already holds. Those stay right, as
+// no token looks at later ones: a text that grows by a token costs the work of a token, not of the text.
 static void cache_store(Model *m, const Batch *b, const Layer *y) {
     Dims d = dims_of(&m->cfg);
     for (size_t row = 0; row < b->B; row++)
@@ -1183,8 +1157,7 @@ void model_cache_copy(Model *m, size_t from, size_t to, size_t n) {
 }
 
 // ---- embedding --------------------------------------------------------------------------------------------
-
-// res (N,C) = wte[token] + wpe[position]
+// res (N,C) = wte[token] + wpe[position], rows of learned tables; with rotary positions wte[token] alone
 static void embed_forward(Model *m, float *res) {
     size_t C = (size_t)m->cfg.width;
     for (size_t n = 0; n < m->N; n++) {
@@ -1196,9 +1169,9 @@ static void embed_forward(Model *m, float *res) {
     }
 }
 
-// The lookup's gradient: each token's row of dres goes to that token's row of wte. It is collected in a slot
-// for each distinct token of the step, apart from the tied head's gradient, and joined once at the end: so
-// the order of the sum is that of the step's tokens, however many of its rows are computed at once.
+// The lookup's gradient: a copy's derivative is 1, so each token's row of dres goes to its row of dwte. It is
+// collected in a slot for each distinct token of the step, apart from the tied head's gradient, and joined at
+// the end: so the order of the sum is that of the step's tokens, however many are computed at once.
 static void embed_backward(Model *m, const float *dres) {
     size_t C = (size_t)m->cfg.width;
     for (size_t n = 0; n < m->N; n++) {
@@ -1236,30 +1209,27 @@ static void embed_join(Model *m) {
 }
 
 // ---- head and loss ----------------------------------------------------------------------------------------
-
+// A token's logit: last_res, what leaves the last block, normed, times the head's row of that token.
 static Mat head_weights(const Model *m) {        // (V,C)
     bool tied = m->cfg.tied;
     return (Mat){tied ? m->w.wte : m->w.head, tied ? m->h.wte : m->h.head, (size_t)m->cfg.width, 1};
 }
 static Norm last_norm(const Model *m) { return (Norm){m->w.lnfw, m->w.lnfb, m->g.lnfw, m->g.lnfb}; }
-// What leaves the last block
 static float *last_res(const Model *m) {
     return m->x.res + (m->shape.train ? (size_t)m->cfg.layers : 0) * m->N * (size_t)m->cfg.width;
 }
 
-// The last norm and the logits (n,V) of n rows of the residual stream that leaves the last block.
 const float *model_logits(Model *m, const int32_t *rows, size_t n) {
     size_t C = (size_t)m->cfg.width, V = (size_t)m->cfg.vocab;
     assert(n <= min_size(m->shape.rows * m->shape.seq, HEAD_ROWS));
-    if (n == 0) return m->x.logits;
     Norm y = last_norm(m);
     norm_forward(m, m->x.headin, m->x.lnfstat, last_res(m), rows, &y, n);
     matmul(m, m->x.logits, V, mat(m->x.headin, C), flipped(head_weights(m)), NULL, n, C, V);
     return m->x.logits;
 }
 
-// Cross-entropy of one row of logits z (V) with target y: -log p_y, p = softmax(z). In place z becomes the
-// gradient of scale * loss, if scale > 0: dloss/dz_i = p_i - [i==y].
+// Cross-entropy of one row of logits z (V) with target y: -log p_y = log(sum_i exp(z_i)) - z_y. Therefore
+// dloss/dz_i = exp(z_i) / sum - [i==y] = p_i - [i==y]; with scale > 0, z becomes scale times that, in place.
 // Not -log(p_y): p_y underflows to 0 once z_y is 87 below the largest, and the loss would be infinite. With
 // e_i = exp(z_i - max z), one e is exactly 1 and none is above: 1 <= sum(e) <= V, so the loss is finite and
 // >= 0, unless a logit is NaN or infinite; then the loss is NaN, and the caller must look for it.
@@ -1291,7 +1261,6 @@ static void head_backward(Model *m, const int32_t *rows, size_t n) {
 static void losses(Model *m, const int32_t *rows, const int32_t *target, size_t n, float scale) {
     size_t V = (size_t)m->cfg.vocab;
     model_logits(m, rows, n);
-    // Threads split the rows of the logits and their losses.
     #pragma omp parallel for schedule(static) num_threads(workers(m, n * V))
     for (size_t i = 0; i < n; i++)
         m->x.partial[i] = cross_entropy(m->x.logits + i * V, target[i], scale, V);
@@ -1331,7 +1300,6 @@ void model_loss(Model *m, const Batch *b, float scale, double *sum, double *row_
 }
 
 // ---- forward and backward ---------------------------------------------------------------------------------
-
 // Checks the batch, and packs its tokens without padding: tok, pos (N), start (B+1)
 static int batch_pack(Model *m, const Batch *b, Fault *f) {
     int32_t vocab = m->cfg.vocab;
@@ -1360,7 +1328,6 @@ static int batch_pack(Model *m, const Batch *b, Fault *f) {
 // out = x + y, both (N,C): a branch joins the residual stream
 static void residual_add(const Model *m, float *out, const float *x, const float *y, size_t n) {
     (void)m;                                      // it is asked for threads, if there are any
-    // Threads split out.
     #pragma omp parallel for schedule(static) num_threads(workers(m, n))
     for (size_t i = 0; i < n; i++) out[i] = x[i] + y[i];
 }
@@ -1426,7 +1393,6 @@ void model_backward(Model *m, const Batch *b) {
 }
 
 // ---- AdamW ------------------------------------------------------------------------------------------------
-
 void model_zero_grad(Model *m) {
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&m->cfg, i);
@@ -1453,7 +1419,6 @@ double model_grad_norm(Model *m) {
         if (!t.trained) continue;
         const float *g = tensor_data(&m->g, &t);
         size_t chunks = (t.size + CHUNK - 1) / CHUNK;
-        // Threads split the partial sums.
         #pragma omp parallel for schedule(static) num_threads(workers(m, t.size))
         for (size_t k = 0; k < chunks; k++)
             m->x.partial[k] = chunk_square(g + k * CHUNK, min_size(CHUNK, t.size - k * CHUNK));
@@ -1472,7 +1437,9 @@ static double to_the(double x, int64_t n) {    // x^n, n >= 0, by squaring
 // AdamW (Loshchilov, Hutter 2017), step t from 1, gradient g first scaled down to norm `clip` if longer:
 //     m = b1 m + (1-b1) g,   v = b2 v + (1-b2) g^2,   mhat = m / (1 - b1^t),   vhat = v / (1 - b2^t)
 //     w = w - lr decay w,    w = w - lr mhat / (sqrt(vhat) + eps)
-// The moments start at 0, so early on they are too small by just the factors that mhat and vhat divide out.
+// m and v, the moments, are running means of g and g^2: a weight moves by about lr where g keeps its sign, by
+// less where it wavers, however large g is. They start at 0: of a steady g, step t has m = (1 - b1^t) g, and
+// mhat divides that factor out, vhat its own. Decay pulls matrices a little towards 0 in every step.
 void model_update(Model *m, const AdamW *o, double norm, int64_t step) {
     float scale = o->clip > 0.0f && norm > (double)o->clip ? (float)((double)o->clip / norm) : 1.0f;
     float c1 = (float)(1.0 / (1.0 - to_the((double)o->beta1, step)));
@@ -1484,7 +1451,6 @@ void model_update(Model *m, const AdamW *o, double norm, int64_t step) {
         float *w = tensor_data(&m->w, &t), *m1 = tensor_data(&m->m1, &t), *m2 = tensor_data(&m->m2, &t);
         const float *g = tensor_data(&m->g, &t);
         float pull = t.decay ? -o->lr * o->decay : 0.0f;
-        // Threads split w, m1 and m2.
         #pragma omp parallel for schedule(static) num_threads(workers(m, t.size))
         for (size_t j = 0; j < t.size; j++) {
             float gj = g[j] * scale;
@@ -1496,6 +1462,7 @@ void model_update(Model *m, const AdamW *o, double norm, int64_t step) {
     }
 }
 
+// Warmup: the first moments come from few gradients, so the first steps are small ones.
 float model_schedule(Schedule kind, float peak, int64_t warmup, int64_t steps, int64_t step) {
     if (step <= warmup) return (float)((double)peak * (double)step / (double)warmup);
     double done = (double)(step - warmup - 1) / (double)(steps - warmup), sine, cosine;
@@ -1505,7 +1472,6 @@ float model_schedule(Schedule kind, float peak, int64_t warmup, int64_t steps, i
 }
 
 // ---- random numbers ---------------------------------------------------------------------------------------
-
 uint64_t rng_next(Rng *r) {    // splitmix64 (Steele, Lea, Flood 2014): every state is fine
     uint64_t z = r->s += 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -1514,7 +1480,6 @@ uint64_t rng_next(Rng *r) {    // splitmix64 (Steele, Lea, Flood 2014): every st
 }
 
 double rng_uniform(Rng *r) { return (double)(rng_next(r) >> 11) * 0x1p-53; }
-
 uint64_t rng_below(Rng *r, uint64_t n) {    // 0..n-1, equally likely: draws from the uneven rest are repeated
     uint64_t top = UINT64_MAX - UINT64_MAX % n, x;
     do x = rng_next(r); while (x >= top);
@@ -1527,9 +1492,9 @@ double rng_normal(Rng *r) {    // Box and Muller 1958
     return sqrt(-2.0 * log_own(u)) * cosine;
 }
 
-// GPT-2's: normal with deviation 0.02; for matrices that write into the residual stream 1/sqrt(2L) of that,
-// since it adds up 2L of them. LoRA's down, as in the peft library: uniform within 1/sqrt(its rows); its up
-// is 0, so that training starts at the base, of which nothing is drawn. Each tensor has a stream of its own.
+// GPT-2's: normal, deviation 0.02; of what writes into the residual stream 1/sqrt(2L) of that, as it adds up
+// 2L. LoRA's, as in the peft library: down uniform within 1/sqrt(its rows); up 0, so training starts at the
+// base, of which nothing is drawn. Each tensor has a stream of its own.
 void model_init(Model *m, uint64_t seed) {
     enum { STREAMS = 19 };                        // the tensors of a base model
     for (int i = 0; i < TENSORS; i++) {
@@ -1548,9 +1513,7 @@ void model_init(Model *m, uint64_t seed) {
 }
 
 // ---- sampling ---------------------------------------------------------------------------------------------
-
-// A heap of token ids with the likeliest on top; equal logits: the lower id first, so that nothing is left to
-// chance; NaN comes last.
+// A heap of token ids, the likeliest on top; of equal logits the lower id first; NaN comes last.
 static bool before(const float *z, int32_t a, int32_t b) {
     return z[a] > z[b] || (z[a] == z[b] && a < b) || (z[a] == z[a] && z[b] != z[b]);
 }
@@ -1565,8 +1528,9 @@ static void sift_down(const float *z, int32_t *heap, size_t n, size_t i) {
     }
 }
 
-// Repeat penalty (Keskar et al. 2019), then temperature, top-k (Fan et al. 2018), top-p (Holtzman et al.
-// 2019): candidates are taken from the likeliest down until there are k or their probabilities reach p.
+// Repeat penalty (Keskar et al. 2019); probabilities softmax(z / temperature), sharper below 1, flatter above
+// it; top-k (Fan et al. 2018), top-p (Holtzman et al. 2019): candidates are taken from the likeliest down
+// until there are k or their probabilities reach p, and one of them is drawn.
 int32_t model_sample(float *z, size_t V, const Sampling *s, const int32_t *recent, size_t n, int32_t *order,
                      Rng *r) {
     for (size_t i = 0; i < n; i++) order[recent[i]] = 0;
@@ -1582,8 +1546,7 @@ int32_t model_sample(float *z, size_t V, const Sampling *s, const int32_t *recen
     float max = z[order[0]];
     double total = 0.0, sum = 0.0;
     for (size_t i = 0; i < V; i++) total += (double)exp_own((z[i] - max) / s->temperature);
-    size_t taken = 0, heap = V;
-    // At least one; the heap shrinks from its end, where those that were taken go.
+    size_t taken = 0, heap = V;       // the heap shrinks from its end, where those that were taken go
     while (taken == 0 || (taken < k && sum < (double)s->top_p * total)) {
         int32_t top = order[0];
         order[0] = order[--heap];
@@ -1601,7 +1564,8 @@ int32_t model_sample(float *z, size_t V, const Sampling *s, const int32_t *recen
 }
 
 // ---- decoding ---------------------------------------------------------------------------------------------
-// A row whose last token went through the model gets its next one from the logits of that token.
+// A row whose last token went through the model gets its next one from the logits of that token; a longer
+// prompt is fed over several calls. at: packed tokens so far; k: row of the logits.
 int model_extend(Model *m, Stream *s, size_t rows, const Sampling *how, size_t V, int32_t *scratch,
                  Fault *f) {
     size_t T = m->shape.seq, at = 0, i1;

@@ -1,18 +1,25 @@
-// model.h -- tune.c: fine-tune a GPT in plain C. The one header: letters, types and prototypes of the three
-// rooms below the programs, in reading order. train.c, eval.c and dev/*.c sit on top; nothing points back.
-//
-//     errors            how every room reports what is wrong
-//     model.c           the transformer: tensor table, memory plan, forward, backward, AdamW, sampling
-//     tokenizer.c       byte-pair encoding: train, encode, decode; templates; hashes
-//     data.c            every byte in and out: files, JSON, CSV, checkpoint, rows, examples, batches
+// model.h -- tune.c: fine-tune a GPT in plain C. The one header: letters, words, types and prototypes of the
+// three rooms below the programs, in reading order: errors; model.c, the transformer; tokenizer.c, text to
+// numbers and back; data.c, every byte in and out. train.c, eval.c, dev/*.c sit on top; nothing points back.
 //
 // The letters. A shape is written in parentheses, last index fastest; (N,C) is N rows of C floats.
 //     B  rows (sequences) of a batch           L   layers (blocks)
 //     T  positions of the longest row          NH  query heads         NKV  key/value heads, NH % NKV == 0
 //     N  tokens really there, sum of lengths   HS  floats of one head  A = NH*HS   KV = NKV*HS   Q = A + 2*KV
 //     C  channels, the width of the model      F   hidden width of MLP F1 = F (GELU), 2F (SwiGLU: gate, up)
-//     V  vocabulary                            P   positions the model can see, its context
+//     V  vocabulary, how many tokens there are P   positions the model can see, its context
 // Padding has no letter: a row has its length, and what lies behind it is neither read nor computed.
+//
+// The words, in the order of the computation, which the top of model.c has as formulas. A text is cut into
+// tokens, numbers below V. Each begins as its embedding, C learned floats, and stays a row of C floats to the
+// end: the residual stream, to which every layer (block) adds twice. Attention adds what a token finds in
+// those before it, in NH independent heads; the MLP, two matrices and an activation function between, what it
+// makes of itself. A norm brings rows to one scale before. The output head, no kin of the others, gives V
+// logits; softmax makes them probabilities of the next token. Tied: the head is the embedding's matrix again.
+// The loss, cross-entropy, is -log of the probability that the right token got. Its derivative by a weight is
+// the weight's gradient, and values that this needs from the way there are activations. A step of AdamW, the
+// optimizer, moves each weight against its gradient on a batch, computed at once or in micro-batches; moments
+// are its means of gradients and their squares. Of text being generated a cache keeps what later tokens read.
 #ifndef MODEL_H
 #define MODEL_H
 #include <stdbool.h>
@@ -26,7 +33,7 @@
 // What model.c and tokenizer.c say: no text is formatted there, so they need no stdio on a microcontroller.
 typedef struct {
     const char *what;                 // static text: which number is wrong
-    int64_t value, lo, hi;            // what it is, and the range wanted; lo > hi: the byte where it is
+    int64_t value, lo, hi;            // what it is, and the range wanted; lo > hi: a byte's position
 } Fault;
 // What data.c and the programs say: one line with file, position, value, what was wanted.
 typedef struct { char msg[640]; } Err;
@@ -48,9 +55,9 @@ typedef struct {
     float norm_eps;                   // added to the variance in every norm
     float rope_theta;                 // base of the rotary wavelengths
     float rope_factor, rope_low, rope_high;    // Llama-3 frequency scaling; used when rope_context > 0
-    // LoRA (Hu et al. 2021): with a rank, all tensors above are frozen, and each layer of lora_on has two
-    // small matrices beside its own, y = x W + b + (alpha / rank) (x down) up. Only these are trained.
-    int32_t lora_rank;                // R, 0: no LoRA
+    // LoRA (Hu et al. 2021): with a rank, the tensors of a base are frozen, and each layer of lora_on has two
+    // thin matrices beside its own, y = x W + b + (alpha / rank) (x down) up. Only these are trained.
+    int32_t lora_rank;                // R: columns of down, rows of up; 0: no LoRA
     uint32_t lora_on;                 // LORA_*: which linear layers
     float lora_alpha;
 } Config;
@@ -84,7 +91,7 @@ typedef struct {
 enum { TENSORS = sizeof(Params) / sizeof(float *) };
 
 // Matrices that are read but not trained may stay in memory as they are stored in a bf16 checkpoint: the
-// upper halves of their floats. What is here is NULL in Params.
+// upper 16 bits of their floats. What is here is NULL in Params.
 typedef struct { uint16_t *wte, *wpe, *qkvw, *projw, *fc1w, *fc2w, *head; } Halves;
 typedef struct {                      // tensor i of a configuration, made by model_tensor from the one table
     const char *name;
@@ -112,7 +119,7 @@ typedef struct {
     bool recompute;                   // training: of activations only the residual stream is kept
     int threads;                      // 1 or more; changes no bit of any result
 } Shape;
-enum { HEAD_ROWS = 512, PLAN_MAX = 48 };    // R: rows at the output head at once, never a whole batch
+enum { HEAD_ROWS = 512, PLAN_MAX = 48 };    // rows at the output head at once; logits of a batch are too many
 typedef struct {
     const char *name;
     size_t where, offset, bytes;      // of its pointer in Model; in the block, a multiple of 64
@@ -131,16 +138,16 @@ typedef struct {
     float *atty;                      // (L,N,A)    kept: attention output before the projection
     float *mid;                       // (L,N,C)    kept: residual stream between attention and MLP
     float *fc1;                       // (L,N,F1)   kept: before the activation function
-    float *lnfstat;                   // (R,2)      of the rows at the head
+    float *lnfstat;                   // (H,2)      of the rows at the head, H = min(N,HEAD_ROWS)
     float *norm;                      // (N,C)      output of the norm at hand; recomputed in backward
     float *act;                       // (N,F)      output of the activation function; recomputed in backward
     float *branch;                    // (N,C)      what attention or MLP adds to the residual stream
     float *dres, *dnorm, *datt, *dact;    // (N,C) (N,C) (N,A) (N,F)  gradients
-    float *dbig;                      // (N,max(Q,F1))
-    float *low, *dlow;                // (N,R)      LoRA: x down, scaled, and its gradient
-    float *headin, *dheadin;          // (R,C)      rows of the chunk at the head, after the norm
-    float *logits;                    // (R,V)
-    float *rope;                      // (max(T,cached),HS)   cos, sin pairs of each position
+    float *dbig;                      // (N,max(Q,F1))   of fc1, then of q, k, v
+    float *low, *dlow;                // (N,R)      LoRA: x down, scaled, and its gradient; R its rank
+    float *headin, *dheadin;          // (H,C)      rows of the chunk at the head, after the norm
+    float *logits;                    // (H,V)
+    float *rope;                      // (max(T,cached),HS)   of each position HS/2 cosines, then sines
     float *keys, *values;             // (L,B,cached,KV)  the cache
     float *slot;                      // (S,C)      lookup gradient of each token, S = min(V,step_tokens)
     int32_t *slotof, *slottok;        // (V) slot of a token or -1; (S) token of a slot
@@ -167,7 +174,7 @@ void model_bind(Model *m, const Plan *p, void *block);
 // ---- model.c: run, train ----------------------------------------------------------------------------------
 typedef struct {
     const int32_t *tok;               // (B,T) token ids
-    const int32_t *target;            // (B,T) what each position should predict, -1: nothing; NULL: no loss
+    const int32_t *target;            // (B,T) the next token, to be predicted here, -1: none; NULL: no loss
     const int32_t *len;               // (B)   tokens in each row, 0..T
     const int32_t *past;              // (B)   tokens of each row already in the cache; NULL: none
     size_t B, T;
@@ -202,7 +209,7 @@ uint64_t rng_below(Rng *r, uint64_t n);
 double   rng_normal(Rng *r);
 
 typedef struct {
-    float temperature;                // 0: greedy
+    float temperature;                // 0: greedy, the likeliest
     int32_t top_k;                    // 0: all
     float top_p;                      // 1: all
     float repeat_penalty;             // 1: none; divides recent tokens' positive logits, multiplies negative
