@@ -11,7 +11,7 @@
 // The one file that needs POSIX. No program calls setlocale, so strtod and printf spell numbers C's way.
 // Not here on purpose: arithmetic on weights, decisions on training, printing (but for the table of --help).
 #define _XOPEN_SOURCE 700             // POSIX.1-2008
-#define _DEFAULT_SOURCE               // madvise
+#define _DEFAULT_SOURCE               // madvise, of Linux alone
 #define _FILE_OFFSET_BITS 64          // checkpoints over 2 GiB on 32-bit hosts
 #include "model.h"
 #include <assert.h>
@@ -24,10 +24,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 #ifdef _OPENMP
 #include <omp.h>
 #else
