@@ -1020,7 +1020,7 @@ static void softmax_row(float *s, size_t visible, size_t width, float scale, flo
     memset(s + visible, 0, (width - visible) * sizeof *s);
 }
 
-// One query's gradient of the scores s, in place of dp; p comes as e. As out = sum_j p_j v_j, dp_j = dout . v_j.
+// One query's gradient of the scores s, in place of dp; p holds e. As out = sum_j p_j v_j, dp_j = dout . v_j.
 // By the quotient rule the derivative of p_i by s_j is p_i ([i==j] - p_j) / sqrt(HS); times dp_i, over all i:
 //     ds_j = p_j (dp_j - D) / sqrt(HS),   D = sum_i p_i dp_i
 // D = dout . out, for the same reason: no second pass over the keys (Dao et al. 2022).
