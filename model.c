@@ -326,7 +326,7 @@ size_t model_params(const Config *c) {
 }
 
 // ---- memory plan ------------------------------------------------------------------------------------------
-// A run's memory is one block, and a list of the pieces of it. First sizes that change the speed and no bit:
+// A run's memory is one block; model_plan lists its pieces. First sizes that change the speed and no bit:
 // the matrix product's tile of MR x NR outputs lives in registers: 12 x 32 takes 24 of AVX-512's 32 registers
 // of 16 floats, 4 x 24 takes 12 of AVX2's 16 registers of 8. KC rows of a panel of b, and MC rows of a, are
 // packed at a time, so that tile finds its numbers side by side; they stay in the second cache.
@@ -994,8 +994,8 @@ static void rope_turn(const Model *m, float *qkv, float sign) {
 
 // ---- attention --------------------------------------------------------------------------------------------
 // Causal self-attention (Vaswani et al. 2017), a head at a time. From each token qkv made a query q, what it
-// looks for, a key k, by which it is found, and a value v, what it tells. For the query at position t, and of
-// the keys j = 0..t, since what comes later is what shall be predicted:
+// looks for, a key k, by which it is found, and a value v, what it tells. For the query at position t and the
+// keys j = 0..t (what comes later is what shall be predicted):
 //     s_j = q . k_j,   e_j = exp((s_j - max s) / sqrt(HS)),   p_j = e_j / sum(e),   out = sum_j p_j v_j
 // p is the softmax of s / sqrt(HS), in which max s cancels: it keeps exp from overflow. The root keeps s, a
 // sum of HS products, in one range for any HS. Grouped queries: NH/NKV neighbours in q share a head of k, v.
@@ -1038,7 +1038,7 @@ static void softmax_row(float *s, size_t visible, size_t width, float scale, flo
     memset(s + visible, 0, (width - visible) * sizeof *s);
 }
 
-// One query's gradient of the scores s, in place of dp. As out = sum_j p_j v_j, dp_j = dL/dp_j = dout . v_j.
+// One query's gradient of the scores s, in place of dp; p holds e. As out = sum_j p_j v_j, dp_j = dout . v_j.
 // By the quotient rule the derivative of p_i by s_j is p_i ([i==j] - p_j) / sqrt(HS); times dp_i, over all i:
 //     ds_j = p_j (dp_j - D) / sqrt(HS),   D = sum_i p_i dp_i
 // D = dout . out, for the same reason: no second pass over the keys (Dao et al. 2022).
