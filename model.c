@@ -603,22 +603,18 @@ static inline void rows_product(float *out, Mat a, Mat b, size_t K, size_t N, bo
 // The same if b lies column by column, as the head does: eight columns at a time, a sum each in a register.
 // Where fewer remain, the last stands in for the others.
 static inline void columns_product(float *out, const float *x, Mat b, size_t K, size_t N, bool half) {
-    enum { DEEP = 64 };                           // of a column that are widened at once
-    float wide[ABREAST][DEEP], sum[ABREAST];
-    const float *w[ABREAST];
+    Mat w[ABREAST];
+    float sum[ABREAST];
     for (size_t j = 0; j < N; j += ABREAST) {
         size_t n = min_size(ABREAST, N - j), next = N - j < 2 * ABREAST ? 0 : ABREAST * b.col;
-        for (size_t r = 0; r < ABREAST; r++) sum[r] = out[j + min_size(r, n - 1)];
-        for (size_t k0 = 0, deep; k0 < K; k0 += deep) {
-            deep = min_size(DEEP, K - k0);
-            for (size_t r = 0; r < ABREAST; r++) {
-                Mat at = mat_from(b, k0, j + min_size(r, n - 1));
-                for (size_t k = 0; k < deep; k += LINE) soon(at, next + k);
-                for (size_t k = 0; half && k < deep; k++) wide[r][k] = element(at, k, half);
-                w[r] = half ? wide[r] : at.p;
-            }
-            for (size_t k = 0; k < deep; k++)
-                for (size_t r = 0; r < ABREAST; r++) sum[r] = fmaf(x[k0 + k], w[r][k], sum[r]);
+        for (size_t r = 0; r < ABREAST; r++) {
+            sum[r] = out[j + min_size(r, n - 1)];
+            w[r] = mat_from(b, 0, j + min_size(r, n - 1));
+        }
+        for (size_t k0 = 0; k0 < K; k0 += LINE) {
+            for (size_t r = 0; r < ABREAST; r++) soon(w[r], k0 + next);
+            for (size_t k = k0; k < min_size(k0 + LINE, K); k++)
+                for (size_t r = 0; r < ABREAST; r++) sum[r] = fmaf(x[k], element(w[r], k, half), sum[r]);
         }
         memcpy(out + j, sum, n * sizeof *sum);
     }
