@@ -3,7 +3,6 @@ CC     ?= cc
 OPT    ?= -O3
 PREFIX ?= /usr/local
 BUILD  ?= build/native
-REAL   ?= ../shared/data
 
 # flags that this compiler knows: $(call try,FLAG)
 try     = $(shell echo 'int main(void){return 0;}' | $(CC) $(1) -Werror -x c - -o /dev/null 2>/dev/null && echo '$(1)')
@@ -163,6 +162,7 @@ static:           ## cppcheck, clang-tidy and gcc's analyzer: no finding
 coverage:         ## the tests on a build with counters: 95 % of each top-level file's lines are reached
 	sh tests/coverage.sh
 check-real: all $(BUILD)/check_real ## checks on real models: make check-real REAL=folder
+	@[ -d "$(REAL)/models" ] || { echo 'want REAL=folder, with models/gpt2_nano_sort and models/stories260K in it'; exit 1; }
 	$(BUILD)/convert --zero-bias $(REAL)/models/gpt2_nano_sort $(BUILD)/nano.bin
 	$(BUILD)/convert $(REAL)/models/stories260K/stories260K.bin $(BUILD)/stories.bin --tokenizer $(REAL)/models/stories260K/tok512.bin
 	$(BUILD)/check_real $(REAL) $(BUILD)/nano.bin $(BUILD)/stories.bin

@@ -31,7 +31,7 @@
 static struct {
     const char *config, *model, *text;
     int64_t batch, seq, lora, threads, repeat;
-    bool recompute, half, json, help;
+    bool recompute, half, json, help, version;
 } opt = {.config = "gpt2-124m", .model = "dev/demo/base.bin", .text = "README.md", .batch = 4, .seq = 256,
          .repeat = 5};
 
@@ -49,6 +49,7 @@ static Option OPTION[] = {
     TEXT("--text", &opt.text, "FILE", "tokenize: the text"),
     FLAG("--json", &opt.json, "one line of JSON for each figure"),
     FLAG("--help", &opt.help, "print this"),
+    FLAG("--version", &opt.version, "print the version"),
 };
 enum { OPTIONS = sizeof OPTION / sizeof OPTION[0], REPEAT_MAX = 100 };
 
@@ -792,6 +793,10 @@ int main(int argc, char **argv) {
                "  without a word: all of them; without options: the bars of dev/PERFORMANCE.md\n\n",
                TUNE_VERSION);
         options_print(OPTION, OPTIONS);
+        return EXIT_SUCCESS;
+    }
+    if (!rc && opt.version) {
+        printf("tune.c %s\n", TUNE_VERSION);
         return EXIT_SUCCESS;
     }
     if (!rc) rc = words_read(word, n, wanted, &e);

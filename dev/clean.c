@@ -87,8 +87,8 @@ static void help(void) {
            "each change, file:line, what it is, and the text before (-) and after (+); of\n"
            "a row that goes, its prompt (-) and the prompt it is like (=). Read it: these\n"
            "are proposals, and a program does not understand what it reads.\n\n"
-"A slip is a letter that is doubled and should not be, or the reverse, or two that\n"
-           "are swapped; with --words also one too many, one missing, or another vowel.\n"
+"A slip is a letter that is doubled and should not be, or the reverse, or two\n"
+           "that are swapped; with --words also one too many, one missing, or another vowel.\n"
            "Words with capitals or digits, in code, with fewer than seven letters (--words:\n"
            "six), or that are in the file twice, as in prompt and answer, are left alone.\n"
            "Sentences in code between ``` are neither dropped nor cut.\n");

@@ -28,10 +28,10 @@ static void help(void) {
     printf("report -- a run as one page (tune.c %s)\n\n"
            "  ./report run.jsonl answers.jsonl errors.jsonl > report.html\n\n"
            "Files, in any order, of which each must be one of these:\n"
-           "  ./train --log FILE                     loss, learning rate, gradients, data, lineage\n"
+           "  ./train --log FILE                     loss, learning rate, gradients, lineage\n"
            "  ./eval answers ... --log FILE          exact match, A/B, answers side by side\n"
            "  ./errors answers.jsonl --json > FILE   what is wrong with the answers\n"
-           "  ./eval bench ... --log FILE            benchmarks question by question: accuracy, A/B, flips\n"
+           "  ./eval bench ... --log FILE            benchmarks by question: accuracy, flips\n"
            "  ./eval bench|answers|loss ... --json > FILE   results as they were printed\n\n", TUNE_VERSION);
     options_print(OPTION, OPTIONS);
 }

@@ -330,8 +330,8 @@ static int compare(Trace *golden, Trace *port, bool *same, Err *e) {
 }
 
 static const char USAGE[] =
-    "usage: ./trace write gpt2|llama|lora > step.trace     one training step, layer by layer\n"
-    "       ./trace compare golden.trace port.trace        where a port first differs\n";
+    "usage: ./trace write gpt2|llama|lora > step.trace   one step, layer by layer\n"
+    "       ./trace compare golden.trace port.trace      where a port first differs\n";
 
 int main(int argc, char **argv) {
     Err e = {""};
@@ -339,6 +339,10 @@ int main(int argc, char **argv) {
     int rc = -2;
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         fputs(USAGE, stdout);
+        return 0;
+    }
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        printf("tune.c %s\n", TUNE_VERSION);
         return 0;
     }
     if (argc == 3 && strcmp(argv[1], "write") == 0) {
@@ -356,6 +360,6 @@ int main(int argc, char **argv) {
         return EXIT_FAILURE;
     }
     if (rc == 0 && (fflush(stdout) || ferror(stdout))) rc = err_set(&e, "standard output: cannot be written");
-    if (rc) fprintf(stderr, "error: %s\n", e.msg);
+    if (rc) fprintf(stderr, "trace: %s\n", e.msg);
     return rc || !same;
 }
