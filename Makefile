@@ -24,11 +24,11 @@ LIBS   := $(call try,-pie) $(call try,-Wl$(comma)-z$(comma)relro$(comma)-z$(comm
 FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(EXCESS) $(HARDEN) $(CHECKED) $(OPENMP) $(SANITIZE) $(DEFINE)
 ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
 FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf hf_tokenizer gguf llama2c)
-PROGRAMS = train eval convert chat errors clean compare report bench
+PROGRAMS = train eval convert chat explain errors clean compare report bench
 CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm
 DEMO    = build/demo
 
-all: programs     ## the programs: ./train ./eval ./convert ./chat ./errors ./clean ./compare ./report ./bench
+all: programs     ## the programs: ./train ./eval ./convert ./chat ./explain ./errors ./clean ./compare ./report ./bench
 	@for p in $(PROGRAMS); do cmp -s $(BUILD)/$$p $$p || cp $(BUILD)/$$p $$p; done
 programs: $(PROGRAMS:%=$(BUILD)/%)
 
@@ -48,7 +48,7 @@ $(BUILD)/model_v3.o $(BUILD)/model_v4.o: $(BUILD)/model_%.o: model.c model.h Mak
 endif
 $(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ $(LIBS)
-$(BUILD)/chat: dev/chat.c $(ROOMS)
+$(BUILD)/chat $(BUILD)/explain: $(BUILD)/%: dev/%.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ $(LIBS)
 $(BUILD)/clean $(BUILD)/compare: $(BUILD)/%: dev/%.c $(BUILD)/dev/show.o $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ $(LIBS)

@@ -18,7 +18,7 @@
 static struct {
     const char *model, *init, *data, *text, *val, *out, *template, *mask, *turns, *too_long, *schedule;
     const char *dtype, *log, *lora_on, *columns, *bad_rows, *general;
-    int64_t explain, lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, early_stop, threads;
+    int64_t lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, early_stop, threads;
     double split, lr, warmup, decay, clip, beta2, lora_alpha;
     bool recompute, resume, plan, check, verify, help, version;
 } opt = {
@@ -87,8 +87,6 @@ static Option OPTION[] = {
     FLAG("--plan", &opt.plan, "print the table of memory, measure how long the run will take, and stop"),
     FLAG("--check", &opt.check, "print the data report in full and stop; no --out is needed"),
     FLAG("--verify", &opt.verify, "repeat the run that made --out, and say whether the bytes agree"),
-    INT("--explain", &opt.explain, 1, UINT32_MAX, "N",
-        "show what row N (from 1) is to the model, token by token, before and after one step on it; stop"),
     FLAG("--help", &opt.help, "print this"),
     FLAG("--version", &opt.version, "print the version"),
 };
@@ -104,7 +102,7 @@ static void help(void) {
 }
 
 // Does this run make a checkpoint?
-static bool writes(void) { return !opt.plan && !opt.check && !opt.explain; }
+static bool writes(void) { return !opt.plan && !opt.check; }
 
 static bool given(const char *name) {
     int i = 0;
@@ -1113,117 +1111,6 @@ static int train(Run *r, Err *e) {
                    "hint: the same command with --resume goes on", step, r->steps, r->path[STATE]);
 }
 
-// ---- explain ----------------------------------------------------------------------------------------------
-
-// --explain N: of all rows only this one is left, to be trained on in a single step at the full rate.
-static int explain_pick(Run *r, Err *e) {
-    Example *ex = r->all.ex, *end = ex + r->all.n;
-    if ((size_t)opt.explain > r->all.rows)
-        return err_set(e, "--explain: %" PRId64 ", want 1..%zu, a row of the file", opt.explain, r->all.rows);
-    while (ex < end && ex->row + 1 != (uint64_t)opt.explain) ex++;
-    if (ex == end) return err_set(e, "--explain: row %" PRId64 " is dropped: too long", opt.explain);
-    bool held = !opt.val && ex >= r->val.ex;
-    r->train = (Examples){.ex = ex, .n = 1};
-    examples_count(&r->train);
-    printf("row %" PRId64 " of %s", opt.explain, opt.data ? opt.data : opt.text);
-    if (r->rows.n) printf(", line %" PRIu32, r->rows.row[ex->row].line);
-    printf(": %zu tokens, %zu of them taught%s\n", r->train.tokens, r->train.targets,
-           held ? "; held out, so the run itself never does" : "");
-    r->val = (Examples){0};
-    r->longest = ex->len;
-    r->schedule = CONSTANT;
-    opt.batch = opt.steps = 1;
-    opt.warmup = 0;
-    return 0;
-}
-
-// The row's text in lines of at most 80 columns, each behind a mark: > what is taught, | what is only read
-static int explain_text(const Tokenizer *t, const Example *ex, bool color, Err *e) {
-    size_t bytes = 0, n, len;
-    char one[8];
-    for (uint32_t i = 0; i < ex->len; i++) {
-        tokenizer_decode(t, ex->tok[i], &n);
-        bytes += n;
-    }
-    char *text = malloc(2 * bytes + 1), *taught = text + bytes;
-    if (!text) return err_set(e, "no memory for the row's text");
-    for (size_t i = 0, at = 0; i < ex->len; i++, at += n) {
-        const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
-        memcpy(text + at, s, n);
-        memset(taught + at, ex->taught[i], n);
-    }
-    for (size_t i = 0; i < bytes;) {
-        char mark = taught[i], last = 0;
-        printf("%s  %c ", mark && color ? "\033[32m" : "", mark ? '>' : '|');
-        for (int used = 0; i < bytes && taught[i] == mark && used <= 72; i += len) {
-            if (last == '\n' || (last == ' ' && used > 60)) break;
-            last = text[i];
-            used += glyph(one, text + i, bytes - i, &len);
-            fputs(one, stdout);
-        }
-        puts(mark && color ? "\033[0m" : "");
-    }
-    free(text);
-    return 0;
-}
-
-// The loss of each token but the first, taught or not. Of a single row the packed rows are the positions.
-static int explain_losses(Run *r, const Example *ex, double *loss, Err *e) {
-    Fault f;
-    batch_fill(&r->batch, &ex, 1);
-    if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "--explain", &f);
-    model_losses(&r->m, r->m.x.pos, ex->tok + 1, ex->len - 1, loss + 1);
-    return 0;
-}
-
-static void explain_tokens(const Tokenizer *t, const Example *ex, const double *before, const double *after,
-                           bool color) {
-    struct { size_t n; double before, after; } sum[2] = {{0}};     // of what is only read, and taught
-    printf("\n  %5s %7s  %-35s %8s %8s %8s\n", "at", "id", "token", "loss", "a step", "change");
-    for (uint32_t i = 0; i < ex->len; i++) {
-        size_t n;
-        int taught = ex->taught[i];
-        const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
-        printf("%s%c %5" PRIu32 " %7" PRId32 "  '", taught && color ? "\033[32m" : "", taught ? '>' : '|', i,
-               ex->tok[i]);
-        printf("'%*s", 34 - show_text(stdout, s, n, 32), "");
-        if (i > 0) {
-            printf("%8.3f %8.3f %+8.3f", before[i], after[i], after[i] - before[i]);
-            sum[taught].n++;
-            sum[taught].before += before[i];
-            sum[taught].after += after[i];
-        }
-        puts(taught && color ? "\033[0m" : "");
-    }
-    for (int k = 1; k >= 0; k--)
-        if (sum[k].n)
-            printf("%c %zu tokens %s: mean loss %.4f, after the step %.4f\n", k ? '>' : '|', sum[k].n,
-                   k ? "taught" : "only read", sum[k].before / (double)sum[k].n,
-                   sum[k].after / (double)sum[k].n);
-}
-
-// What a row is to the model, and what one step of the run on it alone would change. Nothing is kept.
-static int explain(Run *r, Err *e) {
-    const Example *ex = r->train.ex;
-    const char *plain = getenv("NO_COLOR");
-    bool color = is_terminal(1) && !(plain && *plain);
-    double *loss = malloc(2 * ex->len * sizeof *loss);
-    StepResult s;
-    r->order[0] = 0;
-    int rc = !loss ? err_set(e, "no memory for the losses")
-             : explain_text(&r->base.tok, ex, color, e) || explain_losses(r, ex, loss, e) ||
-               one_step(r, 1, &s, e) || explain_losses(r, ex, loss + ex->len, e) ? -1 : 0;
-    if (rc == 0) {
-        explain_tokens(&r->base.tok, ex, loss, loss + ex->len, color);
-        printf("one step at rate %.2e, gradient norm %.3f; nothing was written\n"
-               "in a batch: ids 0 to %" PRIu32 " are input; the target of each is the next id if that is\n"
-               "taught, else -1; then come %zu places of padding, up to the longest row\n",
-               s.lr, s.norm, ex->len - 2, (size_t)(r->all.longest - ex->len));
-    }
-    free(loss);
-    return rc;
-}
-
 // ---- setup: options ---------------------------------------------------------------------------------------
 
 static int check_options(Run *r, Err *e) {
@@ -1239,7 +1126,7 @@ static int check_options(Run *r, Err *e) {
         {!opt.lora && (given("--lora-alpha") || given("--lora-on")),
          "--lora-alpha and --lora-on need --lora RANK"},
         {!opt.out && writes(), "want --out FILE, the checkpoint to write"},
-        {opt.verify && !writes(), "--verify repeats a run: not with --plan, --check or --explain"},
+        {opt.verify && !writes(), "--verify repeats a run: not with --plan or --check"},
     };
     for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
         if (rule[i].wrong) return err_set(e, "%s", rule[i].say);
@@ -1521,14 +1408,12 @@ static int load_model(Run *r, Err *e) {
 
 static int setup(Run *r, Err *e) {
     if (check_options(r, e) || check_outputs(r, e) || open_base(r, e)) return -1;
-    if (load_examples(r, e) || (opt.explain && explain_pick(r, e))) return -1;
+    if (load_examples(r, e)) return -1;
     r->survey = (Survey){.all = &r->all, .train = &r->train, .held = &r->val, .rows = &r->rows,
                          .other = opt.val ? &r->val_rows : NULL};
-    if (!opt.explain) {                           // in short before step 1, in full for --check
-        if (survey(&r->survey, e)) return -1;
-        survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);
-        if (survey_stop(&r->survey, r->base.tok.bos, opt.check, e)) return -1;
-    }
+    if (survey(&r->survey, e)) return -1;
+    survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);      // in short before step 1
+    if (survey_stop(&r->survey, r->base.tok.bos, opt.check, e)) return -1;
     if (opt.check) return log_begin(r, 0, e);
 
     r->per_epoch = ((int64_t)r->train.n + opt.batch - 1) / opt.batch;
@@ -1585,7 +1470,7 @@ int main(int argc, char **argv) {
     signal(SIGHUP, on_interrupt);
 #endif
     if (!rc) rc = setup(&r, &e);
-    if (!rc && !opt.check) rc = opt.plan ? expect(&r, &e) : opt.explain ? explain(&r, &e) : train(&r, &e);
+    if (!rc && !opt.check) rc = opt.plan ? expect(&r, &e) : train(&r, &e);
     release(&r);
     if (fflush(stdout) && !rc) rc = err_set(&e, "cannot write to stdout");
     if (rc) fprintf(stderr, "train: %s\n", e.msg);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# check.sh BUILD -- the data report and --explain from outside: train --check, what is said before step 1, what stops.
+# check.sh BUILD -- what is said of rows: train --check, the lines before step 1, what stops; survey; explain.
 #
 #   tests/check.sh build/native
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
@@ -19,11 +19,14 @@ for animal in cat dog fox hen cow pig; do
         row "What do you see? A $color $animal, $n years old" $color >> rows.jsonl
     done
 done
-# train ARGUMENTS...: standard output, standard error and status of a run go to out, err and status
-train() {
-    status=0
-    "$bin/train" "$@" > out 2> err < /dev/null || status=$?
+# run PROGRAM ARGUMENTS...: standard output, standard error and status go to out, err and status
+run() {
+    program=$1 status=0
+    shift
+    "$bin/$program" "$@" > out 2> err < /dev/null || status=$?
 }
+train() { run train "$@"; }
+explain() { run explain "$@"; }
 # wants STATUS: the last run ended so        says FILE TEXT...: the file has each of the texts
 wants() { [ "$status" -eq "$1" ] || { cat out err; echo "exit status $status, want $1"; return 1; }; }
 says() {
@@ -106,7 +109,7 @@ no_answer() {
     says err "wide.jsonl:1: the answer alone has" || return 1
     train $m --data wide.jsonl --seq 20 --check && wants 1 && says err "wide.jsonl:1: the row has" || return 1
     train $m --data some.jsonl --seq 24 --too-long cut --check && wants 0 && says out ", 1 cut, 0 dropped" || return 1
-    train $m --data some.jsonl --seq 24 --too-long cut --explain 1 && wants 0 || return 1
+    explain $m --data some.jsonl --seq 24 --too-long cut --row 1 && wants 0 || return 1
     says out "  >  red<|endoftext|>" ": 24 tokens"
 }
 check "peers 18: cutting leaves the answer whole, and says how many rows were cut" no_answer
@@ -124,10 +127,10 @@ check "peers 15: a template with {eot} for some rows only is refused" \
 check "peers 17: a template that teaches nothing is refused" \
     refuses_template '{instruction}{output}{eot}' "before {target}"
 
-# ---- --explain -------------------------------------------------------------------------------------------------
+# ---- explain ---------------------------------------------------------------------------------------------------
 
 explains() {
-    train $m $d --explain 7 && wants 0 && narrow out || return 1
+    explain $m $d --row 7 && wants 0 && narrow out || return 1
     says out "row 7 of rows.jsonl, line 7: " "  | What do you see? A green dog, 7 years old" "  >  green<|endoftext|>" \
         "nothing was written" "places of padding" || return 1
     ! grep -q "$(printf '\033')" out || { echo "colours outside of a terminal"; return 1; }
@@ -136,25 +139,25 @@ explains() {
          END { exit !(taught > 1 && taught == said && better == taught) }' out || { cat out; return 1; }
     [ "$(ls | grep -c 'state')" = 0 ]
 }
-check "--explain shows what is seen and taught, and that a step teaches it" explains
+check "explain shows what is seen and taught, and that a step teaches it" explains
 
 # the losses of the taught tokens are what eval finds
 same_loss() {
     sed -n 7p rows.jsonl > one.jsonl
-    train $m $d --explain 7 && wants 0 || return 1
+    explain $m $d --row 7 && wants 0 || return 1
     "$bin/eval" loss $m --data one.jsonl --json > said || return 1
     shown=$(sed -n 's/^> .*mean loss \([0-9.]*\),.*/\1/p' out) found=$(sed -n 's/.*"loss": \([0-9.]*\).*/\1/p' said)
     awk -v a="$shown" -v b="$found" 'BEGIN { d = a - b; exit !(a > 0 && d < 1e-4 && d > -1e-4) }' ||
         { cat said out; return 1; }
 }
-check "--explain shows the losses that eval finds" same_loss
+check "explain shows the losses that eval finds" same_loss
 
 ids() { awk '/^[>|] +[0-9]+ +[0-9]+  / { print $3 }' out | tr '\n' ' '; }
 # peers 16: text is never a special token, and begin-of-text, if there is any, comes once
 plain_text() {
     row "<|endoftext|>" "<|endoftext|>" > special.jsonl
     cat rows.jsonl >> special.jsonl
-    train $m --data special.jsonl --explain 1 && wants 0 || return 1
+    explain $m --data special.jsonl --row 1 && wants 0 || return 1
     [ "$(ids | tr ' ' '\n' | grep -c '^2047$')" -eq 1 ] || { cat out; echo "want one end-of-text"; return 1; }
 }
 check "peers 16: text of a row never becomes a special token" plain_text
@@ -162,7 +165,7 @@ check "peers 16: text of a row never becomes a special token" plain_text
 # peers 14: the end-of-text is taught at the end of each row, whatever else is padding
 ends() {
     for i in 1 2 3; do
-        train $m $d --explain $i && wants 0 || return 1
+        explain $m $d --row $i && wants 0 || return 1
         grep "^[>|] *[0-9]* *[0-9]*  '" out | tail -n 1 | grep -q "^>.*2047  '<|endoftext|>'" || { cat out; return 1; }
     done
 }
@@ -170,33 +173,39 @@ check "peers 14: the end of each row is taught" ends
 
 wide() {
     { row "$(printf 'x%.0s' $long $long $long $long $long $long)" red; cat rows.jsonl; } > narrow.jsonl
-    train $m --data narrow.jsonl --explain 1 && wants 0 && narrow out || return 1
+    explain $m --data narrow.jsonl --row 1 && wants 0 && narrow out || return 1
     [ "$(sed -n 's/^  | //p' out | awk '{ if (length > most) most = length } END { print most }')" -gt 60 ]
 }
-check "--explain stays within 80 columns" wide
-window() {
-    train $m --text rows.jsonl --seq 20 --explain 2 && wants 0 &&
-        says out "row 2 of rows.jsonl: 20 tokens, 19 of them taught"
-}
-check "--explain of raw text shows a window" window
-beyond() { train $m $d --explain 31 && wants 1 && says err "--explain: 31, want 1..30"; }
-check "--explain of a row that is not there" beyond
+check "explain stays within 80 columns" wide
+beyond() { explain $m $d --row 31 && wants 1 && says err "--row: 31, want 1..30"; }
+check "explain of a row that is not there" beyond
 dropped() {
-    train $m --data some.jsonl --seq 24 --too-long drop --explain 1 && wants 1 &&
-        says err "--explain: row 1 is dropped: too long"
+    explain $m --data some.jsonl --seq 24 --too-long drop --row 1 && wants 1 &&
+        says err "--row: row 1 is dropped: too long"
 }
-check "--explain of a row that is dropped" dropped
-with_lora() { train $m $d --explain 3 --lora 4 && wants 0 && says out "after the step"; }
-check "--explain --lora" with_lora
+check "explain of a row that is dropped" dropped
+with_adapter() {                                  # an adapter that adds nothing yet is the model itself
+    train $m $d --lora 4 --steps 1 --lr 0 --out adapter.bin && wants 0 && explain $m $d --row 3 && wants 0 &&
+        sed -n 's/.*\(mean loss [0-9.]*\),.*/\1/p' out > losses || return 1
+    explain --model adapter.bin --base "$base" $d --row 3 && wants 0 && says out "$(sed -n 1p losses)" "$(sed -n 2p losses)"
+}
+check "explain of an adapter" with_adapter
+refuses_options() {
+    explain $m $d && wants 1 && says err "want --model FILE, --data FILE and --row N" || return 1
+    explain $m $d --row 1 --mask all && wants 1 && says err "--mask: 'all', want prompt or none" || return 1
+    explain $m $d --row 1 --mask none --turns last && wants 1 && says err "--turns last leaves nothing" || return 1
+    explain $m $d --row 1 more && wants 1 && says err "'more': a word that belongs to no option"
+}
+check "explain refuses options that say nothing" refuses_options
 
 if [ -x "$bin/pty" ]; then
     colored() {
-        "$bin/pty" "$bin/train" $m $d --explain 7 > out 2>&1 < /dev/null
+        "$bin/pty" "$bin/explain" $m $d --row 7 > out 2>&1 < /dev/null
         grep -q "$(printf '\033\\[32m')" out || { cat out; return 1; }
-        NO_COLOR=1 "$bin/pty" "$bin/train" $m $d --explain 7 > out 2>&1 < /dev/null
+        NO_COLOR=1 "$bin/pty" "$bin/explain" $m $d --row 7 > out 2>&1 < /dev/null
         ! grep -q "$(printf '\033')" out && says out "  >  green"
     }
-    check "--explain has colours on a terminal, but for NO_COLOR" colored
+    check "explain has colours on a terminal, but for NO_COLOR" colored
 fi
 
 # ---- threats ---------------------------------------------------------------------------------------------------
@@ -222,7 +231,7 @@ threats='3 the model that was trained cannot be saved
 offline() {
     net='socket|connect|bind|listen|accept|send|sendto|recv|recvfrom|getaddrinfo|gethostbyname'
     other='system|popen|v?fork|exec[lv]p?e?|posix_spawnp?|dlopen'
-    for p in train eval convert chat; do
+    for p in train eval convert chat explain; do
         nm -u "$bin/$p" > symbols || return 1
         grep -q 'fopen' symbols || { echo "$p: no symbols"; return 1; }
         ! grep -wE "($net|$other)(@.*)?" symbols ||
