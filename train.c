@@ -85,7 +85,7 @@ static Option OPTION[] = {
     TEXT("--log", &opt.log, "FILE",
          "the run as lines of JSON: its conditions, its data, every step, what it did"),
     FLAG("--plan", &opt.plan, "print the table of memory, measure how long the run will take, and stop"),
-    FLAG("--check", &opt.check, "print the data report in full and stop; no --out is needed"),
+    FLAG("--check", &opt.check, "print what is said of the rows, list those that leak, and stop"),
     FLAG("--verify", &opt.verify, "repeat the run that made --out, and say whether the bytes agree"),
     FLAG("--help", &opt.help, "print this"),
     FLAG("--version", &opt.version, "print the version"),
@@ -126,7 +126,7 @@ static int choice(const char *option, const char *word, const char *list, Err *e
 // Text that grows as it is written; s is to be freed. failed: there was no memory for all of it.
 typedef struct { char *s; size_t n, room; bool failed; } Text;
 
-static void say(Text *t, const char *format, ...) {
+static void text_add(Text *t, const char *format, ...) {
     va_list list;
     Err e;
     va_start(list, format);
@@ -145,364 +145,11 @@ static void log_text(Log *l, Text *t) {
     free(t->s);
 }
 
-// ---- data report ------------------------------------------------------------------------------------------
-// What the run is about to learn from: which rows repeat, contradict or give away others; how long they are,
-// how much alike, and what that makes them good for. Rows are compared by their hashes of 64 bits: of a
-// million rows two that differ are taken for equal once in 30 million such files. Time is n log n.
-
-enum { WORD_BYTES = 64, SEGMENT = 1000, SLOTS = 4096, LISTED = 20, BARS = 12, MOST_LABELS = 200 };
-
-enum { TWICE, REPLY, LEAKED, BLANK, FINDINGS };
-static const struct { const char *name, *what; } FINDING[FINDINGS] = {    // in the log, and in a warning
-    {"twice", "with prompt and answer of another"},
-    {"other_answer", "with the prompt of another, not its answer"},
-    {"leaked", "held out with the prompt of a row trained on"},
-    {"blank", "with an answer of white space"},
-};
-typedef struct { size_t n; uint32_t row, like; } Finding;  // how many rows; the first, and the one it is like
-typedef struct {
-    uint64_t hash[2];                 // of a row's prompt and answer; or, of n rows, of what they have
-    uint32_t row, n;                  // row: the first of them
-    bool held;
-} Key;
-typedef struct {                      // of the prompts, or of the answers
-    double words, spread;             // in a row, on average; their standard deviation, in such averages
-    double pairs;                     // different pairs of neighbours among 1,000 words of random rows
-} Variety;
-typedef struct {
-    const Examples *all, *train, *held;    // held: the rest of all, or of another file
-    const Rows *rows, *other;         // of all (n 0: raw text, which has none); of that other file, else NULL
-    size_t bar[BARS], width;          // examples of up to width - 1 tokens, 2 width - 1, ...
-    Finding found[FINDINGS];
-    Key *key, *label;                 // (train + held); the different answers, the most frequent first
-    size_t answers;                   // how many these are
-    bool few;                         // and they are labels
-    Variety variety[2];               // of prompts, of answers
-} Survey;
-static const char *const SIDE[] = {"prompts", "answers"};
-
-// ---- data report: rows like others ------------------------------------------------------------------------
-
-// The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
-static void keys_make(Key *k, const Examples *x, const Rows *r, bool held) {
-    for (size_t i = 0; i < x->n; i++) {
-        const Example *ex = &x->ex[i];
-        const char *answer = r->n ? r->row[ex->row].output : "";
-        *k++ = (Key){{ex->hash, hash64(answer, strlen(answer), 0)}, ex->row, 1, held};
-    }
-}
-
-// Rows with equal prompts stand together, those to train on first.
-static int by_key(const void *a, const void *b) {
-    const Key *k = a, *l = b;
-    if (k->hash[0] != l->hash[0]) return k->hash[0] < l->hash[0] ? -1 : 1;
-    if (k->held != l->held) return k->held - l->held;
-    if (k->hash[1] != l->hash[1]) return k->hash[1] < l->hash[1] ? -1 : 1;
-    return (k->row > l->row) - (k->row < l->row);
-}
-
-static int by_number(const void *a, const void *b) {
-    const Key *k = a, *l = b;
-    return k->n != l->n ? (k->n < l->n) - (k->n > l->n) : (k->row > l->row) - (k->row < l->row);
-}
-
-static void note(Finding *f, uint32_t row, uint32_t like) {
-    if (f->n++ > 0 && row >= f->row) return;
-    f->row = row;
-    f->like = like;
-}
-
-// Of sorted keys; what another file repeats of itself is not counted. list: prints which rows are leaked.
-static void find_likes(const Survey *s, Finding *found, bool list) {
-    const Key *first = s->key, *end = s->key + s->train->n + s->held->n;
-    for (const Key *k = s->key + 1; k < end; k++) {
-        if (k->hash[0] != first->hash[0]) first = k;
-        else if (k->held && !first->held) {
-            note(&found[LEAKED], k->row, first->row);
-            if (list)
-                printf("%s:%" PRIu32 " and %s:%" PRIu32 "\n", s->other->path, s->other->row[k->row].line,
-                       s->rows->path, s->rows->row[first->row].line);
-        } else if (!k->held || !s->other)
-            note(&found[k->hash[1] == k[-1].hash[1] ? TWICE : REPLY], k->row, k[-1].row);
-    }
-}
-
-// ---- data report: variety ---------------------------------------------------------------------------------
-
-// So many bytes of white space or punctuation are at p. U+2000 to U+203F are typographers' dashes and quotes.
-static size_t gap(const char *p) {
-    return !strncmp(p, "\xE2\x80", 2) ? 3 : *p && strchr(" \t\r\n.,;:!?'\"()", *p);
-}
-
-// The next word of *at, of n bytes; 0: there is none. Characters of three bytes and more are words each: most
-// of their scripts put no spaces between words.
-static size_t word_next(const char **at, char *word) {
-    const char *p = *at;
-    size_t n = 0;
-    while (gap(p)) p += gap(p);
-    if ((uint8_t)*p >= 0xE0)
-        do word[n++] = *p++;
-        while (n < 4 && ((uint8_t)*p & 0xC0) == 0x80);
-    else
-        for (; *p && (uint8_t)*p < 0xE0 && !gap(p) && n < WORD_BYTES; p++)
-            word[n++] = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
-    *at = p;
-    return n;
-}
-
-// The last turn before the answer
-static const Turn *asked(const Row *row) { return &row->turn[row->turns - 2]; }
-
-// How many bytes these turns of all rows begin with: an instruction given with every row, which is left out
-static size_t shared_prefix(const Examples *x, const Rows *r) {
-    const char *first = asked(&r->row[x->ex->row])->text;
-    size_t n = strlen(first), k;
-    for (size_t i = 0; i < x->n; i++, n = k) {
-        const char *text = asked(&r->row[x->ex[i].row])->text;
-        for (k = 0; k < n && text[k] == first[k];) k++;
-    }
-    return n;
-}
-
-// Is the hash new among far fewer than SLOTS?
-static bool seen_first(uint64_t *slot, uint64_t hash) {
-    size_t i = (hash |= 1) % SLOTS;
-    while (slot[i] && slot[i] != hash) i = (i + 1) % SLOTS;
-    bool first = !slot[i];
-    slot[i] = hash;
-    return first;
-}
-
-// Pairs are counted in segments of 1,000 words, since the share of different ones falls with their number: so
-// files of any size compare. key (x->n): scratch.
-static void variety(Variety *v, const Examples *x, const Rows *r, bool answers, Key *key) {
-    static uint64_t slot[SLOTS];
-    size_t all = 0, shared = answers ? 0 : shared_prefix(x, r);
-    double squares = 0, n = (double)x->n;
-    for (size_t i = 0; i < x->n; i++) key[i] = (Key){{hash_number(i, 1), 0}, x->ex[i].row, 1, false};
-    qsort(key, x->n, sizeof *key, by_key);        // a random order
-    for (size_t i = 0; i < x->n; i++) {
-        const Row *row = &r->row[key[i].row];
-        const char *text[] = {answers ? row->output : asked(row)->text + shared,
-                              answers ? "" : asked(row)->input};
-        char word[WORD_BYTES];
-        uint64_t before = 0;
-        size_t first = all;
-        for (int k = 0; k < 2; k++)
-            for (size_t bytes; (bytes = word_next(&text[k], word)) > 0; all++) {
-                uint64_t h = hash64(word, bytes, 0);
-                if (all % SEGMENT == 0) memset(slot, 0, sizeof slot);
-                v->pairs += seen_first(slot, hash_number(h, before));      // the first word's is with nothing
-                before = h;
-            }
-        squares += (double)(all - first) * (double)(all - first);
-    }
-    if (all == 0) return;
-    v->pairs /= (double)all;
-    v->words = (double)all / n;
-    v->spread = sqrt(fmax(squares / n - v->words * v->words, 0)) / v->words;
-}
-
-static void survey_answers(Survey *s) {
-    const Examples *x = s->all;
-    for (size_t i = 0; i < x->n; i++) {
-        uint32_t row = x->ex[i].row;
-        const char *answer = s->rows->row[row].output;
-        if (!answer[strspn(answer, " \t\r\n")]) note(&s->found[BLANK], row, row);
-        s->label[i] = (Key){{hash64(answer, strlen(answer), 0), 0}, row, 1, false};
-    }
-    qsort(s->label, x->n, sizeof *s->label, by_key);
-    for (size_t i = 0; i < x->n; i++) {           // equal ones become one
-        if (i > 0 && s->label[s->answers - 1].hash[0] == s->label[i].hash[0]) s->label[s->answers - 1].n++;
-        else s->label[s->answers++] = s->label[i];
-    }
-    qsort(s->label, s->answers, sizeof *s->label, by_number);
-    s->few = s->answers <= MOST_LABELS && s->answers * 5 <= x->n;
-}
-
-// Looks at the examples and rows that s names, which must outlive it; s->key is to be freed.
-static int survey(Survey *s, Err *e) {
-    const Examples *all = s->all;
-    size_t n = s->train->n + s->held->n;
-    if (!(s->key = malloc((n + all->n) * sizeof *s->key)))
-        return err_set(e, "no memory for the data report of %zu rows", n);
-    s->label = s->key + n;
-    s->width = 1;
-    for (int i = 0; all->longest / s->width >= BARS; i++) s->width = s->width * (i % 3 == 1 ? 5 : 4) / 2;
-    for (const Example *ex = all->ex; ex < all->ex + all->n; ex++) s->bar[ex->len / s->width]++;
-    keys_make(s->key, s->train, s->rows, false);
-    keys_make(s->key + s->train->n, s->held, s->other ? s->other : s->rows, true);
-    qsort(s->key, n, sizeof *s->key, by_key);
-    find_likes(s, s->found, false);
-    for (int k = 0; s->rows->n && k < 2; k++) variety(&s->variety[k], all, s->rows, k, s->label);
-    if (s->rows->n) survey_answers(s);
-    return 0;
-}
-
-// -1: the run must not be. What is measured must not be trained on: list prints all rows of a held-out file
-// that are. And no row may have begin-of-text twice, once from the template; bos -1: there is none.
-static int survey_stop(const Survey *s, int32_t bos, bool list, Err *e) {
-    const Finding *f = &s->found[LEAKED];
-    for (const Example *ex = s->all->ex; s->rows->n && bos >= 0 && ex < s->all->ex + s->all->n; ex++)
-        if (ex->len > 1 && ex->tok[0] == bos && ex->tok[1] == bos)
-            return err_set(e, "%s:%" PRIu32 ": the row begins with begin-of-text twice: it is put there "
-                           "anyway\nhint: a --template without it", s->rows->path,
-                           s->rows->row[ex->row].line);
-    if (!f->n || !s->other || !s->rows->n) return 0;
-    Finding again[FINDINGS] = {{0}};
-    if (list) puts("\nheld out with the prompt of a row trained on:");
-    if (list) find_likes(s, again, true);
-    return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is "
-                   "measured must not be trained on\nhint: take them out of one file; --check lists them",
-                   s->other->path, s->other->row[f->row].line, s->rows->path, s->rows->row[f->like].line,
-                   f->n);
-}
-
-// ---- data report: printing --------------------------------------------------------------------------------
-
-// The character at c, of n > 0 bytes that are left, as a terminal may show it, into to; returns its columns,
-// or more. Escaped are what is no UTF-8, controls, and what is invisible or turns text around.
-static int glyph(char to[8], const void *at, size_t n, size_t *len) {
-    const uint8_t *c = at;
-    *len = utf8_length(c, n);
-    if (*c == '\n' || *c == '\t') return sprintf(to, *c == '\n' ? "\\n" : "\\t");
-    bool hidden = *len == 3 && *c == 0xE2 && ((c[1] == 0x81 && c[2] >= 0xA0) ||
-                  (c[1] == 0x80 && ((c[2] >= 0x8B && c[2] <= 0x8F) || (c[2] >= 0xA8 && c[2] <= 0xAE))));
-    if (*len && *c >= ' ' && *c != 127 && (*c != 0xC2 || c[1] >= 0xA0) && !hidden) {
-        memcpy(to, c, *len);
-        to[*len] = 0;
-        return *len > 2 ? 2 : 1;
-    }
-    *len = 1;
-    return sprintf(to, "\\x%02X", *c);
-}
-
-// Prints n bytes so, in at most `most` columns; returns how many.
-static int show_text(FILE *to, const void *s, size_t n, int most) {
-    const char *c = s;
-    char one[8];
-    int used = 0;
-    for (size_t i = 0, len; i < n; i += len) {
-        int wide = glyph(one, c + i, n - i, &len);
-        if (used + wide > most - (i + len < n ? 2 : 0)) return used + fprintf(to, "..");
-        fputs(one, to);
-        used += wide;
-    }
-    return used;
-}
-
-static void print_lengths(const Survey *s) {
-    static const char bars[] = "##################################################";
-    size_t most = 1;
-    for (int i = 0; i < BARS; i++) most = s->bar[i] > most ? s->bar[i] : most;
-    printf("\n%15s %9s\n", "tokens", s->rows->n ? "rows" : "windows");
-    for (size_t i = 0; i <= s->all->longest / s->width; i++)
-        printf("%6zu .. %5zu %9zu %.*s\n", i * s->width, (i + 1) * s->width - 1, s->bar[i],
-               (int)((50 * s->bar[i] + most - 1) / most), bars);
-}
-
-static void print_labels(const Survey *s) {
-    size_t rest = s->all->n, listed = s->answers < LISTED ? s->answers : LISTED;
-    double percent = 100 / (double)s->all->n;
-    printf("\n%9s %7s  answer\n", "rows", "share");
-    for (const Key *t = s->label; t < s->label + listed; t++) {
-        const char *answer = s->rows->row[t->row].output;
-        printf("%9" PRIu32 " %5.1f %%  ", t->n, t->n * percent);
-        show_text(stdout, answer, strlen(answer), 60);
-        putchar('\n');
-        rest -= t->n;
-    }
-    if (rest) printf("%9zu %5.1f %%  %zu others\n", rest, (double)rest * percent, s->answers - listed);
-}
-
-// Signs of rows that came out of one mould; what the limits divide is in dev/DESIGN.md, section 7.
-static const char *signs_of(const Variety *v) {
-    bool repeats = v->pairs < 0.7, even = v->spread < 0.2;
-    return repeats && even ? "repeat phrases, are of one length" : repeats ? "repeat phrases"
-           : even ? "are of one length" : NULL;
-}
-
-static void print_verdict(FILE *to, const Survey *s) {
-    enum { FEW_ROWS = 50 };                       // of which nothing can be said
-    int signs = 0;
-    fputs("  verdict: ", to);
-    if (s->all->n < FEW_ROWS) {
-        fprintf(to, "%zu rows are too few to judge, and soon learned by heart\n", s->all->n);
-        return;
-    }
-    for (int k = 0; k < (s->few ? 1 : 2); k++) {
-        const char *sign = signs_of(&s->variety[k]);
-        if (sign && signs++ == 0) fputs("homogeneous, as if generated", to);
-        if (sign) fprintf(to, "\n           %s: %s", SIDE[k], sign);
-    }
-    fputs(signs ? "\n           good for a form; test on real rows, as those held out flatter\n"
-          : "varied, as real rows are: what they teach should hold for more\n", to);
-}
-
-// What of a file was not read
-static void print_left_out(FILE *to, const Rows *r) {
-    if (r->bad)
-        fprintf(to, "  warning: wrong rows of %s left out: %zu, e.g.\n%s\n", r->path, r->bad, r->reason);
-    if (*r->ignored) fprintf(to, "  not read: %s of %s\n", r->ignored, r->path);
-}
-
-static void print_finding(FILE *to, const Survey *s, int i) {
-    const Finding *f = &s->found[i];
-    const Rows *rows = i == LEAKED && s->other ? s->other : s->rows;
-    fprintf(to, "  warning: %zu %s: ", f->n, FINDING[i].what);
-    if (!rows->n) fprintf(to, "windows %" PRIu32 " and %" PRIu32 "\n", f->row + 1, f->like + 1);
-    else if (i >= BLANK) fprintf(to, "line %" PRIu32 "\n", rows->row[f->row].line);
-    else
-        fprintf(to, "lines %" PRIu32 " and %" PRIu32 "\n", rows->row[f->row].line,
-                s->rows->row[f->like].line);
-}
-
-static void survey_print(const Survey *s, FILE *to, bool full) {
-    uint32_t a = s->train->longest, b = s->held->longest;
-    fprintf(to, "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped;%s%zu tokens, %.1f %% of "
-            "them taught, longest row %" PRIu32 "\n",
-            s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, full ? "\n  " : " ",
-            s->train->tokens, 100.0 * (double)s->train->targets / (double)s->train->tokens, a > b ? a : b);
-    if (full) print_lengths(s);
-    if (full && s->few) print_labels(s);
-    for (int k = 0; full && s->rows->n && k < 2; k++)
-        printf("%s%s: %.1f words a row, deviation %.1f; of 1,000 pairs of words %.0f differ\n", k ? "" : "\n",
-               SIDE[k], s->variety[k].words, s->variety[k].words * s->variety[k].spread,
-               1000 * s->variety[k].pairs);
-    if (full) putchar('\n');
-    print_left_out(to, s->rows);
-    if (s->other) print_left_out(to, s->other);
-    for (int i = 0; i < FINDINGS; i++)
-        if (s->found[i].n) print_finding(to, s, i);
-    if (s->answers == 1) fputs("  warning: all rows have the same answer\n", to);
-    if (s->few) {
-        const char *answer = s->rows->row[s->label->row].output;
-        fprintf(to, "  %zu different answers; always '", s->answers);
-        show_text(to, answer, strlen(answer), 24);
-        fprintf(to, "' would be right in %.1f %%\n", 100 * s->label->n / (double)s->all->n);
-    }
-    if (s->rows->n) print_verdict(to, s);
-}
-
-static void survey_log(const Survey *s, Log *l) {
-    Text t = {0};
-    say(&t, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, \"dropped\": %zu, "
-        "\"bad\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %" PRIu32 ", \"bar\": %zu, "
-        "\"bars\": [", s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, s->rows->bad,
-        s->train->tokens, s->train->targets, s->all->longest, s->width);
-    for (int i = 0; i < BARS; i++) say(&t, "%s%zu", i ? ", " : "", s->bar[i]);
-    say(&t, "]");
-    for (int i = 0; i < FINDINGS; i++) say(&t, ", \"%s\": %zu", FINDING[i].name, s->found[i].n);
-    say(&t, ", \"answers\": %zu, \"majority\": %.4f", s->answers,
-        s->answers ? s->label->n / (double)s->all->n : 0.0);
-    for (int k = 0; k < 2; k++)
-        say(&t, ", \"%.6s\": {\"words\": %.2f, \"spread\": %.3f, \"pairs\": %.3f}", SIDE[k],
-            s->variety[k].words, s->variety[k].spread, s->variety[k].pairs);
-    say(&t, "}}");
-    log_text(l, &t);
-}
-
 // ---- what a run holds -------------------------------------------------------------------------------------
+
+// What is wrong with rows: how many, the first of them, and the row that it is like
+typedef struct { size_t n; uint32_t row, like; } Finding;
+enum { TWICE, REPLY, LEAKED, BLANK, FINDINGS };
 
 enum { AGAIN, STATE, BEST, LAST, PATHS, PATH_BYTES = 4096 };
 typedef struct {
@@ -531,7 +178,8 @@ typedef struct {
     BatchMemory batch;
     const Example **pick;             // (batch) rows of the step at hand
     uint32_t *order;
-    Survey survey;
+    Finding found[FINDINGS];
+    size_t answers, majority;         // different ones; rows with the most frequent of them
     int64_t steps, per_epoch, every, warmup;    // every: steps from one measurement to the next
     double before, now;               // held-out loss before step 1, at the last measurement
     double general_before, started;   // loss on --general before step 1; seconds() when the steps began
@@ -542,6 +190,149 @@ static volatile sig_atomic_t interrupted = 0;
 static void on_interrupt(int signal_number) {
     interrupted = 1;
     signal(signal_number, SIG_DFL);               // a second time it ends the program at once
+}
+
+// ---- data report ------------------------------------------------------------------------------------------
+// Before step 1: which rows repeat, contradict or give away others. What rows are like, ./survey says.
+// Rows are compared by their hashes of 64 bits: of a million rows two that differ are taken for equal once in
+// 30 million such files. Time is n log n.
+
+static const struct { const char *name, *what; } FINDING[FINDINGS] = {    // in the log, and in a warning
+    {"twice", "with prompt and answer of another"},
+    {"other_answer", "with the prompt of another, not its answer"},
+    {"leaked", "held out with the prompt of a row trained on"},
+    {"blank", "with an answer of white space"},
+};
+typedef struct { uint64_t prompt, answer; uint32_t row; bool held; } Key;    // two hashes
+
+// The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
+static void keys_make(Key *k, const Examples *x, const Rows *r, bool held) {
+    for (size_t i = 0; i < x->n; i++) {
+        const Example *ex = &x->ex[i];
+        const char *answer = r->n ? r->row[ex->row].output : "";
+        k[i] = (Key){ex->hash, hash64(answer, strlen(answer), 0), ex->row, held};
+    }
+}
+
+// Rows with equal prompts stand together, those to train on first.
+static int by_prompt(const void *a, const void *b) {
+    const Key *k = a, *l = b;
+    if (k->prompt != l->prompt) return k->prompt < l->prompt ? -1 : 1;
+    if (k->held != l->held) return k->held - l->held;
+    if (k->answer != l->answer) return k->answer < l->answer ? -1 : 1;
+    return (k->row > l->row) - (k->row < l->row);
+}
+
+static int by_answer(const void *a, const void *b) {
+    const Key *k = a, *l = b;
+    return (k->answer > l->answer) - (k->answer < l->answer);
+}
+
+static void note(Finding *f, uint32_t row, uint32_t like) {
+    if (f->n++ > 0 && row >= f->row) return;
+    f->row = row;
+    f->like = like;
+}
+
+// Of n sorted keys; what a --val file repeats of itself is not counted. --check lists what is leaked.
+static void find_likes(Run *r, const Key *first, size_t n) {
+    const Key *end = first + n;
+    for (const Key *k = first + 1; k < end; k++) {
+        if (k->prompt != first->prompt) first = k;
+        else if (k->held && !first->held) {
+            note(&r->found[LEAKED], k->row, first->row);
+            if (opt.check && r->val_rows.n)
+                printf("%s:%" PRIu32 " has the prompt of %s:%" PRIu32 "\n", opt.val,
+                       r->val_rows.row[k->row].line, opt.data, r->rows.row[first->row].line);
+        } else if (!k->held || !opt.val)
+            note(&r->found[k->answer == k[-1].answer ? TWICE : REPLY], k->row, k[-1].row);
+    }
+}
+
+static void find_answers(Run *r, Key *key) {
+    qsort(key, r->all.n, sizeof *key, by_answer);
+    for (size_t i = 0, first = 0; i < r->all.n; i++) {
+        const char *answer = r->rows.row[key[i].row].output;
+        if (!answer[strspn(answer, " \t\r\n")]) note(&r->found[BLANK], key[i].row, 0);
+        if (i == 0 || key[i].answer != key[first].answer) {
+            first = i;
+            r->answers++;
+        }
+        if (r->majority < i + 1 - first) r->majority = i + 1 - first;
+    }
+}
+
+static int look(Run *r, Err *e) {
+    size_t n = r->train.n + r->val.n;             // all.n, and those of a --val file
+    Key *key = malloc(n * sizeof *key);
+    if (!key) return err_set(e, "no memory for the data report of %zu rows", n);
+    keys_make(key, &r->train, &r->rows, false);
+    keys_make(key + r->train.n, &r->val, opt.val ? &r->val_rows : &r->rows, true);
+    if (r->rows.n) find_answers(r, key);
+    qsort(key, n, sizeof *key, by_prompt);
+    find_likes(r, key, n);
+    free(key);
+    return 0;
+}
+
+// What of a file was not read
+static void print_left_out(FILE *to, const Rows *r) {
+    if (r->bad)
+        fprintf(to, "  warning: wrong rows of %s left out: %zu, e.g.\n%s\n", r->path, r->bad, r->reason);
+    if (*r->ignored) fprintf(to, "  not read: %s of %s\n", r->ignored, r->path);
+}
+
+static void print_finding(FILE *to, const Run *r, int i) {
+    const Finding *f = &r->found[i];
+    const Rows *rows = i == LEAKED && opt.val ? &r->val_rows : &r->rows;
+    fprintf(to, "  warning: %zu %s: ", f->n, FINDING[i].what);
+    if (!rows->n) fprintf(to, "windows %" PRIu32 " and %" PRIu32 "\n", f->row + 1, f->like + 1);
+    else if (i == BLANK) fprintf(to, "line %" PRIu32 "\n", rows->row[f->row].line);
+    else
+        fprintf(to, "lines %" PRIu32 " and %" PRIu32 "\n", rows->row[f->row].line,
+                r->rows.row[f->like].line);
+}
+
+static void print_report(const Run *r, FILE *to) {
+    fprintf(to, "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped; %zu tokens, %.1f %% of them "
+            "taught, longest row %zu\n", r->all.rows, r->train.n, r->val.n, r->all.cut, r->all.dropped,
+            r->train.tokens, 100.0 * (double)r->train.targets / (double)r->train.tokens, r->longest);
+    print_left_out(to, &r->rows);
+    print_left_out(to, &r->val_rows);
+    for (int i = 0; i < FINDINGS; i++)
+        if (r->found[i].n) print_finding(to, r, i);
+    if (r->answers == 1) fputs("  warning: all rows have the same answer\n", to);
+    else if (r->answers && r->answers <= 200 && r->answers * 5 <= r->all.n)
+        fprintf(to, "  %zu different answers; always the most frequent one would be right in %.1f %%\n",
+                r->answers, 100.0 * (double)r->majority / (double)r->all.n);
+    if (opt.check && r->rows.n) fprintf(to, "lengths, labels, variety, a verdict: ./survey %s\n", opt.data);
+}
+
+// -1: the run must not be. What is measured must not be trained on. And no row may have begin-of-text twice,
+// once from the template.
+static int report_stop(const Run *r, Err *e) {
+    const Finding *f = &r->found[LEAKED];
+    int32_t bos = r->base.tok.bos;                // -1: there is none
+    for (const Example *ex = r->all.ex; r->rows.n && bos >= 0 && ex < r->all.ex + r->all.n; ex++)
+        if (ex->len > 1 && ex->tok[0] == bos && ex->tok[1] == bos)
+            return err_set(e, "%s:%" PRIu32 ": the row begins with begin-of-text twice: it is put there "
+                           "anyway\nhint: a --template without it", opt.data, r->rows.row[ex->row].line);
+    if (!f->n || !r->val_rows.n) return 0;
+    return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is "
+                   "measured must not be trained on\nhint: take them out of one file; --check lists them",
+                   opt.val, r->val_rows.row[f->row].line, opt.data, r->rows.row[f->like].line, f->n);
+}
+
+static void log_report(const Run *r) {
+    Text t = {0};
+    text_add(&t, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, "
+             "\"dropped\": %zu, \"bad\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %zu",
+             r->all.rows, r->train.n, r->val.n, r->all.cut, r->all.dropped, r->rows.bad, r->train.tokens,
+             r->train.targets, r->longest);
+    for (int i = 0; i < FINDINGS; i++) text_add(&t, ", \"%s\": %zu", FINDING[i].name, r->found[i].n);
+    text_add(&t, ", \"answers\": %zu, \"majority\": %.4f}}", r->answers,
+             (double)r->majority / (double)r->all.n);
+    log_text(r->log, &t);
 }
 
 // ---- which rows, in which order ---------------------------------------------------------------------------
@@ -586,8 +377,8 @@ static void order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
 static int save_model(const Run *r, const char *path, int64_t step, const char *why, Err *e) {
     const Config *c = &r->m.cfg;
     Text t = {0};
-    say(&t, "%s", r->lineage.s);
-    if (why) say(&t, "kept step %" PRId64 ": %s\n", step, why);
+    text_add(&t, "%s", r->lineage.s);
+    if (why) text_add(&t, "kept step %" PRId64 ": %s\n", step, why);
     int rc = t.failed ? err_set(e, "no memory for the lineage")
              : opt.lora ? adapter_save(path, &r->base, c, r->template, t.s, &r->m.w, e)
              : checkpoint_save(path, c, &r->base.tok, r->template, t.s, (Dtype)r->dtype, &r->m.w, e);
@@ -773,13 +564,13 @@ static double print_change(const Run *r, Text *log) {
         Tensor t = model_tensor(&r->base.cfg, i);
         size_t n = t.stacked ? L : 1;
         if (!t.size) continue;
-        say(log, "%s\"%s\": [", comma, t.name);
+        text_add(log, "%s\"%s\": [", comma, t.name);
         comma = ", ";
         for (size_t l = 0; l < n; l++) {
             layer[l] = norms_of(r, &t, l);
-            say(log, "%s%.4g", l ? ", " : "", percent(layer, l, l + 1));
+            text_add(log, "%s%.4g", l ? ", " : "", percent(layer, l, l + 1));
         }
-        say(log, "]");
+        text_add(log, "]");
         double all = percent(layer, 0, n);
         if (all > most) most = all;
         if (!t.decay || (opt.lora && all == 0.0)) continue;
@@ -800,15 +591,15 @@ static int report_change(Run *r, int64_t step, Err *e) {
     if ((r->dtype == DTYPE_BF16 && open_model(r, opt.out, true, e)) ||
         (r->general.n && measure(r, &r->general, &general, e)) ||
         (opt.model && !opt.lora && checkpoint_read(&r->base, &r->m.g, NULL, e))) return -1;
-    say(&t, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f", step, seconds() - r->started);
+    text_add(&t, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f", step, seconds() - r->started);
     if (r->val.n)
-        say(&t, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, \"best_step\": %" PRId64,
+        text_add(&t, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, \"best_step\": %" PRId64,
             r->before, r->now, r->state.best, r->state.best_step);
     if (r->general.n)
-        say(&t, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
-    say(&t, ", \"change_percent\": {");
+        text_add(&t, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
+    text_add(&t, ", \"change_percent\": {");
     if (opt.model) most = print_change(r, &t);
-    say(&t, "}}}");
+    text_add(&t, "}}}");
     if (r->general.n)
         fprintf(stderr, "loss on %s %.4f -> %.4f (%s %.4f)\n", opt.general, r->general_before, general,
                 general > r->general_before ? "forgotten" : "gained", fabs(general - r->general_before));
@@ -921,7 +712,7 @@ static int log_begin(Run *r, int64_t step, Err *e) {
                  TUNE_VERSION, r->steps, r->train.n, r->val.n, r->train.tokens, r->train.targets, r->params,
                  r->trained, r->plan.bytes, r->micro, r->plan.shape.threads, lineage);
     free(lineage);
-    survey_log(&r->survey, r->log);
+    log_report(r);
     return 0;
 }
 
@@ -941,17 +732,17 @@ static void say_layer_norms(Text *t, const Run *r) {
         square[l] = sum;
     }
     for (int l = 0; l < r->cfg.layers; l++)
-        say(t, "%s%.9g", l ? ", " : ", \"layer_norms\": [", sqrt(square[l]));
-    say(t, "]");
+        text_add(t, "%s%.9g", l ? ", " : ", \"layer_norms\": [", sqrt(square[l]));
+    text_add(t, "]");
 }
 
 static void log_step(const Run *r, int64_t step, const StepResult *s) {
     Text t = {0};
     if (!r->log) return;
-    say(&t, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu",
+    text_add(&t, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu",
         step, s->loss, s->norm, s->lr, s->tokens);
     say_layer_norms(&t, r);
-    say(&t, ", \"seconds\": %.3f}", seconds() - r->started);
+    text_add(&t, ", \"seconds\": %.3f}", seconds() - r->started);
     log_text(r->log, &t);
 }
 
@@ -972,7 +763,7 @@ static void say_missing(Text *t, const char *title, const char *a, const char *b
         if (a > line && a[-1] == '\n') line = a;
         n = strcspn(a, " \n");
         if (has_word(b, a, n) || !strncmp(line, "kept ", 5)) continue;      // kept: it is said by the bytes
-        say(t, "%s %.*s %.*s", title, (int)strcspn(line, " "), line, (int)n, a);
+        text_add(t, "%s %.*s %.*s", title, (int)strcspn(line, " "), line, (int)n, a);
         title = ",";
     }
 }
@@ -1304,7 +1095,7 @@ static int load_general(Run *r, Err *e) {
 static int say_file(Text *t, const char *what, const char *path, Err *e) {
     char hex[65];
     if (path && sha256_file(path, hex, e)) return -1;
-    if (path) say(t, "%s sha256 %s\n", what, hex);
+    if (path) text_add(t, "%s sha256 %s\n", what, hex);
     return 0;
 }
 
@@ -1313,28 +1104,29 @@ static int describe(Run *r, Err *e) {
     Text *t = &r->lineage;
     if (opt.model && strlen(r->base.lineage) > 1 << 20)
         return err_set(e, "%s: lineage of %zu bytes, want at most 1 MiB", opt.model, strlen(r->base.lineage));
-    say(t, "%strain tune.c %s\n", opt.model ? r->base.lineage : "", TUNE_VERSION);
+    text_add(t, "%strain tune.c %s\n", opt.model ? r->base.lineage : "", TUNE_VERSION);
     for (int i = 0; i < CONFIG_INTS && opt.init; i++) {
         int32_t v;
         memcpy(&v, (const char *)&r->base.cfg + CONFIG_FIELD[i].where, sizeof v);
-        say(t, "%s %s=%d%s", i ? "" : "init", CONFIG_FIELD[i].name, (int)v, i + 1 < CONFIG_INTS ? "" : "\n");
+        text_add(t, "%s %s=%d%s", i ? "" : "init", CONFIG_FIELD[i].name, (int)v,
+                 i + 1 < CONFIG_INTS ? "" : "\n");
     }
     if (say_file(t, "base", opt.model, e) || say_file(t, "data", opt.data, e)) return -1;
     for (int i = 0; i < r->texts && opt.text; i++)
         if (say_file(t, "text", r->text[i], e)) return -1;
     if (say_file(t, "held-out", opt.val, e)) return -1;
-    say(t, "options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64,
+    text_add(t, "options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64,
         opt.mask,
         r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq, opt.val ? 0.0 : opt.split,
         r->steps, opt.batch);
-    say(t, " lr=%.9g schedule=%s warmup=%.9g", opt.lr, opt.schedule, opt.warmup);
-    if (opt.early_stop) say(t, " early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
-    say(t, " weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2,
+    text_add(t, " lr=%.9g schedule=%s warmup=%.9g", opt.lr, opt.schedule, opt.warmup);
+    if (opt.early_stop) text_add(t, " early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
+    text_add(t, " weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2,
         opt.clip, opt.seed, DTYPE_NAME[r->dtype]);
-    if (opt.columns) say(t, "columns %s\n", opt.columns);
-    if (r->skip_bad) say(t, "bad-rows skip\n");
+    if (opt.columns) text_add(t, "columns %s\n", opt.columns);
+    if (r->skip_bad) text_add(t, "bad-rows skip\n");
     if (opt.lora)
-        say(t, "lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha,
+        text_add(t, "lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha,
             (unsigned)r->cfg.lora_on);
     if (t->failed) return err_set(e, "no memory for the lineage");
     Sha256 s;
@@ -1409,11 +1201,9 @@ static int load_model(Run *r, Err *e) {
 static int setup(Run *r, Err *e) {
     if (check_options(r, e) || check_outputs(r, e) || open_base(r, e)) return -1;
     if (load_examples(r, e)) return -1;
-    r->survey = (Survey){.all = &r->all, .train = &r->train, .held = &r->val, .rows = &r->rows,
-                         .other = opt.val ? &r->val_rows : NULL};
-    if (survey(&r->survey, e)) return -1;
-    survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);      // in short before step 1
-    if (survey_stop(&r->survey, r->base.tok.bos, opt.check, e)) return -1;
+    if (look(r, e)) return -1;
+    print_report(r, opt.check ? stdout : stderr);
+    if (report_stop(r, e)) return -1;
     if (opt.check) return log_begin(r, 0, e);
 
     r->per_epoch = ((int64_t)r->train.n + opt.batch - 1) / opt.batch;
@@ -1439,7 +1229,6 @@ static void release(Run *r) {
     free(r->order);
     free(r->lineage.s);
     free(r->chosen);
-    free(r->survey.key);
     block_free(r->block);
     examples_free(&r->all);
     examples_free(&r->val_all);
