@@ -518,21 +518,20 @@ static double norm_lora(const Run *r, const Tensor *down, const Tensor *up, size
 // Of layer l of tensor t: its own change, the base being where the gradients were; or what LoRA adds to it,
 // to qkvw with qkv_down and qkv_up, which follow one another in the table
 static Norms norms_of(const Run *r, const Tensor *t, size_t l) {
-    size_t n = layer_size(t);
+    size_t n = layer_size(t), stem = strlen(t->name) - 1;
     const float *now = tensor_data(&r->m.w, t), *before = opt.lora ? now : tensor_data(&r->m.g, t);
-    const uint16_t *half;                         // a frozen matrix may be held as bf16
-    if (!now) memcpy(&half, (const char *)&r->m.h + t->half, sizeof half);
+    const uint16_t *half = NULL;                  // a frozen matrix may be held as bf16
     Norms s = {0.0, 0.0};
+    if (!now) memcpy(&half, (const char *)&r->m.h + t->half, sizeof half);
     for (size_t i = l * n; i < (l + 1) * n; i++) {
         uint32_t bits = now ? 0 : (uint32_t)half[i] << 16;
-        float w;
-        memcpy(&w, now ? (const void *)&before[i] : &bits, sizeof w);
-        double d = now ? (double)now[i] - (double)w : 0.0;
+        float was;
+        memcpy(&was, now ? (const void *)&before[i] : &bits, sizeof was);
+        double d = now ? (double)now[i] - (double)was : 0.0;
         s.change += d * d;
-        s.base += (double)w * (double)w;
+        s.base += (double)was * (double)was;
     }
-    size_t stem = strlen(t->name) - 1;
-    for (int i = 0; opt.lora && i + 1 < TENSORS; i++) {
+    for (int i = 0; i + 1 < TENSORS; i++) {
         Tensor down = model_tensor(&r->cfg, i), up = model_tensor(&r->cfg, i + 1);
         if (down.size && !strncmp(down.name, t->name, stem) && !strcmp(down.name + stem, "_down"))
             s.change = norm_lora(r, &down, &up, l);
@@ -540,45 +539,32 @@ static Norms norms_of(const Run *r, const Tensor *t, size_t l) {
     return s;
 }
 
-// Of layers a..b-1 together, in percent
-static double percent(const Norms *layer, size_t a, size_t b) {
-    double change = 0.0, base = 0.0;
-    for (; a < b; a++) {
-        change += layer[a].change;
-        base += layer[a].base;
-    }
-    return base > 0.0 ? 100.0 * sqrt(change / base) : 0.0;
-}
+static double percent(Norms s) { return s.base > 0.0 ? 100.0 * sqrt(s.change / s.base) : 0.0; }
 
-// The table of ||dW|| / ||W||: a line for each kind of matrix, the layers in groups that fit 80 columns; and
-// for the log every tensor and layer. Returns the largest of them.
+// ||dW|| / ||W||: of every tensor and layer for the log, of all together on the screen. Returns that of the
+// layer's matrix that changed most.
 static double print_change(const Run *r, Text *log) {
-    static Norms layer[1 << 10];
-    const char *comma = "";
-    size_t L = (size_t)r->cfg.layers, groups = L < 8 ? L : 8;
+    Norms all = {0.0, 0.0};
     double most = 0.0;
-    fprintf(stderr, "change of each matrix, ||dW|| / ||W|| in %%, and by layers up to\n%-10s %7s ", "",
-            "all");
-    for (size_t g = 1; g <= groups; g++) fprintf(stderr, " %6zu", g * L / groups);
+    char place[64] = "none";
     for (int i = 0; i < TENSORS; i++) {
         Tensor t = model_tensor(&r->base.cfg, i);
-        size_t n = t.stacked ? L : 1;
         if (!t.size) continue;
-        text_add(log, "%s\"%s\": [", comma, t.name);
-        comma = ", ";
-        for (size_t l = 0; l < n; l++) {
-            layer[l] = norms_of(r, &t, l);
-            text_add(log, "%s%.4g", l ? ", " : "", percent(layer, l, l + 1));
+        text_add(log, "%s\"%s\": [", i ? ", " : "", t.name);       // the first one, wte, is in every model
+        for (size_t l = 0; l < (t.stacked ? t.dim[0] : 1); l++) {
+            Norms s = norms_of(r, &t, l);
+            all.change += s.change;
+            all.base += s.base;
+            text_add(log, "%s%.4g", l ? ", " : "", percent(s));
+            if (!t.decay || percent(s) <= most) continue;
+            most = percent(s);
+            snprintf(place, sizeof place, t.stacked ? "%s of layer %zu" : "%s", t.name, l + 1);
         }
         text_add(log, "]");
-        double all = percent(layer, 0, n);
-        if (all > most) most = all;
-        if (!t.decay || (opt.lora && all == 0.0)) continue;
-        fprintf(stderr, "\n%-10s %7.3f%s", t.name, all, t.stacked ? " " : "");
-        for (size_t g = 0; g < groups && t.stacked; g++)
-            fprintf(stderr, " %6.3f", percent(layer, g * L / groups, (g + 1) * L / groups));
     }
-    fprintf(stderr, "\n");
+    fprintf(stderr, "change of the weights, ||dW|| / ||W||: %.3g %%, most in %s, %.3g %%\n", percent(all),
+            place, most);
+    if (!opt.lora) fprintf(stderr, "all of it: ./convert --diff %s %s\n", opt.out, opt.model);
     return most;
 }
 
@@ -621,16 +607,14 @@ static void print_duration(char *to, size_t size, double s) {
 
 // Multiply-adds of a forward pass over the first n examples: matrices, attention to what came before, head
 static double work(const Run *r, const Examples *x, size_t n) {
-    double matrices = 0.0, sum = 0.0, each = (double)r->cfg.layers * r->cfg.heads * r->cfg.head_size;
-    for (int k = 0; k < TENSORS; k++) {
-        Tensor t = model_tensor(&r->cfg, k);
-        if (t.stacked && t.decay) matrices += (double)t.size;
-    }
+    const Config *c = &r->cfg;
+    double head = (double)c->vocab * c->width, each = (double)c->layers * c->heads * c->head_size, sum = 0.0;
+    double matrices = (double)r->params - (c->tied ? head : 2.0 * head);
     for (size_t i = 0; i < n; i++) {
         Examples one = {.ex = &x->ex[i], .n = 1};
         examples_count(&one);
-        double T = (double)one.tokens - 1;
-        sum += T * matrices + T * T * each + (double)one.targets * r->cfg.vocab * r->cfg.width;
+        double T = (double)one.tokens - 1.0;
+        sum += T * matrices + T * T * each + (double)one.targets * head;
     }
     return sum;
 }
@@ -643,35 +627,29 @@ static double resident(const Run *r) {
                     (size_t)r->base.tensors_at + tokenizer_index_size(r->base.tok.vocab, r->base.tok.merges));
 }
 
-static double since(double *then) {               // seconds, until the next call
-    double now = seconds(), passed = now - *then;
-    *then = now;
-    return passed;
-}
-
-// --plan: times one row, then twice as many and so on, then some micro-batches; a measurement; an update.
-// Nothing of that is kept. The rest is a rule of three on the work of all rows.
+// --plan: times micro-batches, a measurement and an update, of which nothing is kept. The rest is a rule of
+// three on the work of all rows.
 static int expect(Run *r, Err *e) {
-    double clock = r->started, all = since(&clock), began = clock;
-    double steps = (double)r->steps, train = 0.0, loss;
-    size_t rows = 1, times = 0, most = r->micro < r->train.n ? r->micro : r->train.n;
+    double ready = seconds() - r->started, steps = (double)r->steps, at[4];
+    size_t rows = r->micro < r->train.n ? r->micro : r->train.n, times = 0;
     char took[32];
     StepResult s;
     model_zero_grad(&r->m);
-    while (times == 0 || (rows == most && clock - began < 3.0)) {
+    if (run_rows(r, &r->train, NULL, 1, true, &s, e)) return -1;           // to warm up
+    for (at[0] = seconds(); times == 0 || seconds() - at[0] < 3.0; times++)
         if (run_rows(r, &r->train, NULL, rows, true, &s, e)) return -1;
-        double t = since(&clock);
-        if (rows < most && t < 1.5) rows = 2 * rows < most ? 2 * rows : most;    // warming up
-        else train += (t - train) / (double)++times;
-    }
-    if (measure(r, &(Examples){.ex = r->train.ex, .n = rows}, &loss, e)) return -1;
-    double forward = since(&clock), sample = work(r, &r->train, rows);
+    at[1] = seconds();
+    if (run_rows(r, &r->train, NULL, rows, false, &s, e)) return -1;
+    at[2] = seconds();
     model_update(&r->m, &(AdamW){.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f}, model_grad_norm(&r->m), 1);
-    double update = since(&clock), measured = r->val.n ? 1.0 + ceil(steps / (double)r->every) : 0.0;
-    all += steps * (update + train / sample * work(r, &r->train, r->train.n) / (double)r->per_epoch);
-    all += forward / sample * (measured * work(r, &r->val, r->val.n) +
-                               2.0 * work(r, &r->general, r->general.n));
-    print_duration(took, sizeof took, all);
+    at[3] = seconds();
+    double sample = work(r, &r->train, rows);
+    double validations = r->val.n ? 1.0 + ceil(steps / (double)r->every) : 0.0;
+    double epoch = (at[1] - at[0]) / (double)times / sample * work(r, &r->train, r->train.n);
+    double measuring = (at[2] - at[1]) / sample * (validations * work(r, &r->val, r->val.n) +
+                                                   2.0 * work(r, &r->general, r->general.n));
+    double step = epoch / (double)r->per_epoch + at[3] - at[2];
+    print_duration(took, sizeof took, ready + steps * step + measuring);
     printf("expected: %s on %d threads (measured on %zu rows), %.0f MiB resident\n", took,
            r->plan.shape.threads, rows, resident(r) / 1048576.0);
     return 0;
@@ -748,42 +726,23 @@ static void log_step(const Run *r, int64_t step, const StepResult *s) {
 
 // ---- verify -----------------------------------------------------------------------------------------------
 
-static bool has_word(const char *text, const char *word, size_t n) {
-    for (size_t k; *text; text += k + strspn(text + k, " \n")) {
-        k = strcspn(text, " \n");
-        if (k == n && !strncmp(text, word, n)) return true;
-    }
-    return false;
-}
-
-// The words of a that b lacks, each with the first one of its line, which says what it is
-static void say_missing(Text *t, const char *title, const char *a, const char *b) {
-    const char *line = a;
-    for (size_t n; *a; a += n + strspn(a + n, " \n")) {
-        if (a > line && a[-1] == '\n') line = a;
-        n = strcspn(a, " \n");
-        if (has_word(b, a, n) || !strncmp(line, "kept ", 5)) continue;      // kept: it is said by the bytes
-        text_add(t, "%s %.*s %.*s", title, (int)strcspn(line, " "), line, (int)n, a);
-        title = ",";
-    }
-}
-
-// Is this run the one that the lineage of the file to be verified records? If not: what is different
+// Is this run the one that the file to be verified records? If not: the first line that is different
 static int verify_lineage(const Run *r, Err *e) {
     Checkpoint k;
-    Text t = {0};
     int rc = 0;
     if (checkpoint_open(&k, r->verified, opt.model, e)) return -1;
-    if (!strstr(k.lineage, "train tune.c "))
+    const char *was = k.lineage, *is = r->lineage.s;
+    if (!strstr(was, "train tune.c "))
         rc = err_set(e, "%s: its lineage records no run of train", r->verified);
-    else if (strncmp(k.lineage, r->lineage.s, r->lineage.n)) {
-        say_missing(&t, "; recorded:", k.lineage, r->lineage.s);
-        say_missing(&t, "; given:", r->lineage.s, k.lineage);
-        rc = err_set(e, "%s: comes from another run%s", r->verified, t.n ? t.s : "");
+    else if (strncmp(was, is, r->lineage.n)) {
+        size_t line = 0;
+        for (size_t i = 0; was[i] == is[i]; i++)  // they differ before `is` ends
+            if (is[i] == '\n') line = i + 1;
+        rc = err_set(e, "%s: comes from another run; recorded: %.*s; given: %.*s", r->verified,
+                     (int)strcspn(was + line, "\n"), was + line, (int)strcspn(is + line, "\n"), is + line);
     } else if (strcmp(k.template, r->template))
         rc = err_set(e, "%s: comes from a run with another --template", r->verified);
     checkpoint_close(&k);
-    free(t.s);
     return rc;
 }
 

@@ -173,9 +173,18 @@ planned() {
     "$bin/train" $run --plan > said 2> /dev/null &&
         contains said "^expected: .* on 1 threads (measured on 3 rows), [0-9]* MiB resident"
 }
-told() {                                           # the table of changes, and the log's first and last line
+# The log's change of each layer of qkvw, and what convert finds of both together
+changed_as_diff_says() {
+    "$bin/convert" --diff t.bin base.bin > diff || return 1
+    all=$(awk '$1 == "qkvw" { print 100 * $3 }' diff)
+    sed -n '$s/.*"qkvw": \[\([0-9.e-]*\), \([0-9.e-]*\)\].*/\1 \2/p' t.log |
+        awk -v all="$all" '{ lo = $1 < $2 ? $1 : $2; hi = $1 + $2 - lo; exit !(lo > 0 && lo <= all && all <= hi) }' ||
+        { cat diff; bad "qkvw: $all"; }
+}
+told() {                                           # the line on changes, and the log's first and last line
     "$bin/train" $run --lr 1e-3 --general text.txt --out t.bin --log t.log > said 2>&1 || { cat said; return 1; }
-    contains said "^change of each matrix" && contains said "^qkvw  *[0-9.]* " &&
+    contains said "^change of the weights, ||dW|| / ||W||: [0-9.]* %, most in [a-z0-9]* of layer [12], [0-9.]* %$" &&
+        contains said "^all of it: ./convert --diff t.bin base.bin$" && changed_as_diff_says &&
         contains said "^loss on text.txt [0-9.]* -> [0-9.]* (\(forgotten\|gained\) [0-9.]*)" &&
         sed -n 1p t.log > first && contains first '^{"run": {"version": .*"lineage": "' &&
         [ "$(grep -c '"layer_norms": \[[0-9.]*, [0-9.]*\], "seconds"' t.log)" = 20 ] &&
@@ -215,9 +224,9 @@ other_bytes() {                                    # the last model of a run tha
 other_run() {
     sed '5s/it is/is it/' train.jsonl > changed.jsonl
     verified --lr 1e-3 && "$bin/convert" base.bin folder/ > said 2>&1 && "$bin/convert" folder imported.bin > said 2>&1 &&
-        repeats 1 "^train: y.bin: comes from another run; recorded: options lr=0.001; given: options lr=0.002$" \
+        repeats 1 "^train: y.bin: comes from another run; recorded: options .* lr=0.001 .*; given: options .* lr=0.002 " \
             $run --lr 2e-3 --out y.bin &&
-        repeats 1 "run; recorded: data [0-9a-f]*; given: data [0-9a-f]*$" ${run%--data*} --data changed.jsonl \
+        repeats 1 "run; recorded: data sha256 [0-9a-f]*; given: data sha256 [0-9a-f]*$" ${run%--data*} --data changed.jsonl \
             ${run#*train.jsonl} --lr 1e-3 --out y.bin &&
         repeats 1 "run with another --template$" ${run%--template*} --template none ${run#*plain} --lr 1e-3 --out y.bin &&
         repeats 1 "imported.bin: its lineage records no run of train" $run --lr 1e-3 --out imported.bin
