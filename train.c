@@ -499,11 +499,11 @@ static Norms norms_of(const Run *r, const Tensor *t, size_t l) {
     return s;
 }
 
-// ||dW|| / ||W||: of every trained tensor and layer for the log, of all together, and of the layer's matrix
-// that changed most, on the screen. Returns that of all, in percent.
+// ||dW|| / ||W||: of every trained tensor and layer for the log; of all that did not begin with zeros, and of
+// the layer's matrix that changed most, on the screen. Returns the change of anything, in percent.
 static double print_change(const Run *r, Text *log) {
     Norms all = {0.0, 0.0};
-    double most = 0.0;
+    double most = 0.0, any = 0.0;
     const char *comma = "";
     char place[64] = "none";
     for (int i = 0; i < TENSORS; i++) {
@@ -513,10 +513,12 @@ static double print_change(const Run *r, Text *log) {
         comma = ", ";
         for (size_t l = 0; l < (t.stacked ? t.dim[0] : 1); l++) {
             Norms s = norms_of(r, &t, l);
+            any = fmax(any, percent(s));
+            text_add(log, "%s%.4g", l ? ", " : "", percent(s));
+            if (s.base <= 0.0) continue;
             all.change += s.change;
             all.base += s.base;
-            text_add(log, "%s%.4g", l ? ", " : "", percent(s));
-            if (!t.decay || s.base <= 0.0 || percent(s) <= most) continue;
+            if (!t.decay || percent(s) <= most) continue;
             most = percent(s);
             snprintf(place, sizeof place, t.stacked ? "%s of layer %zu" : "%s", t.name, l + 1);
         }
@@ -525,7 +527,7 @@ static double print_change(const Run *r, Text *log) {
     fprintf(stderr, "change of the %s, ||dW|| / ||W||: %.3g %%, most in %s, %.3g %%\n",
             opt.lora ? "adapter" : "weights", percent(all), place, most);
     if (!opt.lora) fprintf(stderr, "all of it: ./convert --diff %s %s\n", opt.out, opt.model);
-    return percent(all);
+    return any;
 }
 
 // After the run: how far the weights went from those that it began with, which come once more to where the
