@@ -101,7 +101,10 @@ check "survey shows lengths, labels, variety and a verdict" surveys
 # the lengths are those that train counts
 counted() {
     train $m $d --split 0 --check && cp out said && survey rows.jsonl $m && wants 0 || return 1
-    says out "$(sed -n 's/.* \([0-9]* tokens\), .*/\1/p' said), $(sed -n 's/.* \([0-9.]* % of them taught\).*/\1/p' said)"
+    says out "$(sed -n 's/.* \([0-9]* tokens\), .*/\1/p' said), $(sed -n 's/.* \([0-9.]* % of them taught\).*/\1/p' said)" ||
+        return 1
+    row "$(awk 'BEGIN { while (i++ < 400) printf "%d ", i }')" red > beyond.jsonl
+    survey beyond.jsonl $m && wants 0 && says out "1 rows are longer than the model's context"
 }
 check "survey --model counts the tokens that train counts" counted
 # what a file of each kind is called: 60 rows of one form with few labels; rows of many words
