@@ -545,7 +545,7 @@ static int report_change(Run *r, int64_t step, Err *e) {
     text_add(&t, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f", step, seconds() - r->started);
     if (r->val.n)
         text_add(&t, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, \"best_step\": %" PRId64,
-            r->before, r->now, r->state.best, r->state.best_step);
+                 r->before, r->now, r->state.best, r->state.best_step);
     if (r->general.n)
         text_add(&t, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
     text_add(&t, ", \"change_percent\": {");
@@ -664,7 +664,7 @@ static void log_step(const Run *r, int64_t step, const StepResult *s) {
     Text t = {0};
     if (!r->log) return;
     text_add(&t, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu",
-        step, s->loss, s->norm, s->lr, s->tokens);
+             step, s->loss, s->norm, s->lr, s->tokens);
     say_layer_norms(&t, r);
     text_add(&t, ", \"seconds\": %.3f}", seconds() - r->started);
     log_text(r->log, &t);
@@ -1022,12 +1022,12 @@ static int describe(Run *r, Err *e) {
     text_add(t, " lr=%.9g schedule=%s warmup=%.9g", opt.lr, opt.schedule, opt.warmup);
     if (opt.early_stop) text_add(t, " early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
     text_add(t, " weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2,
-        opt.clip, opt.seed, DTYPE_NAME[r->dtype]);
+             opt.clip, opt.seed, DTYPE_NAME[r->dtype]);
     if (opt.columns) text_add(t, "columns %s\n", opt.columns);
     if (r->skip_bad) text_add(t, "bad-rows skip\n");
     if (opt.lora)
         text_add(t, "lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha,
-            (unsigned)r->cfg.lora_on);
+                 (unsigned)r->cfg.lora_on);
     if (t->failed) return err_set(e, "no memory for the lineage");
     Sha256 s;
     sha256_init(&s);
@@ -1100,8 +1100,7 @@ static int load_model(Run *r, Err *e) {
 
 static int setup(Run *r, Err *e) {
     if (check_options(r, e) || check_outputs(r, e) || open_base(r, e)) return -1;
-    if (load_examples(r, e)) return -1;
-    if (look(r, e)) return -1;
+    if (load_examples(r, e) || look(r, e)) return -1;
     print_report(r, opt.check ? stdout : stderr);
     if (report_stop(r, e)) return -1;
     if (opt.check) return log_begin(r, 0, e);
