@@ -23,11 +23,11 @@ LIBS   := $(call try,-pie) $(call try,-Wl$(comma)-z$(comma)relro$(comma)-z$(comm
 FLAGS   = $(WARN) $(OPT) $(ARCH) $(NUMBERS) $(EXCESS) $(HARDEN) $(CHECKED) $(OPENMP) $(SANITIZE) $(DEFINE)
 ROOMS   = $(BUILD)/model.o $(BUILD)/tokenizer.o $(BUILD)/data.o
 FORMATS = $(patsubst %,$(BUILD)/dev/%.o,import jinja hf hf_tokenizer gguf llama2c)
-PROGRAMS = train eval convert chat errors clean compare report bench
+PROGRAMS = train eval convert chat explain survey errors clean compare report bench
 CHECK   = $(shell pkg-config --cflags --libs check 2>/dev/null || echo -lcheck) -lm
 DEMO    = build/demo
 
-all: programs     ## the programs: ./train ./eval ./convert ./chat ./errors ./clean ./compare ./report ./bench
+all: programs     ## the programs: ./train ./eval ./convert ./chat ./explain ./survey ./errors ./clean ./compare ./report ./bench
 	@for p in $(PROGRAMS); do cmp -s $(BUILD)/$$p $$p || cp $(BUILD)/$$p $$p; done
 programs: $(PROGRAMS:%=$(BUILD)/%)
 
@@ -47,9 +47,9 @@ $(BUILD)/model_v3.o $(BUILD)/model_v4.o: $(BUILD)/model_%.o: model.c model.h Mak
 endif
 $(BUILD)/train $(BUILD)/eval: $(BUILD)/%: %.c $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ $(LIBS)
-$(BUILD)/chat: dev/chat.c $(ROOMS)
+$(BUILD)/chat $(BUILD)/explain: $(BUILD)/%: dev/%.c $(ROOMS)
 	$(CC) $(FLAGS) -I. $^ -o $@ $(LIBS)
-$(BUILD)/clean $(BUILD)/compare: $(BUILD)/%: dev/%.c $(BUILD)/dev/show.o $(ROOMS)
+$(BUILD)/clean $(BUILD)/compare $(BUILD)/survey: $(BUILD)/%: dev/%.c $(BUILD)/dev/show.o $(ROOMS)
 	$(CC) $(FLAGS) $^ -o $@ $(LIBS)
 $(BUILD)/dev/show.o: dev/show.h
 $(BUILD)/dev/score.o: dev/score.h
@@ -90,7 +90,7 @@ TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora $(BUILD)/tes
 $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora: $(BUILD)/%: tests/%.c model.c model.h tests/cases.h tests/golden.h tests/run.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(CHECK)
-$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_rows.c tests/rooms.h tests/test_train.c tests/test_report.c train.c $(ROOMS)
+$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_rows.c tests/rooms.h tests/test_train.c tests/test_report.c tests/test_survey.c train.c dev/survey.c $(BUILD)/dev/show.o $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $(filter %.o tests/%.c,$^) -o $@ $(CHECK)
 $(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $^ -o $@ $(CHECK)

@@ -18,7 +18,7 @@
 static struct {
     const char *model, *init, *data, *text, *val, *out, *template, *mask, *turns, *too_long, *schedule;
     const char *dtype, *log, *lora_on, *columns, *bad_rows, *general;
-    int64_t explain, lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, early_stop, threads;
+    int64_t lora, epochs, steps, batch, micro, seq, seed, save_every, val_every, early_stop, threads;
     double split, lr, warmup, decay, clip, beta2, lora_alpha;
     bool recompute, resume, plan, check, verify, help, version;
 } opt = {
@@ -74,21 +74,16 @@ static Option OPTION[] = {
     REAL("--lora-alpha", &opt.lora_alpha, 1e-3, 1e4, "X", "strength: what they add is scaled by X / RANK"),
     TEXT("--lora-on", &opt.lora_on, "LIST", "beside which linear layers"),
     GROUP("Running"),
-    FLAG("--recompute", &opt.recompute,
-         "compute activations again instead of keeping them: less memory, same bits"),
-    INT("--micro", &opt.micro, 1, 65536, "N",
-        "rows computed at once; otherwise what fits 1 GiB; changes no bit"),
-    INT("--threads", &opt.threads, 1, 1024, "N", "otherwise all cores; changes no bit"),
+    FLAG("--recompute", &opt.recompute, "compute activations again, not keep them: less memory, same bits"),
+    INT("--micro", &opt.micro, 1, 65536, "N", "rows computed at once; otherwise what fits 1 GiB; same bits"),
+    INT("--threads", &opt.threads, 1, 1024, "N", "otherwise all cores; same bits"),
     INT("--val-every", &opt.val_every, 1, 1e9, "N", "steps between measurements; otherwise once an epoch"),
     INT("--save-every", &opt.save_every, 1, 1e9, "N", "steps between saves of the state that --resume needs"),
     FLAG("--resume", &opt.resume, "go on from FILE.state of --out FILE"),
-    TEXT("--log", &opt.log, "FILE",
-         "the run as lines of JSON: its conditions, its data, every step, what it did"),
+    TEXT("--log", &opt.log, "FILE", "the run as lines of JSON: conditions, data, every step, what it did"),
     FLAG("--plan", &opt.plan, "print the table of memory, measure how long the run will take, and stop"),
-    FLAG("--check", &opt.check, "print the data report in full and stop; no --out is needed"),
+    FLAG("--check", &opt.check, "say what is wrong with the rows, list those that leak, and stop"),
     FLAG("--verify", &opt.verify, "repeat the run that made --out, and say whether the bytes agree"),
-    INT("--explain", &opt.explain, 1, UINT32_MAX, "N",
-        "show what row N (from 1) is to the model, token by token, before and after one step on it; stop"),
     FLAG("--help", &opt.help, "print this"),
     FLAG("--version", &opt.version, "print the version"),
 };
@@ -104,7 +99,7 @@ static void help(void) {
 }
 
 // Does this run make a checkpoint?
-static bool writes(void) { return !opt.plan && !opt.check && !opt.explain; }
+static bool writes(void) { return !opt.plan && !opt.check; }
 
 static bool given(const char *name) {
     int i = 0;
@@ -128,7 +123,7 @@ static int choice(const char *option, const char *word, const char *list, Err *e
 // Text that grows as it is written; s is to be freed. failed: there was no memory for all of it.
 typedef struct { char *s; size_t n, room; bool failed; } Text;
 
-static void say(Text *t, const char *format, ...) {
+static void text_add(Text *t, const char *format, ...) {
     va_list list;
     Err e;
     va_start(list, format);
@@ -147,364 +142,11 @@ static void log_text(Log *l, Text *t) {
     free(t->s);
 }
 
-// ---- data report ------------------------------------------------------------------------------------------
-// What the run is about to learn from: which rows repeat, contradict or give away others; how long they are,
-// how much alike, and what that makes them good for. Rows are compared by their hashes of 64 bits: of a
-// million rows two that differ are taken for equal once in 30 million such files. Time is n log n.
-
-enum { WORD_BYTES = 64, SEGMENT = 1000, SLOTS = 4096, LISTED = 20, BARS = 12, MOST_LABELS = 200 };
-
-enum { TWICE, REPLY, LEAKED, BLANK, FINDINGS };
-static const struct { const char *name, *what; } FINDING[FINDINGS] = {    // in the log, and in a warning
-    {"twice", "with prompt and answer of another"},
-    {"other_answer", "with the prompt of another, not its answer"},
-    {"leaked", "held out with the prompt of a row trained on"},
-    {"blank", "with an answer of white space"},
-};
-typedef struct { size_t n; uint32_t row, like; } Finding;  // how many rows; the first, and the one it is like
-typedef struct {
-    uint64_t hash[2];                 // of a row's prompt and answer; or, of n rows, of what they have
-    uint32_t row, n;                  // row: the first of them
-    bool held;
-} Key;
-typedef struct {                      // of the prompts, or of the answers
-    double words, spread;             // in a row, on average; their standard deviation, in such averages
-    double pairs;                     // different pairs of neighbours among 1,000 words of random rows
-} Variety;
-typedef struct {
-    const Examples *all, *train, *held;    // held: the rest of all, or of another file
-    const Rows *rows, *other;         // of all (n 0: raw text, which has none); of that other file, else NULL
-    size_t bar[BARS], width;          // examples of up to width - 1 tokens, 2 width - 1, ...
-    Finding found[FINDINGS];
-    Key *key, *label;                 // (train + held); the different answers, the most frequent first
-    size_t answers;                   // how many these are
-    bool few;                         // and they are labels
-    Variety variety[2];               // of prompts, of answers
-} Survey;
-static const char *const SIDE[] = {"prompts", "answers"};
-
-// ---- data report: rows like others ------------------------------------------------------------------------
-
-// The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
-static void keys_make(Key *k, const Examples *x, const Rows *r, bool held) {
-    for (size_t i = 0; i < x->n; i++) {
-        const Example *ex = &x->ex[i];
-        const char *answer = r->n ? r->row[ex->row].output : "";
-        *k++ = (Key){{ex->hash, hash64(answer, strlen(answer), 0)}, ex->row, 1, held};
-    }
-}
-
-// Rows with equal prompts stand together, those to train on first.
-static int by_key(const void *a, const void *b) {
-    const Key *k = a, *l = b;
-    if (k->hash[0] != l->hash[0]) return k->hash[0] < l->hash[0] ? -1 : 1;
-    if (k->held != l->held) return k->held - l->held;
-    if (k->hash[1] != l->hash[1]) return k->hash[1] < l->hash[1] ? -1 : 1;
-    return (k->row > l->row) - (k->row < l->row);
-}
-
-static int by_number(const void *a, const void *b) {
-    const Key *k = a, *l = b;
-    return k->n != l->n ? (k->n < l->n) - (k->n > l->n) : (k->row > l->row) - (k->row < l->row);
-}
-
-static void note(Finding *f, uint32_t row, uint32_t like) {
-    if (f->n++ > 0 && row >= f->row) return;
-    f->row = row;
-    f->like = like;
-}
-
-// Of sorted keys; what another file repeats of itself is not counted. list: prints which rows are leaked.
-static void find_likes(const Survey *s, Finding *found, bool list) {
-    const Key *first = s->key, *end = s->key + s->train->n + s->held->n;
-    for (const Key *k = s->key + 1; k < end; k++) {
-        if (k->hash[0] != first->hash[0]) first = k;
-        else if (k->held && !first->held) {
-            note(&found[LEAKED], k->row, first->row);
-            if (list)
-                printf("%s:%" PRIu32 " and %s:%" PRIu32 "\n", s->other->path, s->other->row[k->row].line,
-                       s->rows->path, s->rows->row[first->row].line);
-        } else if (!k->held || !s->other)
-            note(&found[k->hash[1] == k[-1].hash[1] ? TWICE : REPLY], k->row, k[-1].row);
-    }
-}
-
-// ---- data report: variety ---------------------------------------------------------------------------------
-
-// So many bytes of white space or punctuation are at p. U+2000 to U+203F are typographers' dashes and quotes.
-static size_t gap(const char *p) {
-    return !strncmp(p, "\xE2\x80", 2) ? 3 : *p && strchr(" \t\r\n.,;:!?'\"()", *p);
-}
-
-// The next word of *at, of n bytes; 0: there is none. Characters of three bytes and more are words each: most
-// of their scripts put no spaces between words.
-static size_t word_next(const char **at, char *word) {
-    const char *p = *at;
-    size_t n = 0;
-    while (gap(p)) p += gap(p);
-    if ((uint8_t)*p >= 0xE0)
-        do word[n++] = *p++;
-        while (n < 4 && ((uint8_t)*p & 0xC0) == 0x80);
-    else
-        for (; *p && (uint8_t)*p < 0xE0 && !gap(p) && n < WORD_BYTES; p++)
-            word[n++] = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
-    *at = p;
-    return n;
-}
-
-// The last turn before the answer
-static const Turn *asked(const Row *row) { return &row->turn[row->turns - 2]; }
-
-// How many bytes these turns of all rows begin with: an instruction given with every row, which is left out
-static size_t shared_prefix(const Examples *x, const Rows *r) {
-    const char *first = asked(&r->row[x->ex->row])->text;
-    size_t n = strlen(first), k;
-    for (size_t i = 0; i < x->n; i++, n = k) {
-        const char *text = asked(&r->row[x->ex[i].row])->text;
-        for (k = 0; k < n && text[k] == first[k];) k++;
-    }
-    return n;
-}
-
-// Is the hash new among far fewer than SLOTS?
-static bool seen_first(uint64_t *slot, uint64_t hash) {
-    size_t i = (hash |= 1) % SLOTS;
-    while (slot[i] && slot[i] != hash) i = (i + 1) % SLOTS;
-    bool first = !slot[i];
-    slot[i] = hash;
-    return first;
-}
-
-// Pairs are counted in segments of 1,000 words, since the share of different ones falls with their number: so
-// files of any size compare. key (x->n): scratch.
-static void variety(Variety *v, const Examples *x, const Rows *r, bool answers, Key *key) {
-    static uint64_t slot[SLOTS];
-    size_t all = 0, shared = answers ? 0 : shared_prefix(x, r);
-    double squares = 0, n = (double)x->n;
-    for (size_t i = 0; i < x->n; i++) key[i] = (Key){{hash_number(i, 1), 0}, x->ex[i].row, 1, false};
-    qsort(key, x->n, sizeof *key, by_key);        // a random order
-    for (size_t i = 0; i < x->n; i++) {
-        const Row *row = &r->row[key[i].row];
-        const char *text[] = {answers ? row->output : asked(row)->text + shared,
-                              answers ? "" : asked(row)->input};
-        char word[WORD_BYTES];
-        uint64_t before = 0;
-        size_t first = all;
-        for (int k = 0; k < 2; k++)
-            for (size_t bytes; (bytes = word_next(&text[k], word)) > 0; all++) {
-                uint64_t h = hash64(word, bytes, 0);
-                if (all % SEGMENT == 0) memset(slot, 0, sizeof slot);
-                v->pairs += seen_first(slot, hash_number(h, before));      // the first word's is with nothing
-                before = h;
-            }
-        squares += (double)(all - first) * (double)(all - first);
-    }
-    if (all == 0) return;
-    v->pairs /= (double)all;
-    v->words = (double)all / n;
-    v->spread = sqrt(fmax(squares / n - v->words * v->words, 0)) / v->words;
-}
-
-static void survey_answers(Survey *s) {
-    const Examples *x = s->all;
-    for (size_t i = 0; i < x->n; i++) {
-        uint32_t row = x->ex[i].row;
-        const char *answer = s->rows->row[row].output;
-        if (!answer[strspn(answer, " \t\r\n")]) note(&s->found[BLANK], row, row);
-        s->label[i] = (Key){{hash64(answer, strlen(answer), 0), 0}, row, 1, false};
-    }
-    qsort(s->label, x->n, sizeof *s->label, by_key);
-    for (size_t i = 0; i < x->n; i++) {           // equal ones become one
-        if (i > 0 && s->label[s->answers - 1].hash[0] == s->label[i].hash[0]) s->label[s->answers - 1].n++;
-        else s->label[s->answers++] = s->label[i];
-    }
-    qsort(s->label, s->answers, sizeof *s->label, by_number);
-    s->few = s->answers <= MOST_LABELS && s->answers * 5 <= x->n;
-}
-
-// Looks at the examples and rows that s names, which must outlive it; s->key is to be freed.
-static int survey(Survey *s, Err *e) {
-    const Examples *all = s->all;
-    size_t n = s->train->n + s->held->n;
-    if (!(s->key = malloc((n + all->n) * sizeof *s->key)))
-        return err_set(e, "no memory for the data report of %zu rows", n);
-    s->label = s->key + n;
-    s->width = 1;
-    for (int i = 0; all->longest / s->width >= BARS; i++) s->width = s->width * (i % 3 == 1 ? 5 : 4) / 2;
-    for (const Example *ex = all->ex; ex < all->ex + all->n; ex++) s->bar[ex->len / s->width]++;
-    keys_make(s->key, s->train, s->rows, false);
-    keys_make(s->key + s->train->n, s->held, s->other ? s->other : s->rows, true);
-    qsort(s->key, n, sizeof *s->key, by_key);
-    find_likes(s, s->found, false);
-    for (int k = 0; s->rows->n && k < 2; k++) variety(&s->variety[k], all, s->rows, k, s->label);
-    if (s->rows->n) survey_answers(s);
-    return 0;
-}
-
-// -1: the run must not be. What is measured must not be trained on: list prints all rows of a held-out file
-// that are. And no row may have begin-of-text twice, once from the template; bos -1: there is none.
-static int survey_stop(const Survey *s, int32_t bos, bool list, Err *e) {
-    const Finding *f = &s->found[LEAKED];
-    for (const Example *ex = s->all->ex; s->rows->n && bos >= 0 && ex < s->all->ex + s->all->n; ex++)
-        if (ex->len > 1 && ex->tok[0] == bos && ex->tok[1] == bos)
-            return err_set(e, "%s:%" PRIu32 ": the row begins with begin-of-text twice: it is put there "
-                           "anyway\nhint: a --template without it", s->rows->path,
-                           s->rows->row[ex->row].line);
-    if (!f->n || !s->other || !s->rows->n) return 0;
-    Finding again[FINDINGS] = {{0}};
-    if (list) puts("\nheld out with the prompt of a row trained on:");
-    if (list) find_likes(s, again, true);
-    return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is "
-                   "measured must not be trained on\nhint: take them out of one file; --check lists them",
-                   s->other->path, s->other->row[f->row].line, s->rows->path, s->rows->row[f->like].line,
-                   f->n);
-}
-
-// ---- data report: printing --------------------------------------------------------------------------------
-
-// The character at c, of n > 0 bytes that are left, as a terminal may show it, into to; returns its columns,
-// or more. Escaped are what is no UTF-8, controls, and what is invisible or turns text around.
-static int glyph(char to[8], const void *at, size_t n, size_t *len) {
-    const uint8_t *c = at;
-    *len = utf8_length(c, n);
-    if (*c == '\n' || *c == '\t') return sprintf(to, *c == '\n' ? "\\n" : "\\t");
-    bool hidden = *len == 3 && *c == 0xE2 && ((c[1] == 0x81 && c[2] >= 0xA0) ||
-                  (c[1] == 0x80 && ((c[2] >= 0x8B && c[2] <= 0x8F) || (c[2] >= 0xA8 && c[2] <= 0xAE))));
-    if (*len && *c >= ' ' && *c != 127 && (*c != 0xC2 || c[1] >= 0xA0) && !hidden) {
-        memcpy(to, c, *len);
-        to[*len] = 0;
-        return *len > 2 ? 2 : 1;
-    }
-    *len = 1;
-    return sprintf(to, "\\x%02X", *c);
-}
-
-// Prints n bytes so, in at most `most` columns; returns how many.
-static int show_text(FILE *to, const void *s, size_t n, int most) {
-    const char *c = s;
-    char one[8];
-    int used = 0;
-    for (size_t i = 0, len; i < n; i += len) {
-        int wide = glyph(one, c + i, n - i, &len);
-        if (used + wide > most - (i + len < n ? 2 : 0)) return used + fprintf(to, "..");
-        fputs(one, to);
-        used += wide;
-    }
-    return used;
-}
-
-static void print_lengths(const Survey *s) {
-    static const char bars[] = "##################################################";
-    size_t most = 1;
-    for (int i = 0; i < BARS; i++) most = s->bar[i] > most ? s->bar[i] : most;
-    printf("\n%15s %9s\n", "tokens", s->rows->n ? "rows" : "windows");
-    for (size_t i = 0; i <= s->all->longest / s->width; i++)
-        printf("%6zu .. %5zu %9zu %.*s\n", i * s->width, (i + 1) * s->width - 1, s->bar[i],
-               (int)((50 * s->bar[i] + most - 1) / most), bars);
-}
-
-static void print_labels(const Survey *s) {
-    size_t rest = s->all->n, listed = s->answers < LISTED ? s->answers : LISTED;
-    double percent = 100 / (double)s->all->n;
-    printf("\n%9s %7s  answer\n", "rows", "share");
-    for (const Key *t = s->label; t < s->label + listed; t++) {
-        const char *answer = s->rows->row[t->row].output;
-        printf("%9" PRIu32 " %5.1f %%  ", t->n, t->n * percent);
-        show_text(stdout, answer, strlen(answer), 60);
-        putchar('\n');
-        rest -= t->n;
-    }
-    if (rest) printf("%9zu %5.1f %%  %zu others\n", rest, (double)rest * percent, s->answers - listed);
-}
-
-// Signs of rows that came out of one mould; what the limits divide is in dev/DESIGN.md, section 7.
-static const char *signs_of(const Variety *v) {
-    bool repeats = v->pairs < 0.7, even = v->spread < 0.2;
-    return repeats && even ? "repeat phrases, are of one length" : repeats ? "repeat phrases"
-           : even ? "are of one length" : NULL;
-}
-
-static void print_verdict(FILE *to, const Survey *s) {
-    enum { FEW_ROWS = 50 };                       // of which nothing can be said
-    int signs = 0;
-    fputs("  verdict: ", to);
-    if (s->all->n < FEW_ROWS) {
-        fprintf(to, "%zu rows are too few to judge, and soon learned by heart\n", s->all->n);
-        return;
-    }
-    for (int k = 0; k < (s->few ? 1 : 2); k++) {
-        const char *sign = signs_of(&s->variety[k]);
-        if (sign && signs++ == 0) fputs("homogeneous, as if generated", to);
-        if (sign) fprintf(to, "\n           %s: %s", SIDE[k], sign);
-    }
-    fputs(signs ? "\n           good for a form; test on real rows, as those held out flatter\n"
-          : "varied, as real rows are: what they teach should hold for more\n", to);
-}
-
-// What of a file was not read
-static void print_left_out(FILE *to, const Rows *r) {
-    if (r->bad)
-        fprintf(to, "  warning: wrong rows of %s left out: %zu, e.g.\n%s\n", r->path, r->bad, r->reason);
-    if (*r->ignored) fprintf(to, "  not read: %s of %s\n", r->ignored, r->path);
-}
-
-static void print_finding(FILE *to, const Survey *s, int i) {
-    const Finding *f = &s->found[i];
-    const Rows *rows = i == LEAKED && s->other ? s->other : s->rows;
-    fprintf(to, "  warning: %zu %s: ", f->n, FINDING[i].what);
-    if (!rows->n) fprintf(to, "windows %" PRIu32 " and %" PRIu32 "\n", f->row + 1, f->like + 1);
-    else if (i >= BLANK) fprintf(to, "line %" PRIu32 "\n", rows->row[f->row].line);
-    else
-        fprintf(to, "lines %" PRIu32 " and %" PRIu32 "\n", rows->row[f->row].line,
-                s->rows->row[f->like].line);
-}
-
-static void survey_print(const Survey *s, FILE *to, bool full) {
-    uint32_t a = s->train->longest, b = s->held->longest;
-    fprintf(to, "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped;%s%zu tokens, %.1f %% of "
-            "them taught, longest row %" PRIu32 "\n",
-            s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, full ? "\n  " : " ",
-            s->train->tokens, 100.0 * (double)s->train->targets / (double)s->train->tokens, a > b ? a : b);
-    if (full) print_lengths(s);
-    if (full && s->few) print_labels(s);
-    for (int k = 0; full && s->rows->n && k < 2; k++)
-        printf("%s%s: %.1f words a row, deviation %.1f; of 1,000 pairs of words %.0f differ\n", k ? "" : "\n",
-               SIDE[k], s->variety[k].words, s->variety[k].words * s->variety[k].spread,
-               1000 * s->variety[k].pairs);
-    if (full) putchar('\n');
-    print_left_out(to, s->rows);
-    if (s->other) print_left_out(to, s->other);
-    for (int i = 0; i < FINDINGS; i++)
-        if (s->found[i].n) print_finding(to, s, i);
-    if (s->answers == 1) fputs("  warning: all rows have the same answer\n", to);
-    if (s->few) {
-        const char *answer = s->rows->row[s->label->row].output;
-        fprintf(to, "  %zu different answers; always '", s->answers);
-        show_text(to, answer, strlen(answer), 24);
-        fprintf(to, "' would be right in %.1f %%\n", 100 * s->label->n / (double)s->all->n);
-    }
-    if (s->rows->n) print_verdict(to, s);
-}
-
-static void survey_log(const Survey *s, Log *l) {
-    Text t = {0};
-    say(&t, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, \"dropped\": %zu, "
-        "\"bad\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %" PRIu32 ", \"bar\": %zu, "
-        "\"bars\": [", s->all->rows, s->train->n, s->held->n, s->all->cut, s->all->dropped, s->rows->bad,
-        s->train->tokens, s->train->targets, s->all->longest, s->width);
-    for (int i = 0; i < BARS; i++) say(&t, "%s%zu", i ? ", " : "", s->bar[i]);
-    say(&t, "]");
-    for (int i = 0; i < FINDINGS; i++) say(&t, ", \"%s\": %zu", FINDING[i].name, s->found[i].n);
-    say(&t, ", \"answers\": %zu, \"majority\": %.4f", s->answers,
-        s->answers ? s->label->n / (double)s->all->n : 0.0);
-    for (int k = 0; k < 2; k++)
-        say(&t, ", \"%.6s\": {\"words\": %.2f, \"spread\": %.3f, \"pairs\": %.3f}", SIDE[k],
-            s->variety[k].words, s->variety[k].spread, s->variety[k].pairs);
-    say(&t, "}}");
-    log_text(l, &t);
-}
-
 // ---- what a run holds -------------------------------------------------------------------------------------
+
+// What is wrong with rows: how many, the first of them, and the row that it is like
+typedef struct { size_t n; uint32_t row, like; } Finding;
+enum { TWICE, REPLY, LEAKED, BLANK, FINDINGS };
 
 enum { AGAIN, STATE, BEST, LAST, PATHS, PATH_BYTES = 4096 };
 typedef struct {
@@ -533,7 +175,8 @@ typedef struct {
     BatchMemory batch;
     const Example **pick;             // (batch) rows of the step at hand
     uint32_t *order;
-    Survey survey;
+    Finding found[FINDINGS];
+    bool one_answer;                  // all rows have the same
     int64_t steps, per_epoch, every, warmup;    // every: steps from one measurement to the next
     double before, now;               // held-out loss before step 1, at the last measurement
     double general_before, started;   // loss on --general before step 1; seconds() when the steps began
@@ -544,6 +187,132 @@ static volatile sig_atomic_t interrupted = 0;
 static void on_interrupt(int signal_number) {
     interrupted = 1;
     signal(signal_number, SIG_DFL);               // a second time it ends the program at once
+}
+
+// ---- data report ------------------------------------------------------------------------------------------
+// Before step 1: which rows repeat, contradict or give away others. What rows are like, ./survey says.
+// Rows are compared by their hashes of 64 bits: of a million rows two that differ are taken for equal once in
+// 30 million such files. Time is n log n.
+
+static const struct { const char *name, *what; } FINDING[FINDINGS] = {    // in the log, and in a warning
+    {"twice", "with prompt and answer of another"},
+    {"other_answer", "with the prompt of another, not its answer"},
+    {"leaked", "held out with the prompt of a row trained on"},
+    {"blank", "with an answer of white space"},
+};
+typedef struct { uint64_t prompt, answer; uint32_t row; bool held; } Key;    // two hashes
+
+// The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
+static void keys_make(Key *k, const Examples *x, const Rows *r, bool held) {
+    for (size_t i = 0; i < x->n; i++) {
+        const Example *ex = &x->ex[i];
+        const char *answer = r->n ? r->row[ex->row].output : "";
+        k[i] = (Key){ex->hash, hash64(answer, strlen(answer), 0), ex->row, held};
+    }
+}
+
+// Rows with equal prompts stand together, those to train on first.
+static int by_prompt(const void *a, const void *b) {
+    const Key *k = a, *l = b;
+    if (k->prompt != l->prompt) return k->prompt < l->prompt ? -1 : 1;
+    if (k->held != l->held) return k->held - l->held;
+    if (k->answer != l->answer) return k->answer < l->answer ? -1 : 1;
+    return (k->row > l->row) - (k->row < l->row);
+}
+
+static void note(Finding *f, uint32_t row, uint32_t like) {
+    if (f->n++ > 0 && row >= f->row) return;
+    f->row = row;
+    f->like = like;
+}
+
+// Of n sorted keys; what a --val file repeats of itself is not counted. --check lists what is leaked.
+static void find_likes(Run *r, const Key *first, size_t n) {
+    const Key *end = first + n;
+    for (const Key *k = first + 1; k < end; k++) {
+        if (k->prompt != first->prompt) first = k;
+        else if (k->held && !first->held) {
+            note(&r->found[LEAKED], k->row, first->row);
+            if (opt.check && r->val_rows.n)
+                printf("%s:%" PRIu32 " has the prompt of %s:%" PRIu32 "\n", opt.val,
+                       r->val_rows.row[k->row].line, opt.data, r->rows.row[first->row].line);
+        } else if (!k->held || !opt.val)
+            note(&r->found[k->answer == k[-1].answer ? TWICE : REPLY], k->row, k[-1].row);
+    }
+}
+
+static int look(Run *r, Err *e) {
+    size_t n = r->train.n + r->val.n;             // all.n, and those of a --val file
+    Key *key = malloc(n * sizeof *key);
+    if (!key) return err_set(e, "no memory for the data report of %zu rows", n);
+    keys_make(key, &r->train, &r->rows, false);
+    keys_make(key + r->train.n, &r->val, opt.val ? &r->val_rows : &r->rows, true);
+    r->one_answer = r->rows.n > 0;
+    for (size_t i = 0; i < r->all.n && r->rows.n; i++) {
+        const char *answer = r->rows.row[key[i].row].output;
+        if (!answer[strspn(answer, " \t\r\n")]) note(&r->found[BLANK], key[i].row, 0);
+        if (key[i].answer != key->answer) r->one_answer = false;
+    }
+    qsort(key, n, sizeof *key, by_prompt);
+    find_likes(r, key, n);
+    free(key);
+    return 0;
+}
+
+// What of a file was not read
+static void print_left_out(FILE *to, const Rows *r) {
+    if (r->bad)
+        fprintf(to, "  warning: wrong rows of %s left out: %zu, e.g.\n%s\n", r->path, r->bad, r->reason);
+    if (*r->ignored) fprintf(to, "  not read: %s of %s\n", r->ignored, r->path);
+}
+
+static void print_finding(FILE *to, const Run *r, int i) {
+    const Finding *f = &r->found[i];
+    const Rows *rows = i == LEAKED && opt.val ? &r->val_rows : &r->rows;
+    fprintf(to, "  warning: %zu %s: ", f->n, FINDING[i].what);
+    if (!rows->n) fprintf(to, "windows %" PRIu32 " and %" PRIu32 "\n", f->row + 1, f->like + 1);
+    else if (i == BLANK) fprintf(to, "line %" PRIu32 "\n", rows->row[f->row].line);
+    else
+        fprintf(to, "lines %" PRIu32 " and %" PRIu32 "\n", rows->row[f->row].line,
+                r->rows.row[f->like].line);
+}
+
+static void print_report(const Run *r, FILE *to) {
+    fprintf(to, "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped; %zu tokens, %.1f %% of them "
+            "taught, longest row %zu\n", r->all.rows, r->train.n, r->val.n, r->all.cut, r->all.dropped,
+            r->train.tokens, 100.0 * (double)r->train.targets / (double)r->train.tokens, r->longest);
+    print_left_out(to, &r->rows);
+    print_left_out(to, &r->val_rows);
+    for (int i = 0; i < FINDINGS; i++)
+        if (r->found[i].n) print_finding(to, r, i);
+    if (r->one_answer) fputs("  warning: all rows have the same answer\n", to);
+    if (opt.check && r->rows.n) fprintf(to, "lengths, labels, variety, a verdict: ./survey %s\n", opt.data);
+}
+
+// -1: the run must not be. What is measured must not be trained on. And no row may have begin-of-text twice,
+// once from the template.
+static int report_stop(const Run *r, Err *e) {
+    const Finding *f = &r->found[LEAKED];
+    int32_t bos = r->base.tok.bos;                // -1: there is none
+    for (const Example *ex = r->all.ex; r->rows.n && bos >= 0 && ex < r->all.ex + r->all.n; ex++)
+        if (ex->len > 1 && ex->tok[0] == bos && ex->tok[1] == bos)
+            return err_set(e, "%s:%" PRIu32 ": the row begins with begin-of-text twice: it is put there "
+                           "anyway\nhint: a --template without it", opt.data, r->rows.row[ex->row].line);
+    if (!f->n || !r->val_rows.n) return 0;
+    return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is "
+                   "measured must not be trained on\nhint: take them out of one file; --check lists them",
+                   opt.val, r->val_rows.row[f->row].line, opt.data, r->rows.row[f->like].line, f->n);
+}
+
+static void log_report(const Run *r) {
+    Text t = {0};
+    text_add(&t, "{\"data\": {\"rows\": %zu, \"train\": %zu, \"held_out\": %zu, \"cut\": %zu, "
+             "\"dropped\": %zu, \"bad\": %zu, \"tokens\": %zu, \"targets\": %zu, \"longest\": %zu",
+             r->all.rows, r->train.n, r->val.n, r->all.cut, r->all.dropped, r->rows.bad, r->train.tokens,
+             r->train.targets, r->longest);
+    for (int i = 0; i < FINDINGS; i++) text_add(&t, ", \"%s\": %zu", FINDING[i].name, r->found[i].n);
+    text_add(&t, "}}");
+    log_text(r->log, &t);
 }
 
 // ---- which rows, in which order ---------------------------------------------------------------------------
@@ -588,8 +357,8 @@ static void order_make(uint32_t *order, size_t n, uint64_t seed, uint64_t epoch)
 static int save_model(const Run *r, const char *path, int64_t step, const char *why, Err *e) {
     const Config *c = &r->m.cfg;
     Text t = {0};
-    say(&t, "%s", r->lineage.s);
-    if (why) say(&t, "kept step %" PRId64 ": %s\n", step, why);
+    text_add(&t, "%s", r->lineage.s);
+    if (why) text_add(&t, "kept step %" PRId64 ": %s\n", step, why);
     int rc = t.failed ? err_set(e, "no memory for the lineage")
              : opt.lora ? adapter_save(path, &r->base, c, r->template, t.s, &r->m.w, e)
              : checkpoint_save(path, c, &r->base.tok, r->template, t.s, (Dtype)r->dtype, &r->m.w, e);
@@ -675,7 +444,8 @@ static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *w
     if (step == 0)
         return err_set(e, "step 0: %s%s, want finite numbers\nhint: the model is so before training", place,
                        what);
-    if (writes()) remove(r->path[STATE]);
+    if (!writes()) return err_set(e, "step %" PRId64 ": %s%s, want finite numbers", step, place, what);
+    remove(r->path[STATE]);
     if (is_terminal(2)) fprintf(stderr, "\n");    // below the progress line
     bool last = !weight && isfinite(loss) && good > 0;
     int64_t left = last ? good : r->state.best_step;
@@ -711,110 +481,80 @@ static size_t layer_size(const Tensor *t) { return t->stacked ? t->size / t->dim
 
 typedef struct { double change, base; } Norms;    // squares of ||dW|| and ||W||
 
-// ||scale down up||^2 of layer l without the product: sum over r, s of (down^T down)_rs (up up^T)_rs
-static double norm_lora(const Run *r, const Tensor *down, const Tensor *up, size_t l) {
-    size_t in = down->dim[1], R = down->dim[2], out = up->dim[2];
-    const float *a = tensor_data(&r->m.w, down) + l * in * R, *b = tensor_data(&r->m.w, up) + l * R * out;
-    double sum = 0.0, scale = opt.lora_alpha / (double)R;
-    for (size_t i = 0; i < R; i++)
-        for (size_t j = 0; j <= i; j++) {
-            double x = 0.0, y = 0.0;
-            for (size_t k = 0; k < in; k++) x += (double)a[k * R + i] * (double)a[k * R + j];
-            for (size_t k = 0; k < out; k++) y += (double)b[i * out + k] * (double)b[j * out + k];
-            sum += (i == j ? 1.0 : 2.0) * x * y;
-        }
-    return scale * scale * sum;
+// In percent; what began with zeros is all new
+static double percent(Norms s) {
+    return s.base > 0.0 ? 100.0 * sqrt(s.change / s.base) : s.change > 0.0 ? 100.0 : 0.0;
 }
 
-// Of layer l of tensor t: its own change, the base being where the gradients were; or what LoRA adds to it,
-// to qkvw with qkv_down and qkv_up, which follow one another in the table
+// Of layer l of tensor t; what it was before the run is where the gradients were
 static Norms norms_of(const Run *r, const Tensor *t, size_t l) {
     size_t n = layer_size(t);
-    const float *now = tensor_data(&r->m.w, t), *before = opt.lora ? now : tensor_data(&r->m.g, t);
-    const uint16_t *half;                         // a frozen matrix may be held as bf16
-    if (!now) memcpy(&half, (const char *)&r->m.h + t->half, sizeof half);
+    const float *now = tensor_data(&r->m.w, t) + l * n, *before = tensor_data(&r->m.g, t) + l * n;
     Norms s = {0.0, 0.0};
-    for (size_t i = l * n; i < (l + 1) * n; i++) {
-        uint32_t bits = now ? 0 : (uint32_t)half[i] << 16;
-        float w;
-        memcpy(&w, now ? (const void *)&before[i] : &bits, sizeof w);
-        double d = now ? (double)now[i] - (double)w : 0.0;
+    for (size_t i = 0; i < n; i++) {
+        double d = (double)now[i] - (double)before[i];
         s.change += d * d;
-        s.base += (double)w * (double)w;
-    }
-    size_t stem = strlen(t->name) - 1;
-    for (int i = 0; opt.lora && i + 1 < TENSORS; i++) {
-        Tensor down = model_tensor(&r->cfg, i), up = model_tensor(&r->cfg, i + 1);
-        if (down.size && !strncmp(down.name, t->name, stem) && !strcmp(down.name + stem, "_down"))
-            s.change = norm_lora(r, &down, &up, l);
+        s.base += (double)before[i] * (double)before[i];
     }
     return s;
 }
 
-// Of layers a..b-1 together, in percent
-static double percent(const Norms *layer, size_t a, size_t b) {
-    double change = 0.0, base = 0.0;
-    for (; a < b; a++) {
-        change += layer[a].change;
-        base += layer[a].base;
-    }
-    return base > 0.0 ? 100.0 * sqrt(change / base) : 0.0;
-}
-
-// The table of ||dW|| / ||W||: a line for each kind of matrix, the layers in groups that fit 80 columns; and
-// for the log every tensor and layer. Returns the largest of them.
+// ||dW|| / ||W||: of every trained tensor and layer for the log; of all that did not begin with zeros, and of
+// the layer's matrix that changed most, on the screen. Returns the change of anything, in percent.
 static double print_change(const Run *r, Text *log) {
-    static Norms layer[1 << 10];
+    Norms all = {0.0, 0.0};
+    double most = 0.0, any = 0.0;
     const char *comma = "";
-    size_t L = (size_t)r->cfg.layers, groups = L < 8 ? L : 8;
-    double most = 0.0;
-    fprintf(stderr, "change of each matrix, ||dW|| / ||W|| in %%, and by layers up to\n%-10s %7s ", "",
-            "all");
-    for (size_t g = 1; g <= groups; g++) fprintf(stderr, " %6zu", g * L / groups);
+    char place[64] = "none";
     for (int i = 0; i < TENSORS; i++) {
-        Tensor t = model_tensor(&r->base.cfg, i);
-        size_t n = t.stacked ? L : 1;
-        if (!t.size) continue;
-        say(log, "%s\"%s\": [", comma, t.name);
+        Tensor t = model_tensor(&r->cfg, i);
+        if (!t.size || !t.trained) continue;
+        text_add(log, "%s\"%s\": [", comma, t.name);
         comma = ", ";
-        for (size_t l = 0; l < n; l++) {
-            layer[l] = norms_of(r, &t, l);
-            say(log, "%s%.4g", l ? ", " : "", percent(layer, l, l + 1));
+        for (size_t l = 0; l < (t.stacked ? t.dim[0] : 1); l++) {
+            Norms s = norms_of(r, &t, l);
+            any = fmax(any, percent(s));
+            text_add(log, "%s%.4g", l ? ", " : "", percent(s));
+            if (s.base <= 0.0) continue;
+            all.change += s.change;
+            all.base += s.base;
+            if (!t.decay || percent(s) <= most) continue;
+            most = percent(s);
+            snprintf(place, sizeof place, t.stacked ? "%s of layer %zu" : "%s", t.name, l + 1);
         }
-        say(log, "]");
-        double all = percent(layer, 0, n);
-        if (all > most) most = all;
-        if (!t.decay || (opt.lora && all == 0.0)) continue;
-        fprintf(stderr, "\n%-10s %7.3f%s", t.name, all, t.stacked ? " " : "");
-        for (size_t g = 0; g < groups && t.stacked; g++)
-            fprintf(stderr, " %6.3f", percent(layer, g * L / groups, (g + 1) * L / groups));
+        text_add(log, "]");
     }
-    fprintf(stderr, "\n");
-    return most;
+    fprintf(stderr, "change of the %s, ||dW|| / ||W||: %.3g %%, most in %s, %.3g %%\n",
+            opt.lora ? "adapter" : "weights", percent(all), place, most);
+    if (!opt.lora) fprintf(stderr, "all of it: ./convert --diff %s %s\n", opt.out, opt.model);
+    return any;
 }
 
-// After the run: how far the weights went from the base, which is read once more to where the gradients were;
-// what was forgotten; warnings; and the log's last line.
+// After the run: how far the weights went from those that it began with, which come once more to where the
+// gradients were; what was forgotten; warnings; and the log's last line.
 static int report_change(Run *r, int64_t step, Err *e) {
+    Model first = r->m;
     Text t = {0};
-    double general = 0.0, most = 1.0;
+    double general = 0.0, change = 1.0;
+    first.w = r->m.g;
+    if (opt.lora) model_init(&first, (uint64_t)opt.seed);
     // rounded as they were written: what bf16 took away again has not changed
     if ((r->dtype == DTYPE_BF16 && open_model(r, opt.out, true, e)) ||
         (r->general.n && measure(r, &r->general, &general, e)) ||
-        (opt.model && !opt.lora && checkpoint_read(&r->base, &r->m.g, NULL, e))) return -1;
-    say(&t, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f", step, seconds() - r->started);
+        (opt.model && !opt.lora && checkpoint_read(&r->base, &first.w, NULL, e))) return -1;
+    text_add(&t, "{\"done\": {\"steps\": %" PRId64 ", \"seconds\": %.3f", step, seconds() - r->started);
     if (r->val.n)
-        say(&t, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, \"best_step\": %" PRId64,
-            r->before, r->now, r->state.best, r->state.best_step);
+        text_add(&t, ", \"val_before\": %.9g, \"val_loss\": %.9g, \"best\": %.9g, \"best_step\": %" PRId64,
+                 r->before, r->now, r->state.best, r->state.best_step);
     if (r->general.n)
-        say(&t, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
-    say(&t, ", \"change_percent\": {");
-    if (opt.model) most = print_change(r, &t);
-    say(&t, "}}}");
+        text_add(&t, ", \"general_before\": %.9g, \"general\": %.9g", r->general_before, general);
+    text_add(&t, ", \"change_percent\": {");
+    if (opt.model) change = print_change(r, &t);
+    text_add(&t, "}}}");
     if (r->general.n)
         fprintf(stderr, "loss on %s %.4f -> %.4f (%s %.4f)\n", opt.general, r->general_before, general,
                 general > r->general_before ? "forgotten" : "gained", fabs(general - r->general_before));
-    if (most < 1e-4) fprintf(stderr, "train: warning: nothing changed\n");
+    if (change < 1e-4) fprintf(stderr, "train: warning: nothing changed\n");
     if (r->val.n && r->now > r->before)
         fprintf(stderr, "train: warning: the validation loss rose from %.4f to %.4f\n"
                 "hint: fewer --epochs, a lower --lr, or --early-stop 1\n", r->before, r->now);
@@ -830,22 +570,6 @@ static void print_duration(char *to, size_t size, double s) {
     else snprintf(to, size, "%.1f h", s / 3600);
 }
 
-// Multiply-adds of a forward pass over the first n examples: matrices, attention to what came before, head
-static double work(const Run *r, const Examples *x, size_t n) {
-    double matrices = 0.0, sum = 0.0, each = (double)r->cfg.layers * r->cfg.heads * r->cfg.head_size;
-    for (int k = 0; k < TENSORS; k++) {
-        Tensor t = model_tensor(&r->cfg, k);
-        if (t.stacked && t.decay) matrices += (double)t.size;
-    }
-    for (size_t i = 0; i < n; i++) {
-        Examples one = {.ex = &x->ex[i], .n = 1};
-        examples_count(&one);
-        double T = (double)one.tokens - 1;
-        sum += T * matrices + T * T * each + (double)one.targets * r->cfg.vocab * r->cfg.width;
-    }
-    return sum;
-}
-
 // Bytes of memory at the peak: the block; rows, with about 4 bytes of text to a token; tokenizer; program
 static double resident(const Run *r) {
     enum { PROGRAM = 4 << 20 };
@@ -854,37 +578,27 @@ static double resident(const Run *r) {
                     (size_t)r->base.tensors_at + tokenizer_index_size(r->base.tok.vocab, r->base.tok.merges));
 }
 
-static double since(double *then) {               // seconds, until the next call
-    double now = seconds(), passed = now - *then;
-    *then = now;
-    return passed;
-}
-
-// --plan: times one row, then twice as many and so on, then some micro-batches; a measurement; an update.
-// Nothing of that is kept. The rest is a rule of three on the work of all rows.
+// --plan: takes the first steps and a measurement, nothing of which is kept. The rest takes as long a token.
 static int expect(Run *r, Err *e) {
-    double clock = r->started, all = since(&clock), began = clock;
-    double steps = (double)r->steps, train = 0.0, loss;
-    size_t rows = 1, times = 0, most = r->micro < r->train.n ? r->micro : r->train.n;
+    double ready = seconds() - r->started, began = seconds(), busy = 0.0, tokens = 0.0;
+    int64_t step = 0;
     char took[32];
     StepResult s;
-    model_zero_grad(&r->m);
-    while (times == 0 || (rows == most && clock - began < 3.0)) {
-        if (run_rows(r, &r->train, NULL, rows, true, &s, e)) return -1;
-        double t = since(&clock);
-        if (rows < most && t < 1.5) rows = 2 * rows < most ? 2 * rows : most;    // warming up
-        else train += (t - train) / (double)++times;
+    order_make(r->order, r->train.n, (uint64_t)opt.seed, 0);
+    while (step < r->steps && busy < 3.0) {
+        if (one_step(r, ++step, &s, e)) return -1;
+        tokens += (double)s.tokens;
+        busy = seconds() - began;
     }
-    if (measure(r, &(Examples){.ex = r->train.ex, .n = rows}, &loss, e)) return -1;
-    double forward = since(&clock), sample = work(r, &r->train, rows);
-    model_update(&r->m, &(AdamW){.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f}, model_grad_norm(&r->m), 1);
-    double update = since(&clock), measured = r->val.n ? 1.0 + ceil(steps / (double)r->every) : 0.0;
-    all += steps * (update + train / sample * work(r, &r->train, r->train.n) / (double)r->per_epoch);
-    all += forward / sample * (measured * work(r, &r->val, r->val.n) +
-                               2.0 * work(r, &r->general, r->general.n));
-    print_duration(took, sizeof took, all);
-    printf("expected: %s on %d threads (measured on %zu rows), %.0f MiB resident\n", took,
-           r->plan.shape.threads, rows, resident(r) / 1048576.0);
+    if (run_rows(r, &r->train, r->order, r->micro < r->train.n ? r->micro : r->train.n, false, &s, e))
+        return -1;
+    double forward = (seconds() - began - busy) / (double)s.tokens;
+    double learned = (double)r->steps / (double)r->per_epoch * (double)(r->train.tokens - r->train.n);
+    double measured = (1.0 + ceil((double)r->steps / (double)r->every)) * (double)r->val.tokens +
+                      2.0 * (double)(r->general.n * r->longest);
+    print_duration(took, sizeof took, ready + learned * busy / tokens + measured * forward);
+    printf("expected: %s on %d threads (measured: %" PRId64 " steps), %.0f MiB resident\n", took,
+           r->plan.shape.threads, step, resident(r) / 1048576.0);
     return 0;
 }
 
@@ -918,12 +632,11 @@ static int log_begin(Run *r, int64_t step, Err *e) {
     char *lineage = r->lineage.s ? json_quote(r->lineage.s, r->lineage.n) : NULL;
     if (lineage)
         log_line(r->log, "{\"run\": {\"version\": \"%s\", \"steps\": %" PRId64 ", \"rows\": %zu, "
-                 "\"held_out\": %zu, \"tokens\": %zu, \"targets\": %zu, \"parameters\": %zu, "
-                 "\"trained\": %zu, \"bytes\": %zu, \"micro\": %zu, \"threads\": %d, \"lineage\": %s}}",
-                 TUNE_VERSION, r->steps, r->train.n, r->val.n, r->train.tokens, r->train.targets, r->params,
-                 r->trained, r->plan.bytes, r->micro, r->plan.shape.threads, lineage);
+                 "\"parameters\": %zu, \"trained\": %zu, \"bytes\": %zu, \"micro\": %zu, \"threads\": %d, "
+                 "\"lineage\": %s}}", TUNE_VERSION, r->steps, r->train.n, r->params, r->trained,
+                 r->plan.bytes, r->micro, r->plan.shape.threads, lineage);
     free(lineage);
-    survey_log(&r->survey, r->log);
+    log_report(r);
     return 0;
 }
 
@@ -943,58 +656,37 @@ static void say_layer_norms(Text *t, const Run *r) {
         square[l] = sum;
     }
     for (int l = 0; l < r->cfg.layers; l++)
-        say(t, "%s%.9g", l ? ", " : ", \"layer_norms\": [", sqrt(square[l]));
-    say(t, "]");
+        text_add(t, "%s%.9g", l ? ", " : ", \"layer_norms\": [", sqrt(square[l]));
+    text_add(t, "]");
 }
 
 static void log_step(const Run *r, int64_t step, const StepResult *s) {
     Text t = {0};
     if (!r->log) return;
-    say(&t, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu",
-        step, s->loss, s->norm, s->lr, s->tokens);
+    text_add(&t, "{\"step\": %" PRId64 ", \"loss\": %.9g, \"norm\": %.9g, \"lr\": %.9g, \"tokens\": %zu",
+             step, s->loss, s->norm, s->lr, s->tokens);
     say_layer_norms(&t, r);
-    say(&t, ", \"seconds\": %.3f}", seconds() - r->started);
+    text_add(&t, ", \"seconds\": %.3f}", seconds() - r->started);
     log_text(r->log, &t);
 }
 
 // ---- verify -----------------------------------------------------------------------------------------------
 
-static bool has_word(const char *text, const char *word, size_t n) {
-    for (size_t k; *text; text += k + strspn(text + k, " \n")) {
-        k = strcspn(text, " \n");
-        if (k == n && !strncmp(text, word, n)) return true;
-    }
-    return false;
-}
-
-// The words of a that b lacks, each with the first one of its line, which says what it is
-static void say_missing(Text *t, const char *title, const char *a, const char *b) {
-    const char *line = a;
-    for (size_t n; *a; a += n + strspn(a + n, " \n")) {
-        if (a > line && a[-1] == '\n') line = a;
-        n = strcspn(a, " \n");
-        if (has_word(b, a, n) || !strncmp(line, "kept ", 5)) continue;      // kept: it is said by the bytes
-        say(t, "%s %.*s %.*s", title, (int)strcspn(line, " "), line, (int)n, a);
-        title = ",";
-    }
-}
-
-// Is this run the one that the lineage of the file to be verified records? If not: what is different
+// Is this run the one that the file to be verified records? If not: the first line that is different
 static int verify_lineage(const Run *r, Err *e) {
     Checkpoint k;
-    Text t = {0};
     int rc = 0;
     if (checkpoint_open(&k, r->verified, opt.model, e)) return -1;
-    if (!strstr(k.lineage, "train tune.c "))
-        rc = err_set(e, "%s: its lineage records no run of train", r->verified);
-    else if (strncmp(k.lineage, r->lineage.s, r->lineage.n)) {
-        say_missing(&t, "; recorded:", k.lineage, r->lineage.s);
-        say_missing(&t, "; given:", r->lineage.s, k.lineage);
-        rc = err_set(e, "%s: comes from another run%s", r->verified, t.n ? t.s : "");
+    const char *was = k.lineage, *is = r->lineage.s;
+    if (strncmp(was, is, r->lineage.n)) {
+        size_t line = 0;
+        for (size_t i = 0; was[i] == is[i]; i++)  // they differ before `is` ends
+            if (is[i] == '\n') line = i + 1;
+        rc = err_set(e, "%s: comes from another run; recorded: %.*s; given: %.*s", r->verified,
+                     (int)strcspn(was + line, "\n"), was + line, (int)strcspn(is + line, "\n"), is + line);
     } else if (strcmp(k.template, r->template))
         rc = err_set(e, "%s: comes from a run with another --template", r->verified);
     checkpoint_close(&k);
-    free(t.s);
     return rc;
 }
 
@@ -1113,117 +805,6 @@ static int train(Run *r, Err *e) {
                    "hint: the same command with --resume goes on", step, r->steps, r->path[STATE]);
 }
 
-// ---- explain ----------------------------------------------------------------------------------------------
-
-// --explain N: of all rows only this one is left, to be trained on in a single step at the full rate.
-static int explain_pick(Run *r, Err *e) {
-    Example *ex = r->all.ex, *end = ex + r->all.n;
-    if ((size_t)opt.explain > r->all.rows)
-        return err_set(e, "--explain: %" PRId64 ", want 1..%zu, a row of the file", opt.explain, r->all.rows);
-    while (ex < end && ex->row + 1 != (uint64_t)opt.explain) ex++;
-    if (ex == end) return err_set(e, "--explain: row %" PRId64 " is dropped: too long", opt.explain);
-    bool held = !opt.val && ex >= r->val.ex;
-    r->train = (Examples){.ex = ex, .n = 1};
-    examples_count(&r->train);
-    printf("row %" PRId64 " of %s", opt.explain, opt.data ? opt.data : opt.text);
-    if (r->rows.n) printf(", line %" PRIu32, r->rows.row[ex->row].line);
-    printf(": %zu tokens, %zu of them taught%s\n", r->train.tokens, r->train.targets,
-           held ? "; held out, so the run itself never does" : "");
-    r->val = (Examples){0};
-    r->longest = ex->len;
-    r->schedule = CONSTANT;
-    opt.batch = opt.steps = 1;
-    opt.warmup = 0;
-    return 0;
-}
-
-// The row's text in lines of at most 80 columns, each behind a mark: > what is taught, | what is only read
-static int explain_text(const Tokenizer *t, const Example *ex, bool color, Err *e) {
-    size_t bytes = 0, n, len;
-    char one[8];
-    for (uint32_t i = 0; i < ex->len; i++) {
-        tokenizer_decode(t, ex->tok[i], &n);
-        bytes += n;
-    }
-    char *text = malloc(2 * bytes + 1), *taught = text + bytes;
-    if (!text) return err_set(e, "no memory for the row's text");
-    for (size_t i = 0, at = 0; i < ex->len; i++, at += n) {
-        const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
-        memcpy(text + at, s, n);
-        memset(taught + at, ex->taught[i], n);
-    }
-    for (size_t i = 0; i < bytes;) {
-        char mark = taught[i], last = 0;
-        printf("%s  %c ", mark && color ? "\033[32m" : "", mark ? '>' : '|');
-        for (int used = 0; i < bytes && taught[i] == mark && used <= 72; i += len) {
-            if (last == '\n' || (last == ' ' && used > 60)) break;
-            last = text[i];
-            used += glyph(one, text + i, bytes - i, &len);
-            fputs(one, stdout);
-        }
-        puts(mark && color ? "\033[0m" : "");
-    }
-    free(text);
-    return 0;
-}
-
-// The loss of each token but the first, taught or not. Of a single row the packed rows are the positions.
-static int explain_losses(Run *r, const Example *ex, double *loss, Err *e) {
-    Fault f;
-    batch_fill(&r->batch, &ex, 1);
-    if (model_forward(&r->m, &r->batch.view, &f)) return err_fault(e, "--explain", &f);
-    model_losses(&r->m, r->m.x.pos, ex->tok + 1, ex->len - 1, loss + 1);
-    return 0;
-}
-
-static void explain_tokens(const Tokenizer *t, const Example *ex, const double *before, const double *after,
-                           bool color) {
-    struct { size_t n; double before, after; } sum[2] = {{0}};     // of what is only read, and taught
-    printf("\n  %5s %7s  %-35s %8s %8s %8s\n", "at", "id", "token", "loss", "a step", "change");
-    for (uint32_t i = 0; i < ex->len; i++) {
-        size_t n;
-        int taught = ex->taught[i];
-        const uint8_t *s = tokenizer_decode(t, ex->tok[i], &n);
-        printf("%s%c %5" PRIu32 " %7" PRId32 "  '", taught && color ? "\033[32m" : "", taught ? '>' : '|', i,
-               ex->tok[i]);
-        printf("'%*s", 34 - show_text(stdout, s, n, 32), "");
-        if (i > 0) {
-            printf("%8.3f %8.3f %+8.3f", before[i], after[i], after[i] - before[i]);
-            sum[taught].n++;
-            sum[taught].before += before[i];
-            sum[taught].after += after[i];
-        }
-        puts(taught && color ? "\033[0m" : "");
-    }
-    for (int k = 1; k >= 0; k--)
-        if (sum[k].n)
-            printf("%c %zu tokens %s: mean loss %.4f, after the step %.4f\n", k ? '>' : '|', sum[k].n,
-                   k ? "taught" : "only read", sum[k].before / (double)sum[k].n,
-                   sum[k].after / (double)sum[k].n);
-}
-
-// What a row is to the model, and what one step of the run on it alone would change. Nothing is kept.
-static int explain(Run *r, Err *e) {
-    const Example *ex = r->train.ex;
-    const char *plain = getenv("NO_COLOR");
-    bool color = is_terminal(1) && !(plain && *plain);
-    double *loss = malloc(2 * ex->len * sizeof *loss);
-    StepResult s;
-    r->order[0] = 0;
-    int rc = !loss ? err_set(e, "no memory for the losses")
-             : explain_text(&r->base.tok, ex, color, e) || explain_losses(r, ex, loss, e) ||
-               one_step(r, 1, &s, e) || explain_losses(r, ex, loss + ex->len, e) ? -1 : 0;
-    if (rc == 0) {
-        explain_tokens(&r->base.tok, ex, loss, loss + ex->len, color);
-        printf("one step at rate %.2e, gradient norm %.3f; nothing was written\n"
-               "in a batch: ids 0 to %" PRIu32 " are input; the target of each is the next id if that is\n"
-               "taught, else -1; then come %zu places of padding, up to the longest row\n",
-               s.lr, s.norm, ex->len - 2, (size_t)(r->all.longest - ex->len));
-    }
-    free(loss);
-    return rc;
-}
-
 // ---- setup: options ---------------------------------------------------------------------------------------
 
 static int check_options(Run *r, Err *e) {
@@ -1239,7 +820,7 @@ static int check_options(Run *r, Err *e) {
         {!opt.lora && (given("--lora-alpha") || given("--lora-on")),
          "--lora-alpha and --lora-on need --lora RANK"},
         {!opt.out && writes(), "want --out FILE, the checkpoint to write"},
-        {opt.verify && !writes(), "--verify repeats a run: not with --plan, --check or --explain"},
+        {opt.verify && !writes(), "--verify repeats a run: not with --plan or --check"},
     };
     for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
         if (rule[i].wrong) return err_set(e, "%s", rule[i].say);
@@ -1343,10 +924,9 @@ static int read_texts(const Run *r, uint8_t **all, size_t *total, Err *e) {
     for (int i = 0; i < r->texts; i++) {
         uint8_t *data;
         size_t n;
-        if (file_read(r->text[i], most, &data, &n, e)) return -1;
-        int rc = n >= most - *total ? err_set(e, "--text: more than 2 GiB")
-                 : grow(all, &room, *total + n + 1, 1, e);
-        data[n++] = '\n';
+        if (file_read(r->text[i], *total < most ? most - *total : 0, &data, &n, e)) return -1;
+        data[n++] = '\n';                         // instead of file_read's 0
+        int rc = grow(all, &room, *total + n, 1, e);
         if (rc == 0) memcpy(*all + *total, data, n);
         *total += n;
         free(data);
@@ -1380,8 +960,7 @@ static int learn_tokenizer(Run *r, Err *e) {
 static int load_rows(const Run *r, const char *path, Rows *rows, Examples *x, size_t seq, Err *e) {
     const RowsHow how = {true, r->skip_bad, opt.columns};
     if (rows_load(rows, path, &how, e)) return -1;
-    return examples_make(x, rows, r->template, &r->base.tok, seq, (TooLong)r->too_long, r->teach,
-                         e);
+    return examples_make(x, rows, r->template, &r->base.tok, seq, (TooLong)r->too_long, r->teach, e);
 }
 
 static int load_examples(Run *r, Err *e) {
@@ -1417,7 +996,7 @@ static int load_general(Run *r, Err *e) {
 static int say_file(Text *t, const char *what, const char *path, Err *e) {
     char hex[65];
     if (path && sha256_file(path, hex, e)) return -1;
-    if (path) say(t, "%s sha256 %s\n", what, hex);
+    if (path) text_add(t, "%s sha256 %s\n", what, hex);
     return 0;
 }
 
@@ -1426,29 +1005,29 @@ static int describe(Run *r, Err *e) {
     Text *t = &r->lineage;
     if (opt.model && strlen(r->base.lineage) > 1 << 20)
         return err_set(e, "%s: lineage of %zu bytes, want at most 1 MiB", opt.model, strlen(r->base.lineage));
-    say(t, "%strain tune.c %s\n", opt.model ? r->base.lineage : "", TUNE_VERSION);
+    text_add(t, "%strain tune.c %s\n", opt.model ? r->base.lineage : "", TUNE_VERSION);
     for (int i = 0; i < CONFIG_INTS && opt.init; i++) {
         int32_t v;
         memcpy(&v, (const char *)&r->base.cfg + CONFIG_FIELD[i].where, sizeof v);
-        say(t, "%s %s=%d%s", i ? "" : "init", CONFIG_FIELD[i].name, (int)v, i + 1 < CONFIG_INTS ? "" : "\n");
+        text_add(t, "%s %s=%d%s", i ? "" : "init", CONFIG_FIELD[i].name, (int)v,
+                 i + 1 < CONFIG_INTS ? "" : "\n");
     }
     if (say_file(t, "base", opt.model, e) || say_file(t, "data", opt.data, e)) return -1;
     for (int i = 0; i < r->texts && opt.text; i++)
         if (say_file(t, "text", r->text[i], e)) return -1;
     if (say_file(t, "held-out", opt.val, e)) return -1;
-    say(t, "options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64,
-        opt.mask,
-        r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq, opt.val ? 0.0 : opt.split,
-        r->steps, opt.batch);
-    say(t, " lr=%.9g schedule=%s warmup=%.9g", opt.lr, opt.schedule, opt.warmup);
-    if (opt.early_stop) say(t, " early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
-    say(t, " weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2,
-        opt.clip, opt.seed, DTYPE_NAME[r->dtype]);
-    if (opt.columns) say(t, "columns %s\n", opt.columns);
-    if (r->skip_bad) say(t, "bad-rows skip\n");
+    text_add(t, "options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64,
+             opt.mask, r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq,
+             opt.val ? 0.0 : opt.split, r->steps, opt.batch);
+    text_add(t, " lr=%.9g schedule=%s warmup=%.9g", opt.lr, opt.schedule, opt.warmup);
+    if (opt.early_stop) text_add(t, " early-stop=%" PRId64 " every=%" PRId64, opt.early_stop, r->every);
+    text_add(t, " weight-decay=%.9g beta2=%.9g clip=%.9g seed=%" PRId64 " dtype=%s\n", opt.decay, opt.beta2,
+             opt.clip, opt.seed, DTYPE_NAME[r->dtype]);
+    if (opt.columns) text_add(t, "columns %s\n", opt.columns);
+    if (r->skip_bad) text_add(t, "bad-rows skip\n");
     if (opt.lora)
-        say(t, "lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha,
-            (unsigned)r->cfg.lora_on);
+        text_add(t, "lora rank=%" PRId64 " alpha=%.9g on=%u\n", opt.lora, opt.lora_alpha,
+                 (unsigned)r->cfg.lora_on);
     if (t->failed) return err_set(e, "no memory for the lineage");
     Sha256 s;
     sha256_init(&s);
@@ -1521,14 +1100,9 @@ static int load_model(Run *r, Err *e) {
 
 static int setup(Run *r, Err *e) {
     if (check_options(r, e) || check_outputs(r, e) || open_base(r, e)) return -1;
-    if (load_examples(r, e) || (opt.explain && explain_pick(r, e))) return -1;
-    r->survey = (Survey){.all = &r->all, .train = &r->train, .held = &r->val, .rows = &r->rows,
-                         .other = opt.val ? &r->val_rows : NULL};
-    if (!opt.explain) {                           // in short before step 1, in full for --check
-        if (survey(&r->survey, e)) return -1;
-        survey_print(&r->survey, opt.check ? stdout : stderr, opt.check);
-        if (survey_stop(&r->survey, r->base.tok.bos, opt.check, e)) return -1;
-    }
+    if (load_examples(r, e) || look(r, e)) return -1;
+    print_report(r, opt.check ? stdout : stderr);
+    if (report_stop(r, e)) return -1;
     if (opt.check) return log_begin(r, 0, e);
 
     r->per_epoch = ((int64_t)r->train.n + opt.batch - 1) / opt.batch;
@@ -1554,7 +1128,6 @@ static void release(Run *r) {
     free(r->order);
     free(r->lineage.s);
     free(r->chosen);
-    free(r->survey.key);
     block_free(r->block);
     examples_free(&r->all);
     examples_free(&r->val_all);
@@ -1585,7 +1158,7 @@ int main(int argc, char **argv) {
     signal(SIGHUP, on_interrupt);
 #endif
     if (!rc) rc = setup(&r, &e);
-    if (!rc && !opt.check) rc = opt.plan ? expect(&r, &e) : opt.explain ? explain(&r, &e) : train(&r, &e);
+    if (!rc && !opt.check) rc = opt.plan ? expect(&r, &e) : train(&r, &e);
     release(&r);
     if (fflush(stdout) && !rc) rc = err_set(&e, "cannot write to stdout");
     if (rc) fprintf(stderr, "train: %s\n", e.msg);

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.." || exit 1
 unset MAKEFLAGS MFLAGS                            # those of a make that this script was called from
 build=$PWD/${1:-build/native} quick=${2-}
 page=dev/AUDIT.md
-programs="train eval convert chat errors clean compare report"    # bench measures, and is for developers
+programs="train eval convert chat explain survey errors clean compare report"    # bench measures, and is for developers
 
 # The names in the first column of the table below a heading of the page.   listed "System calls"
 listed() {
@@ -73,6 +73,8 @@ exercise() {
         traced train --model "$base" --data "$few" --epochs 1 --save-every 1 --out "$out/full.bin" &&
         traced train --model "$base" --data "$few" --steps 2 --lora 2 --split 0 --out "$out/adapter.bin" &&
         traced train --model "$base" --data "$few" --check &&
+        traced explain --model "$base" --data "$few" --row 2 --threads 2 &&
+        traced survey "$few" --model "$base" --log "$out/survey" &&
         traced eval loss --model "$out/full.bin" --data "$few" --threads 2 &&
         traced eval answers --model "$out/full.bin" --data "$few" --max-tokens 4 --log "$out/answers.a" &&
         traced eval answers --model "$base" --data "$few" --max-tokens 4 --temperature 2 --log "$out/answers.b" --json &&
@@ -84,7 +86,7 @@ exercise() {
         traced errors "$out/answers.a" "$out/answers.b" &&
         traced clean "$in/rows.jsonl" --out "$out/clean.jsonl" --changes "$out/changes" &&
         traced compare "$out/answers.a" "$out/answers.b" --log "$out/judged" &&
-        traced report "$out/log" "$out/answers.a"
+        traced report "$out/log" "$out/survey" "$out/answers.a"
 }
 calls_listed() {
     listed "System calls" > "$tmp/allowed"

@@ -29,6 +29,7 @@ static void help(void) {
            "  ./report run.jsonl answers.jsonl errors.jsonl > report.html\n\n"
            "Files, in any order, of which each must be one of these:\n"
            "  ./train --log FILE                     loss, learning rate, gradients, lineage\n"
+           "  ./survey ROWS --log FILE               lengths, labels, variety of the rows\n"
            "  ./eval answers ... --log FILE          exact match, A/B, answers side by side\n"
            "  ./errors answers.jsonl --json > FILE   what is wrong with the answers\n"
            "  ./eval bench ... --log FILE            benchmarks by question: accuracy, flips\n"
@@ -219,57 +220,82 @@ static int training_section(Page *p, const Training *t, Err *e) {
 
 // ---- data -------------------------------------------------------------------------------------------------
 
-// What the data report calls its figures; look: above 0 it is worth a look.
+// Figures on the rows: the line `data` of train's log, or of a survey's
+typedef struct { const Input *in; uint32_t at; } Source;    // at 0: there is none
+enum { SOURCES = 2 };
+
+// What they are called; look: above 0 it is worth a look.
 static const struct { const char *key, *says; bool look; } FIGURE[] = {
     {"rows", "rows in the file", false}, {"train", "rows to train on", false},
     {"held_out", "rows held out", false}, {"bad", "rows left out as wrong", true},
     {"cut", "rows shortened", true}, {"dropped", "rows too long, dropped", true},
     {"tokens", "tokens to train on", false}, {"targets", "of them taught", false},
-    {"longest", "tokens of the longest row", false},
+    {"longest", "tokens of the longest row", false}, {"longest_words", "words of the longest row", false},
     {"twice", "rows with prompt and answer of another", true},
     {"other_answer", "rows with the prompt of another, not its answer", true},
-    {"near", "rows with nearly the prompt of another", true},
     {"leaked", "held out with the prompt of a row trained on", true},
-    {"leaked_near", "held out with nearly the prompt of a row trained on", true},
     {"blank", "rows with an answer of white space", true},
-    {"echo", "rows with an answer that repeats the prompt", true},
     {"answers", "different answers", false}, {"majority", "share of the most frequent answer", false}};
 static const struct { const char *key, *says; } VARIETY[] = {
     {"words", "words, mean"}, {"spread", "spread of the length, as share of it"},
-    {"different", "different words among 1,000"}, {"pairs", "different pairs among 1,000"},
-    {"beginning", "rows with the most frequent beginning"}};
+    {"pairs", "different pairs among 1,000"}};
 enum { FIGURES = sizeof FIGURE / sizeof *FIGURE, VARIETIES = sizeof VARIETY / sizeof *VARIETY };
 
-static int lengths_chart(Page *p, const Training *t, Err *e) {
+// The first of the sources that has it; at 0: none has
+static Source with(const Source *s, const char *key) {
+    for (int i = 0; i < SOURCES; i++)
+        if (s[i].at && has(s[i].in, s[i].at, key)) return s[i];
+    return (Source){NULL, 0};
+}
+
+static int figures_table(Page *p, const Source *all, Err *e) {
+    page_table(p, "", "What was learned from|#");
+    for (int i = 0; i < FIGURES; i++) {
+        Source s = with(all, FIGURE[i].key);
+        double x;
+        if (!s.at) continue;
+        if (number_of(s.in, s.at, FIGURE[i].key, &x, e)) return -1;
+        bool look = FIGURE[i].look && x > 0;
+        page_put(p, "<tr><th>%s%s</th>", FIGURE[i].says, look ? " <b class=\"look\">look</b>" : "");
+        page_cell(p, x);
+        page_put(p, "</tr>\n");
+    }
+    page_table_end(p);
+    return 0;
+}
+
+static int lengths_chart(Page *p, Source s, Err *e) {
     enum { MOST = 64 };
     double x[MOST], y[MOST], width;
-    const JsonNode *bars = member(t->in, t->data, "bars", JSON_ARRAY);
+    const JsonNode *bars = member(s.in, s.at, "bars", JSON_ARRAY);
+    const JsonNode *unit = member(s.in, s.at, "unit", JSON_STRING);
     if (!bars || bars->count == 0) return 0;
-    if (number_of(t->in, t->data, "bar", &width, e)) return -1;
+    if (number_of(s.in, s.at, "bar", &width, e)) return -1;
     uint32_t n = bars->count;
-    if (n > MOST || width <= 0) return wrong(t->in, t->data, "up to 64 bars and a width above 0", e);
+    if (n > MOST || width <= 0) return wrong(s.in, s.at, "up to 64 bars and a width above 0", e);
     for (uint32_t i = 0; i < n; i++) {
         if (!sane(&bars[1 + i]) || bars[1 + i].number < 0)
-            return wrong(t->in, t->data, "numbers from 0 to 1e15 in bars", e);
+            return wrong(s.in, s.at, "numbers from 0 to 1e15 in bars", e);
         x[i] = width * i;
         y[i] = bars[1 + i].number;
     }
-    Chart c = {"Length of the rows", "tokens", "rows", {{"rows", x, y, n, 1, 1, BARS, width}}, 1, true};
+    const char *what = unit && !strcmp(unit->text, "words") ? "words" : "tokens";
+    Chart c = {"Length of the rows", what, "rows", {{"rows", x, y, n, 1, 1, BARS, width}}, 1, true};
     page_chart(p, &c);
     return 0;
 }
 
-static int variety_table(Page *p, const Training *t, Err *e) {
-    const JsonNode *side[2] = {member(t->in, t->data, "prompt", JSON_OBJECT),
-                               member(t->in, t->data, "answer", JSON_OBJECT)};
+static int variety_table(Page *p, Source s, Err *e) {
+    const JsonNode *side[2] = {member(s.in, s.at, "prompt", JSON_OBJECT),
+                               member(s.in, s.at, "answer", JSON_OBJECT)};
     if (!side[0] || !side[1]) return 0;
     page_table(p, "", "Variety|#prompts|#answers");
     for (int i = 0; i < VARIETIES; i++) {
-        if (!has(t->in, index_of(t->in, side[0]), VARIETY[i].key)) continue;
+        if (!has(s.in, index_of(s.in, side[0]), VARIETY[i].key)) continue;
         page_put(p, "<tr><th>%s</th>", VARIETY[i].says);
         for (int k = 0; k < 2; k++) {
             double x;
-            if (number_of(t->in, index_of(t->in, side[k]), VARIETY[i].key, &x, e)) return -1;
+            if (number_of(s.in, index_of(s.in, side[k]), VARIETY[i].key, &x, e)) return -1;
             page_cell(p, x);
         }
         page_put(p, "</tr>\n");
@@ -278,22 +304,41 @@ static int variety_table(Page *p, const Training *t, Err *e) {
     return 0;
 }
 
-static int data_section(Page *p, const Training *t, Err *e) {
-    if (!t->data) return 0;
-    page_put(p, "<section id=\"data\"><h2>Data</h2><div class=\"charts\"><div>");
-    page_table(p, "", "What was learned from|#");
-    for (int i = 0; i < FIGURES; i++) {
-        double x;
-        if (!has(t->in, t->data, FIGURE[i].key)) continue;
-        if (number_of(t->in, t->data, FIGURE[i].key, &x, e)) return -1;
-        bool look = FIGURE[i].look && x > 0;
-        page_put(p, "<tr><th>%s%s</th>", FIGURE[i].says, look ? " <b class=\"look\">look</b>" : "");
-        page_cell(p, x);
+// Pairs of a text and its number of rows
+static int labels_table(Page *p, Source s, Err *e) {
+    enum { MOST = 64 };
+    const JsonNode *list = member(s.in, s.at, "labels", JSON_ARRAY);
+    if (!list || list->count == 0) return 0;
+    page_table(p, "", "answer|#rows");
+    uint32_t at = index_of(s.in, list) + 1;
+    for (uint32_t i = 0; i < list->count && i < MOST; i++) {
+        const JsonNode *pair = &s.in->j.node[at];
+        if (pair->kind != JSON_ARRAY || pair->count != 2 || pair[1].kind != JSON_STRING || !sane(&pair[2]))
+            return wrong(s.in, s.at, "labels of a text and a number each", e);
+        put_head(p, &pair[1]);
+        page_cell(p, pair[2].number);
         page_put(p, "</tr>\n");
+        at = pair->next;
     }
     page_table_end(p);
+    return 0;
+}
+
+static int data_section(Page *p, const Source *all, Err *e) {
+    if (!all[0].at && !all[1].at) return 0;
+    page_put(p, "<section id=\"data\"><h2>Data</h2>");
+    Source s = with(all, "verdict");
+    const JsonNode *verdict = s.at ? member(s.in, s.at, "verdict", JSON_STRING) : NULL;
+    if (verdict) {
+        page_put(p, "<p>Verdict: ");
+        put_node(p, verdict, TEXT_SHOWN);
+        page_put(p, "</p>");
+    }
+    page_put(p, "<div class=\"charts\"><div>");
+    if (figures_table(p, all, e)) return -1;
     page_put(p, "</div><div>\n");
-    if (lengths_chart(p, t, e) || variety_table(p, t, e)) return -1;
+    s = with(all, "bars");
+    if (s.at && (lengths_chart(p, s, e) || variety_table(p, s, e) || labels_table(p, s, e))) return -1;
     page_put(p, "</div></div></section>\n");
     return 0;
 }
@@ -313,10 +358,19 @@ typedef struct {
     Input input[MAX_FILES];
     int inputs;
     Training training;
+    Source data[SOURCES];             // train's, a survey's
     Answers answers[MAX_FILES];
     Items items[MAX_FILES];
     int of[KINDS];                    // files of each kind
 } Report;
+
+// The object `data` of a survey's only line
+static int survey_load(Source *s, const Input *in, Err *e) {
+    const JsonNode *data = member(in, in->first, "data", JSON_OBJECT);
+    if (!data || in->lines > 1) return wrong(in, in->first, "a survey alone", e);
+    *s = (Source){in, index_of(in, data)};
+    return 0;
+}
 
 static int report_load(Report *r, const char *const *path, int paths, Err *e) {
     for (int i = 0; i < paths; i++) {
@@ -324,9 +378,12 @@ static int report_load(Report *r, const char *const *path, int paths, Err *e) {
         r->inputs++;
         if (input_load(in, path[i], e)) return -1;
         int k = r->of[in->kind]++;
-        if (in->kind == TRAINING && k > 0)
-            return err_set(e, "%s: is a second training log, want one\nhint: a page for each run", path[i]);
+        if ((in->kind == TRAINING || in->kind == SURVEY) && k > 0)
+            return err_set(e, "%s: is a second %s, want one\nhint: a page for each run", path[i],
+                           in->kind == SURVEY ? "survey" : "training log");
         if (in->kind == TRAINING && training_load(&r->training, in, e)) return -1;
+        if (in->kind == TRAINING) r->data[0] = (Source){in, r->training.data};
+        if (in->kind == SURVEY && survey_load(&r->data[1], in, e)) return -1;
         if (in->kind == ANSWERS && answers_load(&r->answers[k], in, e)) return -1;
         if (in->kind == ITEMS && items_load(&r->items[k], in, e)) return -1;
     }
@@ -374,15 +431,17 @@ static int training_tiles(Page *p, const Training *t, Err *e) {
 }
 
 static int head(Page *p, const Report *r, Err *e) {
-    static const struct { Kind kind; const char *id, *says; } LINK[] = {
-        {TRAINING, "training", "Training"}, {TRAINING, "data", "Data"}, {ANSWERS, "answers", "Answers"},
-        {ERRORS, "errors", "Errors"}, {ITEMS, "benchmarks", "Benchmarks"}, {RESULTS, "results", "Results"},
-        {TRAINING, "lineage", "Lineage"}, {ANSWERS, "rows", "Side by side"}};
+    static const struct { Kind kind, also; const char *id, *says; } LINK[] = {
+        {TRAINING, TRAINING, "training", "Training"}, {TRAINING, SURVEY, "data", "Data"},
+        {ANSWERS, ANSWERS, "answers", "Answers"}, {ERRORS, ERRORS, "errors", "Errors"},
+        {ITEMS, ITEMS, "benchmarks", "Benchmarks"}, {RESULTS, RESULTS, "results", "Results"},
+        {TRAINING, TRAINING, "lineage", "Lineage"}, {ANSWERS, ANSWERS, "rows", "Side by side"}};
     page_put(p, "<header><h1>");
     put_string(p, opt.title);
     page_put(p, "</h1><nav>");
     for (size_t i = 0; i < sizeof LINK / sizeof *LINK; i++)
-        if (r->of[LINK[i].kind]) page_put(p, "<a href=\"#%s\">%s</a>", LINK[i].id, LINK[i].says);
+        if (r->of[LINK[i].kind] || r->of[LINK[i].also])
+            page_put(p, "<a href=\"#%s\">%s</a>", LINK[i].id, LINK[i].says);
     page_put(p, "</nav><ul class=\"tiles\">\n");
     for (int i = 0; i < r->of[ANSWERS]; i++) {
         const Answers *a = &r->answers[i];
@@ -411,7 +470,7 @@ static void foot(Page *p, const Report *r) {
 static int report_write(Page *p, const Report *r, Err *e) {
     const Training *t = r->of[TRAINING] ? &r->training : NULL;
     page_begin(p, opt.title);
-    if (head(p, r, e) || (t && (training_section(p, t, e) || data_section(p, t, e)))) return -1;
+    if (head(p, r, e) || (t && training_section(p, t, e)) || data_section(p, r->data, e)) return -1;
     for (int i = 0; i < r->of[ANSWERS]; i++)
         if (answers_section(p, &r->answers[i], e)) return -1;
     for (int i = 0; i < r->inputs; i++)

@@ -33,7 +33,7 @@ void page_bar(Page *p, double share, double low, double high, int colour);
 typedef enum { CURVE, MARKS, BARS } Drawn;    // CURVE: of many points the means, within a band of all
 enum { SERIES_MAX = 8 };
 typedef struct {
-    char name[40];                    // ours
+    char name[56];                    // ours
     const double *x, *y;              // n points, x ascending, none beyond 1e15
     size_t n, x_stride, y_stride;     // doubles from one point to the next
     Drawn how;                        // BARS: from x to x + width
@@ -50,7 +50,7 @@ void page_chart(Page *p, const Chart *c);
 
 // ---- report_log.c -----------------------------------------------------------------------------------------
 // Limits: files of 64 MiB, numbers up to 1e15. What goes wrong is told with the file and its line.
-typedef enum { TRAINING, ANSWERS, ERRORS, ITEMS, RESULTS, KINDS } Kind;
+typedef enum { TRAINING, SURVEY, ANSWERS, ERRORS, ITEMS, RESULTS, KINDS } Kind;
 typedef struct {
     const char *path;
     char sha[65];

@@ -75,8 +75,8 @@ void put_head(Page *p, const JsonNode *name) {
 
 // What only the first line of a kind of log has; in this order, as some have others' members too
 static const struct { const char *key; Kind kind; } SIGN[] = {
-    {"run", TRAINING}, {"data", TRAINING}, {"lines", ANSWERS}, {"errors", ERRORS}, {"prompts", ITEMS},
-    {"metric", RESULTS}, {"exact_match", RESULTS}, {"bits_per_byte", RESULTS}};
+    {"run", TRAINING}, {"survey", SURVEY}, {"data", TRAINING}, {"lines", ANSWERS}, {"errors", ERRORS},
+    {"prompts", ITEMS}, {"metric", RESULTS}, {"exact_match", RESULTS}, {"bits_per_byte", RESULTS}};
 enum { SIGNS = sizeof SIGN / sizeof *SIGN };
 
 static int input_parse(Input *in, const uint8_t *data, size_t n, Err *e) {

@@ -243,7 +243,7 @@ fi
 # ---- bad input: options ----------------------------------------------------------------------------------------
 
 nearest() { "$bin/$1" "$2" 2>&1 | has "$1: unknown option $2" "hint: $3"; }
-for program in train eval chat convert; do
+for program in train eval chat convert explain survey; do
     refused "an unknown option of $program" "unknown option --colour" $program --colour red
 done
 check "train --epoch: names --epochs"        nearest train   --epoch      --epochs
@@ -307,7 +307,7 @@ refused "convert with one word"   "1 file names, want"                          
 
 helps() { "$bin/$1" --help > help && [ -s help ] && ! awk 'length > 80' help | grep .; }
 versions() { "$bin/$1" --version | grep -E '^tune.c [0-9]+[.][0-9]+[.][0-9]+$'; }
-for program in train eval chat convert; do
+for program in train eval chat convert explain survey; do
     check "$program --help, within 80 columns" helps $program
     check "$program --version" versions $program
 done

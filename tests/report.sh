@@ -25,7 +25,7 @@ refuses() {
 
 run() {                                           # run NORMS: 400 steps, each with these norms of its layers
     say '{"run": {"version": "0.1.0", "steps": 400, "rows": 9, "parameters": 1234567, "trained": 1234567, "lineage": "train tune.c\nbase sha256 <b>00</b>\n"}}'
-    say '{"data": {"rows": 9, "train": 8, "held_out": 1, "near": 2, "longest": 31, "bar": 4, "bars": [0, 5, 3, 1], "prompt": {"words": 4, "spread": 0.5}, "answer": {"words": 1, "spread": 0}}}'
+    say '{"data": {"rows": 9, "train": 8, "held_out": 1, "twice": 2, "longest": 31, "bar": 4, "bars": [0, 5, 3, 1], "prompt": {"words": 4, "spread": 0.5}, "answer": {"words": 1, "spread": 0}}}'
     say '{"step": 0, "val_loss": 6.25}'
     step=0
     while [ $step -lt 400 ]; do
@@ -74,10 +74,20 @@ results > results.jsonl
 
 training() { page run.jsonl && shows "6.250 &rarr; 1.125" "1,234,567" ">Loss<" ">Learning rate<" ">Gradient norm<" \
     "training: 4.995 at 1, lowest 1.005 at 400, highest 4.995 at 1, last 1.005 at 400." \
-    "held-out rows: 6.25 at 0, lowest 1.125 at 400" "rows with nearly the prompt of another <b class=\"look\">look" \
+    "held-out rows: 6.25 at 0, lowest 1.125 at 400" "rows with prompt and answer of another <b class=\"look\">look" \
     ">Length of the rows<" "<tr><th>words, mean</th><td class=\"n\">4</td><td class=\"n\">1</td>" "<tr><th>qkvw</th><td class=\"n\">2</td><td class=\"n\">3</td>" "base sha256 &lt;b&gt;00" &&
     lacks "Gradient norms by layer" "pairs among" 'id="answers"'; }
 check "a training log: curves, their description in words, data, change, lineage" training
+surveyed() {                                      # beside train's line `data`, or alone
+    echo '{"survey": "rows.jsonl", "data": {"rows": 7, "longest_words": 31, "unit": "words", "bar": 4, "bars": [0, 5], "labels": [["yes <b>", 5]], "prompt": {"words": 4}, "answer": {"words": 1}, "verdict": "varied <i>"}}' > survey.jsonl
+    page survey.jsonl && shows 'href="#data"' ">rows in the file</th><td class=\"n\">7<" ">words of the longest row<" \
+        "<th>yes &lt;b&gt;</th><td class=\"n\">5<" "Verdict: varied &lt;i&gt;" && lacks 'id="training"' || return 1
+    sed '/"data"/s/.*/{"data": {"rows": 9, "twice": 2}}/' run.jsonl > short.jsonl
+    page survey.jsonl short.jsonl && shows ">rows in the file</th><td class=\"n\">9<" "rows with prompt and answer" \
+        ">Length of the rows<" "yes &lt;b&gt;" || return 1
+    refuses "second survey" survey.jsonl survey.jsonl
+}
+check "a survey beside a training log, and alone" surveyed
 layers() { page layers.jsonl && shows "Gradient norms by layer" ">layer 1<" ">layer 2<" \
     "layer 2: 0.25 at 1, lowest 0.25 at 1, highest 0.25 at 1, last 0.25 at 400." && lacks ">layer 3<"; }
 check "norms by layer where the log has them" layers
@@ -146,12 +156,13 @@ echo '{"what": 1}' > other.jsonl
 printf '[1, 2]\n' > list.json
 check "no log at all" refuses "none of the logs" other.jsonl
 check "an empty file" refuses "none of the logs" empty.jsonl
+check "labels that are no pairs" broken survey.jsonl 1 '{"survey": "", "data": {"bars": [1], "bar": 1, "labels": ["yes"]}}' ' .*labels of a text'
 check "a list" refuses "list.json:1: .*want an object" list.json
 check "two training logs" refuses "second training log" run.jsonl layers.jsonl
 check "a file that is not there" refuses "nowhere.jsonl: cannot open" nowhere.jsonl
 check "no file" refuses "want logs of a run"
 cuts() {                                          # each log cut short anywhere: a page or one message, never a crash
-    for log in run.jsonl answers.jsonl items.jsonl errors.json results.jsonl; do
+    for log in run.jsonl survey.jsonl answers.jsonl items.jsonl errors.json results.jsonl; do
         size=$(wc -c < $log) at=0
         while [ $at -lt "$size" ]; do
             head -c $at $log > cut.jsonl

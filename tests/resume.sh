@@ -170,21 +170,40 @@ check "a loss that is not finite: the best model is kept" lost
 # ---- the plan, and what a run did ------------------------------------------------------------------------------
 
 planned() {
-    "$bin/train" $run --plan > said 2> /dev/null &&
-        contains said "^expected: .* on 1 threads (measured on 3 rows), [0-9]* MiB resident"
+    "$bin/train" $run --plan --out x.bin > said 2> /dev/null &&
+        contains said "^expected: .* on 1 threads (measured: 20 steps), [0-9]* MiB resident" && [ ! -e x.bin.state ]
 }
-told() {                                           # the table of changes, and the log's first and last line
+# The log's change of each layer of qkvw, and what convert finds of both together
+changed_as_diff_says() {
+    "$bin/convert" --diff t.bin base.bin > diff || return 1
+    all=$(awk '$1 == "qkvw" { print 100 * $3 }' diff)
+    sed -n '$s/.*"qkvw": \[\([0-9.e-]*\), \([0-9.e-]*\)\].*/\1 \2/p' t.log |
+        awk -v all="$all" '{ lo = $1 < $2 ? $1 : $2; hi = $1 + $2 - lo; exit !(lo > 0 && lo <= all && all <= hi) }' ||
+        { cat diff; bad "qkvw: $all"; }
+}
+told() {                                           # the line on changes, and the log's first and last line
     "$bin/train" $run --lr 1e-3 --general text.txt --out t.bin --log t.log > said 2>&1 || { cat said; return 1; }
-    contains said "^change of each matrix" && contains said "^qkvw  *[0-9.]* " &&
+    contains said "^change of the weights, ||dW|| / ||W||: [0-9.]* %, most in [a-z0-9]* of layer [12], [0-9.]* %$" &&
+        contains said "^all of it: ./convert --diff t.bin base.bin$" && changed_as_diff_says &&
         contains said "^loss on text.txt [0-9.]* -> [0-9.]* (\(forgotten\|gained\) [0-9.]*)" &&
         sed -n 1p t.log > first && contains first '^{"run": {"version": .*"lineage": "' &&
         [ "$(grep -c '"layer_norms": \[[0-9.]*, [0-9.]*\], "seconds"' t.log)" = 20 ] &&
         sed -n '$p' t.log > last && contains last '^{"done": {"steps": 20, .*"general": .*"change_percent": {"wte": \['
 }
+told_of_lora() {                                   # of the adapter's own matrices; those that began with zeros are all new
+    "$bin/train" $run --lr 1e-3 --lora 2 --out a.bin --log a.log > said 2>&1 || { cat said; return 1; }
+    contains said "^change of the adapter, ||dW|| / ||W||: [0-9.]* %, most in [a-z0-9]*_down of layer [12], [0-9.]* %$" &&
+        contains a.log '"change_percent": {"qkv_down": \[[0-9.]*, [0-9.]*\], "qkv_up": \[100, 100\]'
+}
+planned_ruin() {                                   # a plan keeps nothing, even of a run that would be lost
+    "$bin/train" $ruin --split 0 --weight-decay 1 --plan --out p.bin > said 2>&1
+    [ "$(ls p.bin* 2> /dev/null | wc -l)" = 0 ]
+}
 nothing() {
     "$bin/train" $run --lr 0 --out z.bin > said 2>&1 && contains said "warning: nothing changed" || return 1
     "$bin/train" $run --lr 0 --lora 2 --out z.bin > said 2>&1 && contains said "warning: nothing changed" || return 1
-    "$bin/train" $run --lr 1e-7 --out z.bin > said 2>&1 && ! grep "nothing changed" said
+    "$bin/train" $run --lr 1e-7 --out z.bin > said 2>&1 && ! grep "nothing changed" said &&
+        "$bin/train" $run --lr 1e-7 --lora 2 --out z.bin > said 2>&1 && ! grep "nothing changed" said
 }
 rounded_away() {                                   # in bf16 so small a step is none
     "$bin/train" $run --lr 1e-9 --dtype bf16 --out z.bin > said 2>&1 &&
@@ -215,12 +234,12 @@ other_bytes() {                                    # the last model of a run tha
 other_run() {
     sed '5s/it is/is it/' train.jsonl > changed.jsonl
     verified --lr 1e-3 && "$bin/convert" base.bin folder/ > said 2>&1 && "$bin/convert" folder imported.bin > said 2>&1 &&
-        repeats 1 "^train: y.bin: comes from another run; recorded: options lr=0.001; given: options lr=0.002$" \
+        repeats 1 "^train: y.bin: comes from another run; recorded: options .* lr=0.001 .*; given: options .* lr=0.002 " \
             $run --lr 2e-3 --out y.bin &&
-        repeats 1 "run; recorded: data [0-9a-f]*; given: data [0-9a-f]*$" ${run%--data*} --data changed.jsonl \
+        repeats 1 "run; recorded: data sha256 [0-9a-f]*; given: data sha256 [0-9a-f]*$" ${run%--data*} --data changed.jsonl \
             ${run#*train.jsonl} --lr 1e-3 --out y.bin &&
         repeats 1 "run with another --template$" ${run%--template*} --template none ${run#*plain} --lr 1e-3 --out y.bin &&
-        repeats 1 "imported.bin: its lineage records no run of train" $run --lr 1e-3 --out imported.bin
+        repeats 1 "imported.bin: comes from another run; recorded: .*; given: train tune.c" $run --lr 1e-3 --out imported.bin
 }
 check "--plan tells time and memory" planned
 check "--verify: the bytes agree" verified --lr 1e-3
@@ -230,10 +249,12 @@ check "--verify: not the run that is recorded" other_run
 planned_few() {                                   # fewer rows to train on than are measured at once
     head -2 train.jsonl > few.jsonl
     "$bin/train" --model base.bin --data few.jsonl --val val.jsonl --plan > said 2>&1 &&
-        contains said "^expected: .*(measured on 2 rows)"
+        contains said "^expected: .*(measured: [0-9]* steps)"
 }
 check "--plan with more rows held out than trained on" planned_few
+check "--plan of a run that is lost writes nothing" planned_ruin
 check "what the run did is told, and logged" told
+check "what a run with LoRA did" told_of_lora
 check "a warning where nothing changed" nothing
 check "a warning where bf16 rounds all change away" rounded_away
 check "a warning where the validation loss rose" rose

@@ -190,28 +190,18 @@ START_TEST(layer_norms_are_those_of_the_gradients) {
     }
 } END_TEST
 
-START_TEST(lora_norm_is_that_of_the_product) {
-    enum { IN = 5, R = 3, OUT = 4 };
-    float down[2 * IN * R], up[2 * R * OUT];
-    Run r = {.cfg.lora_rank = R};
-    Tensor d = {.where = offsetof(Params, qkv_down), .dim = {2, IN, R}};
-    Tensor u = {.where = offsetof(Params, qkv_up), .dim = {2, R, OUT}};
-    for (int i = 0; i < 2 * IN * R; i++) down[i] = (float)(i * 7 % 11) - 5.0f;
-    for (int i = 0; i < 2 * R * OUT; i++) up[i] = (float)(i * 5 % 13) - 6.0f;
-    r.m.w.qkv_down = down, r.m.w.qkv_up = up;
-    opt.lora_alpha = 6;
-    for (size_t l = 0; l < 2; l++) {
-        double sum = 0.0;
-        for (size_t i = 0; i < IN; i++)
-            for (size_t o = 0; o < OUT; o++) {
-                double x = 0.0;
-                for (size_t k = 0; k < R; k++)
-                    x += 2.0 * (double)down[(l * IN + i) * R + k] * (double)up[(l * R + k) * OUT + o];
-                sum += x * x;
-            }
-        double got = norm_lora(&r, &d, &u, l);
-        ck_assert_msg(fabs(got - sum) < 1e-9 * sum, "layer %zu: %g, want %g", l, got, sum);
-    }
+// Two layers of two numbers: 3, 4 become 3, 5 and 0, 0 become 0, 2
+START_TEST(changes_are_those_of_the_weights) {
+    float now[] = {3, 5, 0, 2}, before[] = {3, 4, 0, 0};
+    const Tensor t = {.where = offsetof(Params, ln1w), .dim = {2, 2, 1}, .size = 4, .stacked = true};
+    Run r = {.m.w.ln1w = now, .m.g.ln1w = before};
+    Norms s = norms_of(&r, &t, 0);
+    ck_assert(s.change == 1.0 && s.base == 25.0 && percent(s) == 20.0);
+    s = norms_of(&r, &t, 1);
+    ck_assert(s.change == 4.0 && s.base == 0.0 && percent(s) == 100.0);
+    before[3] = 2.0f;
+    s = norms_of(&r, &t, 1);
+    ck_assert(s.change == 0.0 && percent(s) == 0.0);
 } END_TEST
 
 Suite *train_suite(void) {
@@ -221,7 +211,7 @@ Suite *train_suite(void) {
     tcase_add_test(t, order_is_a_permutation_and_pure);
     tcase_add_test(t, a_kept_tokenizer_stands_alone);
     tcase_add_test(t, gradients_do_not_depend_on_micro);
-    tcase_add_test(t, lora_norm_is_that_of_the_product);
+    tcase_add_test(t, changes_are_those_of_the_weights);
     tcase_add_test(t, layer_norms_are_those_of_the_gradients);
     suite_add_tcase(s, t);
     return s;

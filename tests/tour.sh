@@ -9,7 +9,7 @@ bin=$(cd "${1:?usage: tests/tour.sh BUILD [update]}" && pwd) || exit 1
 tour=$here/../dev/TOUR.md
 cd "$tmp" || exit 1
 mkdir dev && ln -s "$here/../dev/demo" dev/demo || exit 1
-for program in train eval convert; do ln -s "$bin/$program" $program; done
+for program in train eval convert explain; do ln -s "$bin/$program" $program; done
 
 # cmd.N: the commands, lines in a block that begin with "$ "; want.N: the lines below each. With a second file they
 # are replaced by got.N.

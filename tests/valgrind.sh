@@ -36,6 +36,8 @@ check "eval loss"          under 0 eval loss --model "$base" --vs "$tuned" --dat
 check "eval answers"       under 0 eval answers --model "$base" --vs "$tuned" --data "$tmp/few" --shots 1 \
                                  --examples "$tmp/few" --max-tokens 4 --log "$tmp/log" $one
 check "chat"               under 0 chat --model "$tuned" --prompt hello --max-tokens 4 $one
+check "explain"            under 0 explain --model "$base" --data "$tmp/few" --row 2 $one
+check "survey"             under 0 survey "$tmp/few" --val "$tmp/few" --model "$base" --log "$tmp/survey"
 check "convert --info"     under 0 convert --info "$tuned"
 check "convert --diff"     under 0 convert --diff "$base" "$tuned"
 check "train refuses data" under 1 train --model "$base" --data "$tmp/syntax" --out "$tmp/out.bin"
