@@ -144,7 +144,10 @@ static void print_wrapped(int at, const char *text) {
     if (at > HELP_AT - 2) at = HELP_WIDTH;
     while (*text) {
         int word = (int)strcspn(text, " ");
-        if (at + 1 + word > HELP_WIDTH) putchar('\n'), at = 0;
+        if (at + 1 + word > HELP_WIDTH) {
+            putchar('\n');
+            at = 0;
+        }
         at += printf("%*s%.*s", at < HELP_AT ? HELP_AT - at : 1, "", word, text);
         for (text += word; *text == ' ';) text++;
     }
@@ -155,7 +158,10 @@ void options_print(const Option *o, int n) {
     for (int i = 0; i < n; i++, o++) {
         char text[512], value[64] = "";
         const char *shown = value;
-        if (!o->name) { printf("%s%s\n", i > 0 ? "\n" : "", o->help); continue; }
+        if (!o->name) {
+            printf("%s%s\n", i > 0 ? "\n" : "", o->help);
+            continue;
+        }
         const int64_t *whole = o->kind == OPT_INT ? o->value : NULL;   // below lo: none, and help says more
         if (whole && (double)*whole >= o->lo) snprintf(value, sizeof value, "%" PRId64, *whole);
         if (o->kind == OPT_REAL) snprintf(value, sizeof value, "%g", *(const double *)o->value);
@@ -205,6 +211,21 @@ int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
     memcpy(where, &p, sizeof p);
     *room = need;
     return 0;
+}
+
+void text_add(Text *t, const char *format, ...) {
+    enum { TEXT_MAX = 1 << 30 };      // so that its length fits an int32_t, as the tokenizer wants it
+    va_list list;
+    Err e;
+    va_start(list, format);
+    int n = vsnprintf(NULL, 0, format, list);
+    va_end(list);
+    t->failed = t->failed || n < 0 || (size_t)n > TEXT_MAX - t->n ||
+                grow(&t->s, &t->room, t->n + (size_t)n + 1, 1, &e);
+    if (t->failed) return;
+    va_start(list, format);
+    t->n += (size_t)vsnprintf(t->s + t->n, (size_t)n + 1, format, list);
+    va_end(list);
 }
 
 // ---- files: reading ---------------------------------------------------------------------------------------
@@ -436,7 +457,9 @@ static int peek(const Parser *s) { return s->p < s->end ? *s->p : -1; }
 // Takes a byte. A line ends with \n, \r\n or \r.
 static void step(Parser *s) {
     int c = *s->p++;
-    if (c == '\n' || (c == '\r' && peek(s) != '\n')) s->line++, s->row = s->p;
+    if (c != '\n' && (c != '\r' || peek(s) == '\n')) return;
+    s->line++;
+    s->row = s->p;
 }
 
 // Takes the next byte if it is one of these.
@@ -459,7 +482,10 @@ static int json_fail(const Parser *s, const char *wanted) {
 static int text_step(Parser *s) {
     size_t n = utf8_length(s->p, (size_t)(s->end - s->p));
     if (n == 0) return json_fail(s, "UTF-8\nhint: iconv -t UTF-8, after -f and what it is, perhaps LATIN1");
-    for (; n > 0; n--) *s->text++ = (char)*s->p, step(s);
+    for (; n > 0; n--) {
+        *s->text++ = (char)*s->p;
+        step(s);
+    }
     return 0;
 }
 
@@ -531,7 +557,9 @@ static int json_number(Parser *s) {
     accept(s, "-");
     if (!accept(s, "0") && json_digits(s)) return -1;
     if (accept(s, ".") && json_digits(s)) return -1;
-    if (accept(s, "eE") && (accept(s, "+-"), json_digits(s))) return -1;
+    bool power = accept(s, "eE");
+    if (power) accept(s, "+-");
+    if (power && json_digits(s)) return -1;
     node->len = (size_t)(s->p - start);
     node->text = memcpy(s->text, start, node->len);
     s->text += node->len;
@@ -590,7 +618,8 @@ uint32_t json_get(const Json *j, uint32_t object, const char *key) {
 }
 
 void json_free(Json *j) {
-    free(j->node), free(j->text);
+    free(j->node);
+    free(j->text);
     memset(j, 0, sizeof *j);
 }
 
@@ -600,12 +629,12 @@ char *json_quote(const char *text, size_t n) {
     char *out = n < SIZE_MAX / 8 ? malloc(6 * n + 3) : NULL, *q = out;
     if (!out) return NULL;
     *q++ = '"';
-    for (size_t length; p < end; p += length) {
-        length = utf8_length(p, (size_t)(end - p));
-        bool shown = length > 0 && *p >= ' ';
-        if (!shown) q += sprintf(q, "\\u%04x", length > 0 ? *p : 0xFFFDu), length = 1;
+    while (p < end) {
+        size_t length = utf8_length(p, (size_t)(end - p));
         if (*p == '"' || *p == '\\') *q++ = '\\';
-        for (size_t i = 0; shown && i < length; i++) *q++ = (char)p[i];
+        if (length == 0 || *p < ' ') q += sprintf(q, "\\u%04x", length > 0 ? *p : 0xFFFDu);
+        else q = (char *)memcpy(q, p, length) + length;
+        p += length > 0 ? length : 1;
     }
     strcpy(q, "\"");
     return out;
@@ -943,7 +972,9 @@ static int adapter_begin(Checkpoint *k, uint64_t base_sum, const char *base, Err
     if (!(k->base = calloc(1, sizeof *k->base))) return err_memory(e, sizeof *k->base);
     if (checkpoint_begin(k->base, base, CHECKPOINT, &h, e)) return -1;
     Config c = k->cfg;
-    c.lora_rank = 0, c.lora_on = 0, c.lora_alpha = 0;
+    c.lora_rank = 0;
+    c.lora_on = 0;
+    c.lora_alpha = 0;
     if (h.own_sum != base_sum || memcmp(&c, &k->base->cfg, sizeof c))
         return err_set(e, "%s: was not trained on %s, want its own base", k->path, base);
     k->tok = k->base->tok;
@@ -974,7 +1005,8 @@ int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e
 void checkpoint_close(Checkpoint *k) {
     if (k->base) checkpoint_close(k->base);
     if (k->file) fclose(k->file);
-    free(k->base), free(k->memory);
+    free(k->base);
+    free(k->memory);
     memset(k, 0, sizeof *k);
 }
 
@@ -1278,7 +1310,9 @@ int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
 
 void rows_free(Rows *r) {
     if (r->memory) json_free(r->memory);
-    free(r->memory), free(r->row), free(r->turn);
+    free(r->memory);
+    free(r->row);
+    free(r->turn);
     memset(r, 0, sizeof *r);
 }
 
@@ -1432,7 +1466,10 @@ static int row_make(Encoder *c, const char *path, const Row *row, size_t number)
     if (render(c, row, 0)) return -1;
     size_t len = c->ids - c->row;
     bool longer = len > c->seq;
-    if (longer && c->too_long == TOO_LONG_DROP) { c->x->dropped++; return 0; }
+    if (longer && c->too_long == TOO_LONG_DROP) {
+        c->x->dropped++;
+        return 0;
+    }
     if (longer && c->too_long != TOO_LONG_CUT)
         return err_set(c->e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
                        len, c->seq, c->too_long == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
@@ -1505,7 +1542,9 @@ int examples_text(Examples *x, const char *const *path, int paths, const Tokeniz
 }
 
 void examples_free(Examples *x) {
-    free(x->ex), free(x->tok), free(x->taught);
+    free(x->ex);
+    free(x->tok);
+    free(x->taught);
     *x = (Examples){0};
 }
 
@@ -1595,6 +1634,7 @@ int generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const S
         free(out[i].text);
         out[i].text = NULL;
     }
-    free(s), free(id);
+    free(s);
+    free(id);
     return rc;
 }

@@ -80,26 +80,6 @@ static void *keep(size_t n, size_t size, Err *e) {
     return kept[kepts++] = p;
 }
 
-typedef struct { char *s; size_t n, room; bool failed; } Text;    // n bytes and a 0; free(s)
-
-// Failure sticks, and is asked for once, at the end.
-static void add_bytes(Text *t, const char *s, size_t n) {
-    Err e;
-    t->failed = t->failed || grow(&t->s, &t->room, t->n + n + 1, 1, &e);
-    if (t->failed) return;
-    memcpy(t->s + t->n, s, n);
-    t->n += n;
-    t->s[t->n] = 0;
-}
-static void add(Text *t, const char *s) { add_bytes(t, s, strlen(s)); }
-
-static void add_quoted(Text *t, const char *text) {           // as JSON
-    char *quoted = json_quote(text, strlen(text));
-    if (quoted) add(t, quoted);
-    else t->failed = true;
-    free(quoted);
-}
-
 static double began;                  // when what progress tells about did
 
 static void progress(const char *what, size_t done, size_t of) {
@@ -663,40 +643,35 @@ static void lines_report(const Line *l, int lines, const Test *t) {
     for (int i = 0; i < lines; i++) for (int k = i + 1; k < lines; k++) lines_compare(l, i, k, t);
 }
 
+static void member_add(Text *t, const char *key, const char *text) {
+    char *quoted = json_quote(text, strlen(text));
+    if (quoted) text_add(t, ", \"%s\": %s", key, quoted);
+    else t->failed = true;
+    free(quoted);
+}
+
 // For ./errors: conditions, then the rows. Keys: of the first line answer, of --vs vs, of the --shots between
 // them shots; tokens and cut have a value for each line.
 static int answers_log(Log *log, const Line *l, int lines, const Test *t, Err *e) {
     static const char *const KEY[] = {"instruction", "input", "reference", "answer", "shots", "vs"};
     Text s = {0};
-    for (int k = 0; k < lines; k++) {
-        add(&s, k ? ", " : "");
-        add(&s, l[k].quoted);
-    }
+    for (int k = 0; k < lines; k++) text_add(&s, k ? ", %s" : "%s", l[k].quoted);
     if (!s.failed)
         log_line(log, "{\"lines\": [%s], \"shots\": %" PRId64 ", \"max_tokens\": %" PRId64 ", \"n\": %zu}",
                  s.s, opt.shots, opt.max_tokens, t->n);
-    for (size_t i = 0; log && i < t->n; i++) {
+    for (size_t i = 0; log && i < t->n && !s.failed; i++) {
         const Row *r = &t->rows.row[i];
         const Turn *asked = &r->turn[r->turns - 2];
         const char *text[6] = {asked->text, asked->input, r->output, l[0].answer[i].text};
         if (lines == 3) text[4] = l[1].answer[i].text;
         if (lines > 1) text[5] = l[lines - 1].answer[i].text;
-        char tokens[80], cut[32];
         s.n = 0;
-        for (int k = 0; k < 6; k++) {
-            if (!text[k]) continue;
-            add_quoted(&s, KEY[k]);
-            add(&s, ": ");
-            add_quoted(&s, text[k]);
-            add(&s, ", ");
-        }
-        for (int k = 0, at = 0, end = 0; k < lines; k++) {
-            const Answer *a = &l[k].answer[i];
-            at += sprintf(tokens + at, k ? ", %zu" : "%zu", a->tokens);
-            end += sprintf(cut + end, k ? ", %s" : "%s", a->cut ? "true" : "false");
-        }
-        if (s.failed) break;
-        log_line(log, "{\"row\": %zu, %s\"tokens\": [%s], \"cut\": [%s]}", i, s.s, tokens, cut);
+        text_add(&s, "{\"row\": %zu", i);
+        for (int k = 0; k < 6; k++) if (text[k]) member_add(&s, KEY[k], text[k]);
+        for (int k = 0; k < lines; k++) text_add(&s, k ? ", %zu" : ", \"tokens\": [%zu", l[k].answer[i].tokens);
+        for (int k = 0; k < lines; k++)
+            text_add(&s, "%s%s", k ? ", " : "], \"cut\": [", l[k].answer[i].cut ? "true" : "false");
+        if (!s.failed) log_line(log, "%s]}", s.s);
     }
     free(s.s);
     return s.failed ? err_set(e, "no memory for the log") : 0;
@@ -1018,19 +993,16 @@ static uint32_t put_context(Text *t, const Set *s, size_t doc) {
     const char *group = s->docs.group[q->group].name;
     uint32_t n = 0;
     t->n = 0;
-    add(t, s->task->before);
-    for (const char *c = group; s->task->after && *c; c++) add_bytes(t, *c == '_' ? " " : c, 1);
-    if (s->task->after) add(t, s->task->after);
+    text_add(t, "%s", s->task->before);
+    for (const char *c = group; s->task->after && *c; c++) text_add(t, "%c", *c == '_' ? ' ' : *c);
+    if (s->task->after) text_add(t, "%s", s->task->after);
     for (size_t i = 0; i < pool->n && n < s->shots; i++) {
         const Doc *shot = &pool->doc[s->drawn ? s->drawn[doc][n] : i];
         if (!s->drawn && strcmp(pool->group[shot->group].name, group)) continue;
-        add(t, shot->query);
-        add(t, " ");
-        add(t, shot->choice[shot->gold]);
-        add(t, "\n\n");
+        text_add(t, "%s %s\n\n", shot->query, shot->choice[shot->gold]);
         n++;
     }
-    add(t, q->query);
+    text_add(t, "%s", q->query);
     return n;
 }
 
@@ -1056,11 +1028,8 @@ static int prompts_hash(Set *s, Err *e) {
         if (n < s->shots)
             rc = err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for %s", s->shots,
                          n, s->docs.group[q->group].name);
-        for (uint32_t k = 0; k < q->choices; k++) {
-            add_bytes(&t, q->right >> k & 1 ? "\1" : "", 1);
-            add(&t, q->choice[k]);
-        }
-        add_bytes(&t, "\n", 2);
+        for (uint32_t k = 0; k < q->choices; k++) text_add(&t, "%c%s", q->right >> k & 1 ? 1 : 0, q->choice[k]);
+        text_add(&t, "\n%c", 0);
         if (!t.failed) sha256_add(&sum, t.s, t.n);
     }
     sha256_end(&sum, s->prompts);
@@ -1122,8 +1091,7 @@ static int ask_one(Asked *a, size_t doc, Text *c, Err *e) {
     for (uint32_t k = 0; k < q->choices; k++) {
         Span *choice = &a->choice[q->ll + k];
         c->n = text;
-        add(c, " ");
-        add(c, q->choice[k]);
+        text_add(c, " %s", q->choice[k]);
         if (encode(a, c, c->n, &both, e)) return -1;
         *choice = (Span){a->n, both > n ? both - n : 0};
         if (question->n == 0 || choice->n < 1 || choice->n > a->P)

@@ -393,6 +393,10 @@ void   block_free(void *block);
 // Makes room for `need` elements of `size` bytes in the array whose pointer, of any type, is at `where`. The
 // room doubles, so that n appends cost O(n). On failure the array is as it was.
 int    grow(void *where, size_t *room, size_t need, size_t size, Err *e);
+// Text that grows as it is written: n bytes and a 0, {0} at first; free(s). failed: not all of it is there, as
+// there was no memory or it is over 1 GiB. That is asked once, at the end.
+typedef struct { char *s; size_t n, room; bool failed; } Text;
+void   text_add(Text *t, const char *format, ...);
 // A whole file, and a 0 byte after it; to be freed.
 int    file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e);
 int    sha256_file(const char *path, char hex[65], Err *e);

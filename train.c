@@ -125,9 +125,6 @@ static int choice(const char *option, const char *word, const char *list, Err *e
     return err_set(e, "%s: '%s', want %s", option, word, list);
 }
 
-// Text that grows as it is written; s is to be freed. failed: there was no memory for all of it.
-typedef struct { char *s; size_t n, room; bool failed; } Text;
-
 static void say(Text *t, const char *format, ...) {
     va_list list;
     Err e;

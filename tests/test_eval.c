@@ -139,15 +139,10 @@ static void must_read(const char *task, const char *name, const char *rows, cons
     Text t = {0};
     ck_assert_msg(load_docs(&d, task, name, rows) == 0, "%s: %s", task, err.msg);
     for (const Doc *q = d.doc; q < d.doc + d.n; q++) {
-        add(&t, d.group[q->group].name);
-        add(&t, "|");
-        add(&t, q->query);
-        for (uint32_t k = 0; k < q->choices; k++) {
-            add(&t, "|");
-            add(&t, q->choice[k]);
-            if (q->right >> k & 1) add(&t, k == q->gold ? "*" : "+");
-        }
-        add(&t, "\n");
+        text_add(&t, "%s|%s", d.group[q->group].name, q->query);
+        for (uint32_t k = 0; k < q->choices; k++)
+            text_add(&t, "|%s%s", q->choice[k], q->right >> k & 1 ? k == q->gold ? "*" : "+" : "");
+        text_add(&t, "\n");
     }
     ck_assert_str_eq(t.s, want);
     free(t.s);
