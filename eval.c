@@ -308,31 +308,11 @@ static Size taught_size(const Example *x, const Tokenizer *t) {
     return sum;
 }
 
-// Whole files become windows of seq tokens, each `stride` further than the one before; of its tokens only
-// those are taught that no earlier window taught.
-static int slide(Examples *x, const Examples *files, size_t seq, size_t stride, Err *e) {
-    size_t room = 0;
-    x->taught = calloc(seq, 2);                   // zeros, then ones: each window has a piece of it
-    if (!x->taught) return err_memory(e, 2 * seq);
-    memset(x->taught + seq, 1, seq);
-    for (const Example *file = files->ex; file < files->ex + files->n; file++)
-        for (size_t at = 0, end = 1; end < file->len; at += stride) {
-            size_t len = at_most(file->len - at, seq), known = end - at;
-            if (grow(&x->ex, &room, x->n + 1, sizeof *x->ex, e)) return -1;
-            x->ex[x->n++] = (Example){.tok = file->tok + at, .len = (uint32_t)len,
-                                      .taught = x->taught + seq - known};
-            end = at + len;
-        }
-    examples_count(x);
-    return 0;
-}
-
-static int loss_examples(Examples *ex, Examples *files, Rows *rows, const Loaded *x, const char *const *text,
-                         int texts, Err *e) {
+static int loss_examples(Examples *ex, Rows *rows, const Loaded *x, const char *const *text, int texts,
+                         Err *e) {
     size_t most = (size_t)x->k.cfg.context, stride = opt.stride ? (size_t)opt.stride : most;
     if (stride > most) return err_set(e, "--stride: %zu, want at most the context of %zu", stride, most);
-    if (opt.text && examples_text(files, text, texts, &x->k.tok, INT32_MAX, e)) return -1;
-    if (opt.text) return slide(ex, files, most + 1, stride, e);
+    if (opt.text) return examples_text(ex, text, texts, &x->k.tok, most + 1, stride, e);
     if (load_rows(rows, opt.data, e)) return -1;
     rows->n = limited(rows->n);
     return examples_make(ex, rows, x->template, &x->k.tok, most + 1, TOO_LONG_REFUSE, TEACH_ANSWERS, e);
@@ -364,13 +344,12 @@ static int loss_run(Loss *l, Loaded *x, const Examples *ex, BatchMemory *b, Err 
 static int loss_of(Loss *l, const char *path, const char *const *text, int texts, Err *e) {
     Loaded x;
     Rows rows = {0};
-    Examples ex = {0}, files = {0};
+    Examples ex = {0};
     BatchMemory b = {.memory = NULL};
-    int rc = load(&x, path, e) || loss_examples(&ex, &files, &rows, &x, text, texts, e);
+    int rc = load(&x, path, e) || loss_examples(&ex, &rows, &x, text, texts, e);
     if (!rc) rc = loss_run(l, &x, &ex, &b, e);
     batch_free(&b);
     examples_free(&ex);
-    examples_free(&files);
     rows_free(&rows);
     unload(&x);
     return rc ? -1 : 0;
@@ -668,7 +647,8 @@ static int answers_log(Log *log, const Line *l, int lines, const Test *t, Err *e
         s.n = 0;
         text_add(&s, "{\"row\": %zu", i);
         for (int k = 0; k < 6; k++) if (text[k]) member_add(&s, KEY[k], text[k]);
-        for (int k = 0; k < lines; k++) text_add(&s, k ? ", %zu" : ", \"tokens\": [%zu", l[k].answer[i].tokens);
+        for (int k = 0; k < lines; k++)
+            text_add(&s, k ? ", %zu" : ", \"tokens\": [%zu", l[k].answer[i].tokens);
         for (int k = 0; k < lines; k++)
             text_add(&s, "%s%s", k ? ", " : "], \"cut\": [", l[k].answer[i].cut ? "true" : "false");
         if (!s.failed) log_line(log, "%s]}", s.s);
@@ -1028,7 +1008,8 @@ static int prompts_hash(Set *s, Err *e) {
         if (n < s->shots)
             rc = err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for %s", s->shots,
                          n, s->docs.group[q->group].name);
-        for (uint32_t k = 0; k < q->choices; k++) text_add(&t, "%c%s", q->right >> k & 1 ? 1 : 0, q->choice[k]);
+        for (uint32_t k = 0; k < q->choices; k++)
+            text_add(&t, "%c%s", q->right >> k & 1 ? 1 : 0, q->choice[k]);
         text_add(&t, "\n%c", 0);
         if (!t.failed) sha256_add(&sum, t.s, t.n);
     }

@@ -1384,8 +1384,8 @@ static int load_rows(const Run *r, const char *path, Rows *rows, Examples *x, si
 static int load_examples(Run *r, Err *e) {
     size_t most = (size_t)r->base.cfg.context + 1, seq = opt.seq ? (size_t)opt.seq : most;
     if (seq > most) return err_set(e, "--seq: %zu, want 2..%zu, one more than the context", seq, most);
-    if (opt.text ? examples_text(&r->all, r->text, r->texts, &r->base.tok, seq, e) ||
-                   (opt.val && examples_text(&r->val_all, &opt.val, 1, &r->base.tok, seq, e))
+    if (opt.text ? examples_text(&r->all, r->text, r->texts, &r->base.tok, seq, seq - 1, e) ||
+                   (opt.val && examples_text(&r->val_all, &opt.val, 1, &r->base.tok, seq, seq - 1, e))
         : load_rows(r, opt.data, &r->rows, &r->all, seq, e) ||
           (opt.val && load_rows(r, opt.val, &r->val_rows, &r->val_all, seq, e))) return -1;
     examples_split(&r->all, opt.val ? 0.0 : opt.split, (uint64_t)opt.seed, &r->train, &r->val);
@@ -1402,7 +1402,7 @@ static int load_examples(Run *r, Err *e) {
 static int load_general(Run *r, Err *e) {
     enum { TOKENS = 8192 };
     Examples *x = &r->general;
-    if (examples_text(x, &opt.general, 1, &r->base.tok, r->longest, e)) return -1;
+    if (examples_text(x, &opt.general, 1, &r->base.tok, r->longest, r->longest - 1, e)) return -1;
     size_t most = TOKENS / r->longest + 1, n = x->n < most ? x->n : most;
     for (size_t i = 0; i < n; i++) x->ex[i] = x->ex[i * x->n / n];
     x->n = n;

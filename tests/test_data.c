@@ -721,28 +721,12 @@ START_TEST(hostile_fields_are_refused) {
                       (unsigned long long)lie[i].v);
         must_say(lie[i].says);
     }
-    Tensor last = {0};
-    for (int i = 0; i < TENSORS; i++) {
-        Tensor t = model_tensor(&CONFIG, i);
-        if (t.size % 16) last = t;
-    }
-    ck_assert_uint_gt(last.size, 0);
-    memcpy(bad, good, n);
-    bad[n - 1] = 1;                                                 // the gap after the last tensor, lnfb (5)
-    poke(bad + 192, checksum(bad + tensors, n - tensors), 8);
-    poke(bad + 248, 0, 8);
-    poke(bad + 248, checksum(bad, tensors), 8);
-    write_file(path, bad, n);
-    ck_assert_int_eq(load(path), -1);
-    must_say("is not zero");
     for (size_t gap = 256 + (size_t)peek64(good + 136); gap % 64; gap++) {
         memcpy(bad, good, n);
-        bad[gap] = 1;
-        poke(bad + 248, 0, 8);
-        poke(bad + 248, checksum(bad, tensors), 8);
+        bad[gap] = 1;                                               // what is between the sections is in the sum
         write_file(path, bad, n);
         ck_assert_int_eq(load(path), -1);
-        must_say("gap after tokenizer is not zero");
+        must_say("wrong checksum of the header");
     }
     memcpy(bad, good, n);                                           // a template of 256 MiB, all else right
     poke(bad + 152, 1 << 28, 8);

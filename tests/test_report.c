@@ -257,7 +257,7 @@ START_TEST(text_has_windows) {
     const char *paths[] = {path};
     Survey s = {.all = &x, .train = &x, .held = &nothing, .rows = &none};
     write_text(path, "abcabcabcabcabcabcabcabcabc");
-    ck_assert_int_eq(examples_text(&x, paths, 1, &tok, 4, &err), 0);
+    ck_assert_int_eq(examples_text(&x, paths, 1, &tok, 4, 3, &err), 0);
     ck_assert_int_eq(survey(&s, &err), 0);
     ck_assert_uint_eq(x.n, 9);
     ck_assert_uint_eq(s.found[TWICE].n, 7);                       // all but the last, which has the end of text
