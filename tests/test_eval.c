@@ -128,7 +128,7 @@ static int load_docs(Docs *d, const char *task, const char *name, const char *ro
     snprintf(path, sizeof path, "%s/%s", folder, name);
     write_text(path, rows, strlen(rows));
     memset(d, 0, sizeof *d);
-    int rc = docs_load(d, task_named(task), path_join(folder, name, "", &err), 0, &err);
+    int rc = docs_load(d, task_named(task), path_join(folder, name, &err), 0, &err);
     unlink(path);
     return rc;
 }
