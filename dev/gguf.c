@@ -681,7 +681,8 @@ static int byte_in(Bytes t) {
 }
 
 // Adds token id, spelt t. scratch has room for t.n bytes.
-static int token_read(Import *m, const Gguf *g, uint32_t id, Bytes t, int64_t type, uint8_t *scratch, Err *e) {
+static int token_read(Import *m, const Gguf *g, uint32_t id, Bytes t, int64_t type, uint8_t *scratch,
+                      Err *e) {
     bool scored = m->tok.kind == TOK_SCORED;
     unsigned long number = id;
     if (type < IS_NORMAL || type > (scored ? IS_BYTE : IS_UNUSED))
