@@ -353,13 +353,13 @@ static int loss_of(Loss *l, const char *path, const char *const *text, int texts
     Rows rows = {0};
     Examples ex = {0};
     BatchMemory b = {.memory = NULL};
-    int rc = load(&x, path, e) || loss_examples(&ex, &rows, &x, text, texts, e);
-    if (!rc) rc = loss_run(l, &x, &ex, &b, e);
+    int rc = load(&x, path, e) || loss_examples(&ex, &rows, &x, text, texts, e) ||
+             loss_run(l, &x, &ex, &b, e) ? -1 : 0;
     batch_free(&b);
     examples_free(&ex);
     rows_free(&rows);
     unload(&x);
-    return rc ? -1 : 0;
+    return rc;
 }
 
 static void loss_print(const Loss *l, int model, const char *name) {
@@ -1184,33 +1184,28 @@ static bool log_expect(char line[LINE], const Bench *b, size_t i, const char *ha
 }
 
 // Of a stopped run's log the lines that are whole stay, but no flips. They must be this run's, byte for byte.
-static int log_read(Bench *b, Err *e) {
-    uint8_t *data;
-    size_t n, whole = 0, sets = (size_t)b->sets;
-    if (file_read(opt.log, FILE_MAX, &data, &n, e)) return -1;
-    int rc = 0;
-    for (size_t i = 0; i < sets + b->docs * (size_t)b->models && rc == 0; i++) {
+static int bench_log(Bench *b, Err *e) {
+    uint8_t *data = NULL;
+    size_t n = 0, whole = 0, i = 0, sets = (size_t)b->sets, all = sets + b->docs * (size_t)b->models;
+    char own[LINE];
+    int rc = opt.resume ? file_read(opt.log, FILE_MAX, &data, &n, e) : 0;
+    for (; rc == 0 && i < all && whole < n; i++) {
         const char *line = (const char *)data + whole, *end = memchr(line, '\n', n - whole);
-        char own[LINE];
         if (!end && i >= sets) break;
         if (!log_expect(own, b, i, line) || !end || strlen(own) != (size_t)(end - line) ||
             memcmp(own, line, strlen(own)))
             rc = err_set(e, "%s:%zu: is not what this run would write, want %s\nhint: another --log",
                          opt.log, i + 1, own);
         whole += strlen(own) + 1;
-        b->done += i >= sets;
     }
     free(data);
-    if (!rc && truncate(opt.log, (off_t)whole)) rc = err_set(e, "%s: cannot be shortened", opt.log);
-    return rc;
-}
-
-static int bench_log(Bench *b, Err *e) {
-    char line[LINE];
-    if ((opt.resume && log_read(b, e)) || log_open(&results, opt.log, opt.resume, e)) return -1;
-    for (int i = 0; i < b->sets && !opt.resume; i++) {
-        conditions(line, b, &b->set[i]);
-        log_line(results, "%s", line);
+    if (!rc && opt.resume && truncate(opt.log, (off_t)whole))
+        rc = err_set(e, "%s: cannot be shortened", opt.log);
+    if (rc || log_open(&results, opt.log, opt.resume, e)) return -1;
+    b->done = i > sets ? i - sets : 0;
+    for (; i < sets; i++) {
+        conditions(own, b, &b->set[i]);
+        log_line(results, "%s", own);
     }
     return 0;
 }
