@@ -75,9 +75,9 @@ static size_t kepts, kept_room;
 
 static void *keep(size_t n, size_t size, Err *e) {
     if (grow(&kept, &kept_room, kepts + 1, sizeof *kept, e)) return NULL;
-    void *p = calloc(n ? n : 1, size);
-    if (!p) err_memory(e, n * size);
-    return kept[kepts++] = p;
+    kept[kepts] = calloc(n ? n : 1, size);
+    if (!kept[kepts]) err_memory(e, n * size);
+    return kept[kepts++];
 }
 
 // n bytes of a text and a 0, kept
@@ -1150,7 +1150,7 @@ static void conditions(char line[LINE], const Bench *b, const Set *s) {
 static bool item_line(char line[LINE], const Set *s, int m, size_t doc) {
     const Doc *q = &s->docs.doc[doc];
     double *ll = s->ll[m] + q->ll;
-    char list[CHOICES * 24];
+    char list[CHOICES * 24] = "";
     bool finite = true;
     for (size_t k = 0, n = 0; k < q->choices; k++) {
         n += (size_t)snprintf(list + n, sizeof list - n, "%s%.9g", k ? ", " : "", ll[k]);
@@ -1515,6 +1515,7 @@ static int eval_bench(const char *const *word, int words, Err *e) {
 
 static int run(const char **word, int words, Err *e) {
     const char *command = words ? word[0] : "";
+    Err later;
     bool bench = !strcmp(command, "bench"), loss = !strcmp(command, "loss");
     const char *const read[] = {opt.model, opt.vs, opt.base, opt.data, opt.examples, opt.template};
     if (words > 1 && !opt.text && !bench)
@@ -1525,7 +1526,7 @@ static int run(const char **word, int words, Err *e) {
     for (size_t i = 0; i < sizeof read / sizeof *read; i++) if (log_apart(read[i], e)) return -1;
     if (!bench) word[0] = opt.text;
     int rc = bench ? eval_bench(word + 1, words - 1, e) : loss ? eval_loss(word, words, e) : eval_answers(e);
-    return log_close(results, rc ? &(Err){""} : e) || rc ? -1 : 0;    // the first error counts
+    return log_close(results, rc ? &later : e) || rc ? -1 : 0;    // the first error counts
 }
 
 int main(int argc, char **argv) {
