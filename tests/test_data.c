@@ -274,6 +274,19 @@ START_TEST(logs_are_appended_line_by_line) {
     free(q);
 } END_TEST
 
+START_TEST(texts_grow_up_to_their_limit) {
+    Text t = {0};
+    for (int i = 0; i < 1000; i++) text_add(&t, "%d%c%s", i % 10, 0, "\xff");
+    ck_assert(!t.failed && t.n == 3000 && !memcmp(t.s + 2997, "9\0\xff", 4));
+    t.n = 1 << 30;
+    text_add(&t, "x");
+    ck_assert(t.failed);
+    t.n = 3000;
+    text_add(&t, "y");                                                     // failure sticks
+    ck_assert(t.failed && t.n == 3000 && !t.s[3000]);
+    free(t.s);
+} END_TEST
+
 START_TEST(a_file_is_known_by_other_names) {
     char dotted[300];
     snprintf(dotted, sizeof dotted, "%s/./file", folder);
@@ -1026,6 +1039,7 @@ Suite *data_suite(void) {
     tcase_add_test(t, devices_and_folders_are_not_replaced);
     tcase_add_test(t, a_full_disk_leaves_the_old_file);
     tcase_add_test(t, logs_are_appended_line_by_line);
+    tcase_add_test(t, texts_grow_up_to_their_limit);
     tcase_add_test(t, a_file_is_known_by_other_names);
     tcase_add_test(t, sha256_vectors);
     tcase_add_test(t, blocks_are_aligned_and_zero);
