@@ -2,12 +2,11 @@
 // Read in this order: file_read and the Writer -> json_value, parse -> tensor_move, the Header of the
 // checkpoint -> rows_load -> examples_make -> batch_fill; then generate.
 //
-// Contract. Whatever a file holds, a function here returns 0, or -1 and says where what is wrong. It does not
-// crash or hang, and what it had allocated when it failed is freed.
+// Contract. Whatever a file holds, a function returns 0, or -1 and says where what is wrong. It doesn't crash
+// or hang, and frees what it had allocated when it fails.
 // Invariants. No number of a file becomes a size before it was compared with a limit or the file's own size.
 // Memory is a small multiple of the file's size, time linear in it. A file that was there stays whole until
 // its successor is complete on disk.
-//
 // The one file that needs POSIX. No program calls setlocale, so strtod and printf spell numbers C's way.
 // Not here on purpose: arithmetic on weights, decisions on training, printing (but for the table of --help).
 #define _XOPEN_SOURCE 700             // POSIX.1-2008
@@ -148,7 +147,10 @@ static void print_wrapped(int at, const char *text) {
     if (at > HELP_AT - 2) at = HELP_WIDTH;
     while (*text) {
         int word = (int)strcspn(text, " ");
-        if (at + 1 + word > HELP_WIDTH) putchar('\n'), at = 0;
+        if (at + 1 + word > HELP_WIDTH) {
+            putchar('\n');
+            at = 0;
+        }
         at += printf("%*s%.*s", at < HELP_AT ? HELP_AT - at : 1, "", word, text);
         for (text += word; *text == ' ';) text++;
     }
@@ -159,7 +161,10 @@ void options_print(const Option *o, int n) {
     for (int i = 0; i < n; i++, o++) {
         char text[512], value[64] = "";
         const char *shown = value;
-        if (!o->name) { printf("%s%s\n", i > 0 ? "\n" : "", o->help); continue; }
+        if (!o->name) {
+            printf("%s%s\n", i > 0 ? "\n" : "", o->help);
+            continue;
+        }
         const int64_t *whole = o->kind == OPT_INT ? o->value : NULL;   // below lo: none, and help says more
         if (whole && (double)*whole >= o->lo) snprintf(value, sizeof value, "%" PRId64, *whole);
         if (o->kind == OPT_REAL) snprintf(value, sizeof value, "%g", *(const double *)o->value);
@@ -180,25 +185,18 @@ int cores(void) { return omp_get_num_procs(); }
 bool is_terminal(int descriptor) { return isatty(descriptor) == 1; }
 
 // Zeroing touches every page now: a system that promises more memory than it has fails before the first step.
-// All threads do it, as most of the time goes by in the system. Where Linux has large pages, weights that
-// stream by cost fewer searches for pages.
+// Where Linux has large pages, weights that stream by cost fewer searches for pages.
 void *block_alloc(size_t bytes, Err *e) {
-    enum { PIECE_BYTES = 1 << 24, LARGE_PAGE = 1 << 21 };
-    ptrdiff_t pieces = (ptrdiff_t)(bytes / PIECE_BYTES) + 1;
+    enum { LARGE_PAGE = 1 << 21 };
     void *p = NULL;
-    if (posix_memalign(&p, pieces > 1 ? LARGE_PAGE : 64, bytes > 0 ? bytes : 1)) {
+    if (posix_memalign(&p, bytes < LARGE_PAGE ? 64 : LARGE_PAGE, bytes > 0 ? bytes : 1)) {
         err_memory(e, bytes);
         return NULL;
     }
 #ifdef MADV_HUGEPAGE
-    if (pieces > 1) madvise(p, bytes, MADV_HUGEPAGE);
+    if (bytes >= LARGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE);
 #endif
-#pragma omp parallel for if (pieces > 4)
-    for (ptrdiff_t i = 0; i < pieces; i++) {
-        size_t at = (size_t)i * PIECE_BYTES, n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
-        memset((uint8_t *)p + at, 0, n);
-    }
-    return p;
+    return memset(p, 0, bytes);
 }
 
 void block_free(void *block) { free(block); }
@@ -213,6 +211,21 @@ int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
     memcpy(where, &p, sizeof p);
     *room = need;
     return 0;
+}
+
+enum { DATA_MAX = 1 << 30 };          // bytes of a file of rows or text, and of a Text, which may be encoded
+void text_add(Text *t, const char *format, ...) {
+    va_list list;
+    Err e;
+    va_start(list, format);
+    int n = vsnprintf(NULL, 0, format, list);
+    va_end(list);
+    t->failed = t->failed || n < 0 || (size_t)n > DATA_MAX - t->n ||
+                grow(&t->s, &t->room, t->n + (size_t)n + 1, 1, &e);
+    if (t->failed) return;
+    va_start(list, format);
+    t->n += (size_t)vsnprintf(t->s + t->n, (size_t)n + 1, format, list);
+    va_end(list);
 }
 
 // ---- files: reading ---------------------------------------------------------------------------------------
@@ -248,8 +261,7 @@ static int read_exactly(FILE *f, void *out, size_t n, const char *path, Err *e) 
     return ferror(f) ? err_errno(e, path, "read") : err_set(e, "%s: ends too early", path);
 }
 
-// A regular file is taken at the first go: room for its size, the 0 byte, and one more to see its end. A pipe
-// tells no size, so there the buffer grows with what comes.
+// Room for a file's size, the 0 byte, and one more to see its end. A pipe's grows with what comes.
 int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e) {
     size_t room = 0;
     struct stat st;
@@ -298,15 +310,16 @@ int sha256_file(const char *path, char hex[65], Err *e) {
     Sha256 s;
     struct stat st;
     FILE *f = file_open(path, true, &st, e);
-    int rc = f ? 0 : -1;
+    if (!f) return -1;
+    int rc = 0;
     sha256_init(&s);
-    for (uint64_t left = f ? (uint64_t)st.st_size : 0, n; left > 0 && rc == 0; left -= n) {
+    for (uint64_t left = (uint64_t)st.st_size, n; left > 0 && rc == 0; left -= n) {
         n = left < sizeof piece ? left : sizeof piece;
         rc = read_exactly(f, piece, (size_t)n, path, e);
         sha256_add(&s, piece, (size_t)n);
     }
     sha256_end(&s, hex);
-    if (f) fclose(f);
+    fclose(f);
     return rc;
 }
 
@@ -323,43 +336,39 @@ static bool is_at(int fd, const char *path) {
     return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && same_inode(&ours, &there);
 }
 
-// Is another process writing the file, or did it just move it into place? The lock ends with its process,
-// however that ends; where the system has none to give, nobody is refused.
+// Is another process writing the file, or did it just move it into place? The lock ends with its process;
+// where the system has none to give, nobody is refused.
 static int file_lock(int fd, const char *at, const char *path, Err *e) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f shall fail like any other, and not kill
     bool mine = fcntl(fd, F_SETLK, &lock) == 0 || (errno != EACCES && errno != EAGAIN);
     return mine && is_at(fd, at) ? 0 : err_set(e, "%s: another program is writing it", path);
 }
 
-// Opens w->temp beside w->path for this process alone, empty, with the rights of the file there, if any. One
-// that a killed run has left behind is used again.
-static int writer_temp(Writer *w, const struct stat *there, Err *e) {
-    snprintf(w->temp, sizeof w->temp, "%s.writing", w->path);
-    int fd = open(w->temp, O_RDWR | O_CREAT | O_NOFOLLOW, there ? there->st_mode & 0777 : 0666);
-    int rc = fd < 0 ? err_errno(e, w->temp, "create") : file_lock(fd, w->temp, w->path, e);
-    if (rc == 0 && there) fchmod(fd, there->st_mode & 0777);
+// A link is followed: its target is replaced, not the link. What grows beside it is empty, this process's
+// alone, and has the rights of the file there, if any; one that a killed run has left behind is used again.
+Writer *writer_open(const char *path, Err *e) {
+    struct stat st;
+    bool there = stat(path, &st) == 0;
+    char *real = there ? realpath(path, NULL) : strdup(path);
+    Writer *w = calloc(1, sizeof *w);
+    int fd = -1, rc = w && real ? 0 : err_errno(e, path, "open");
+    if (there && !S_ISREG(st.st_mode)) rc = err_special(e, path, &st);
+    if (rc == 0 && snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES)
+        rc = err_set(e, "%.99s...: more than %d bytes of path", path, PATH_BYTES - 1);
+    free(real);
+    if (rc == 0) {
+        snprintf(w->temp, sizeof w->temp, "%s.writing", w->path);
+        fd = open(w->temp, O_RDWR | O_CREAT | O_NOFOLLOW, there ? st.st_mode & 0777 : 0666);
+        rc = fd < 0 ? err_errno(e, w->temp, "create") : file_lock(fd, w->temp, w->path, e);
+    }
+    if (rc == 0 && there) fchmod(fd, st.st_mode & 0777);
     if (rc == 0 && (ftruncate(fd, 0) || !(w->file = fdopen(fd, "wb")))) {
         rc = err_errno(e, w->temp, "create");
         unlink(w->temp);
     }
-    if (rc && fd >= 0) close(fd);
-    return rc;
-}
-
-// A link is followed: its target is replaced, not the link.
-Writer *writer_open(const char *path, Err *e) {
-    struct stat st;
-    bool there = stat(path, &st) == 0;
-    signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f shall fail like any other, and not kill
-    char *real = there ? realpath(path, NULL) : strdup(path);
-    Writer *w = calloc(1, sizeof *w);
-    int rc = w && real ? 0 : err_errno(e, path, "open");
-    if (there && !S_ISREG(st.st_mode)) rc = err_special(e, path, &st);
-    if (rc == 0 && snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES)
-        rc = err_set(e, "%.99s...: more than %d bytes of path", path, PATH_BYTES - 1);
-    if (rc == 0) rc = writer_temp(w, there ? &st : NULL, e);
-    free(real);
     if (rc == 0) return w;
+    if (fd >= 0) close(fd);
     free(w);
     return NULL;
 }
@@ -399,7 +408,6 @@ int writer_close(Writer *w, bool keep, Err *e) {
 int log_open(Log **l, const char *path, bool append, Err *e) {
     *l = NULL;
     if (!path) return 0;
-    signal(SIGXFSZ, SIG_IGN);
     FILE *f = fopen(path, "ab");
     if (!f) return err_errno(e, path, "open");
     int rc = file_lock(fileno(f), path, path, e);
@@ -444,10 +452,11 @@ static int peek(const Parser *s) { return s->p < s->end ? *s->p : -1; }
 // Takes a byte. A line ends with \n, \r\n or \r.
 static void step(Parser *s) {
     int c = *s->p++;
-    if (c == '\n' || (c == '\r' && peek(s) != '\n')) s->line++, s->row = s->p;
+    if (c != '\n' && (c != '\r' || peek(s) == '\n')) return;
+    s->line++;
+    s->row = s->p;
 }
 
-// Takes the next byte if it is one of these.
 static bool accept(Parser *s, const char *these) {
     bool found = peek(s) > 0 && strchr(these, peek(s));
     s->p += found;
@@ -467,7 +476,10 @@ static int json_fail(const Parser *s, const char *wanted) {
 static int text_step(Parser *s) {
     size_t n = utf8_length(s->p, (size_t)(s->end - s->p));
     if (n == 0) return json_fail(s, "UTF-8\nhint: iconv -t UTF-8, after -f and what it is, perhaps LATIN1");
-    for (; n > 0; n--) *s->text++ = (char)*s->p, step(s);
+    memcpy(s->text, s->p, n);
+    s->text += n;
+    s->p += n - 1;                    // only a character of one byte ends a line
+    step(s);
     return 0;
 }
 
@@ -477,12 +489,17 @@ static void space(Parser *s) {
 }
 
 static JsonNode *json_node(Parser *s, JsonKind kind) {
+    bool text = kind == JSON_STRING || kind == JSON_NUMBER;
     JsonNode *node = &s->j->node[s->j->nodes++];
-    *node = (JsonNode){.kind = kind, .line = s->line, .next = s->j->nodes};
+    *node = (JsonNode){kind, s->line, 0, s->j->nodes, text ? s->text : NULL, 0, 0};
     return node;
 }
 
-// The four digits after \u.
+static void node_end(Parser *s, JsonNode *node) {
+    node->len = (size_t)(s->text - node->text);
+    *s->text++ = 0;
+}
+
 static int json_hex(Parser *s, uint32_t *c) {
     char digits[5] = "";
     memcpy(digits, s->p, s->end - s->p < 4 ? (size_t)(s->end - s->p) : 4);
@@ -516,14 +533,12 @@ static int json_escape(Parser *s) {
 // What follows the opening quote.
 static int json_string(Parser *s) {
     JsonNode *node = json_node(s, JSON_STRING);
-    node->text = s->text;
     for (int c; (c = peek(s)) != '"';) {
         if (c < ' ') return json_fail(s, "'\"', or a control character as \\u00XX");
         if (accept(s, "\\") ? json_escape(s) : text_step(s)) return -1;
     }
     s->p++;
-    node->len = (size_t)(s->text - node->text);
-    *s->text++ = 0;
+    node_end(s, node);
     return 0;
 }
 
@@ -539,11 +554,12 @@ static int json_number(Parser *s) {
     accept(s, "-");
     if (!accept(s, "0") && json_digits(s)) return -1;
     if (accept(s, ".") && json_digits(s)) return -1;
-    if (accept(s, "eE") && (accept(s, "+-"), json_digits(s))) return -1;
-    node->len = (size_t)(s->p - start);
-    node->text = memcpy(s->text, start, node->len);
-    s->text += node->len;
-    *s->text++ = 0;
+    bool power = accept(s, "eE");
+    if (power) accept(s, "+-");
+    if (power && json_digits(s)) return -1;
+    memcpy(s->text, start, (size_t)(s->p - start));
+    s->text += s->p - start;
+    node_end(s, node);
     node->number = strtod(node->text, NULL);
     return isfinite(node->number) ? 0 : json_fail(s, "a number below 1.8e308 before this");
 }
@@ -570,7 +586,6 @@ static int json_bracket(Parser *s, JsonKind kind, int depth) {
     return 0;
 }
 
-// One value with all that it holds.
 static int json_value(Parser *s, int depth) {
     static const char *const word[] = {"null", "false", "true"};
     space(s);
@@ -598,7 +613,8 @@ uint32_t json_get(const Json *j, uint32_t object, const char *key) {
 }
 
 void json_free(Json *j) {
-    free(j->node), free(j->text);
+    free(j->node);
+    free(j->text);
     memset(j, 0, sizeof *j);
 }
 
@@ -608,12 +624,12 @@ char *json_quote(const char *text, size_t n) {
     char *out = n < SIZE_MAX / 8 ? malloc(6 * n + 3) : NULL, *q = out;
     if (!out) return NULL;
     *q++ = '"';
-    for (size_t length; p < end; p += length) {
-        length = utf8_length(p, (size_t)(end - p));
-        bool shown = length > 0 && *p >= ' ';
-        if (!shown) q += sprintf(q, "\\u%04x", length > 0 ? *p : 0xFFFDu), length = 1;
+    while (p < end) {
+        size_t length = utf8_length(p, (size_t)(end - p));
         if (*p == '"' || *p == '\\') *q++ = '\\';
-        for (size_t i = 0; shown && i < length; i++) *q++ = (char)p[i];
+        if (length == 0 || *p < ' ') q += sprintf(q, "\\u%04x", length > 0 ? *p : 0xFFFDu);
+        else q = (char *)memcpy(q, p, length) + length;
+        p += length > 0 ? length : 1;
     }
     strcpy(q, "\"");
     return out;
@@ -621,8 +637,7 @@ char *json_quote(const char *text, size_t n) {
 
 // ---- rows of any kind -------------------------------------------------------------------------------------
 // CSV as RFC 4180 has it: fields in quotes may hold commas, line breaks and doubled quotes. A quote elsewhere
-// is a character like any other, and so are all in TSV, whose fields hold no tab and no line break. A line
-// without a character is no row, and text is UTF-8, as in JSON.
+// is a character like any other, and so are all in TSV. A line without a character is no row.
 static bool field_ends(const Parser *s) {
     int c = peek(s);
     return c < 0 || c == s->form || c == '\r' || c == '\n';
@@ -631,14 +646,12 @@ static bool field_ends(const Parser *s) {
 static int csv_field(Parser *s) {
     JsonNode *node = json_node(s, JSON_STRING);
     bool quoted = s->form == ',' && accept(s, "\"");
-    node->text = s->text;
     while (quoted || !field_ends(s)) {
         if (quoted && accept(s, "\"") && peek(s) != '"') break;
         if (peek(s) < 0) return json_fail(s, "'\"' at the end of a quoted field");
         if (text_step(s)) return -1;
     }
-    node->len = (size_t)(s->text - node->text);
-    *s->text++ = 0;
+    node_end(s, node);
     return field_ends(s) ? 0 : json_fail(s, "',' or a new line after a quoted field");
 }
 
@@ -662,9 +675,8 @@ static void row_skip(Rows *r, const Err *e) {
                  n < BYTES ? (int)n : BYTES, e->msg);
 }
 
-// Of LINES, unless skip is NULL, a line that begins no value is counted there, and the next one tried. So no
-// byte is read more than 65 times: a line whose value goes on in the next ones leaves a bracket open, and
-// there are at most 64 of these.
+// Of LINES, unless skip is NULL, a line that begins no value is counted there, and the next one tried. A byte
+// is read at most 65 times, as a value that goes on in the next lines leaves one of 64 brackets open.
 static int parse(Json *j, const char *where, uint32_t line, const uint8_t *data, size_t n, int form,
                  Rows *skip, Err *e) {
     const bool table = form > LINES;
@@ -718,16 +730,13 @@ int rows_parse(Json *j, uint32_t *first, const char *path, const uint8_t *data, 
 // ---- tensors on disk --------------------------------------------------------------------------------------
 // Tensor after tensor in the order of the table, each at a multiple of 64 bytes, the gap to the next is zero.
 enum { ALIGN = 64, PIECE = 1 << 15 };          // PIECE: bytes moved at once
-static const char GAP[] = "%s: the gap after %s is not zero";
 static const char BAD_SUM[] = "%s: wrong checksum of the %s\nhint: the file is damaged, want a new copy";
 const char *const DTYPE_NAME[DTYPES] = {"f32", "bf16"};
 
 static uint64_t aligned(uint64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
 static size_t dtype_size(Dtype d) { return d == DTYPE_F32 ? 4 : 2; }
-static bool all_zero(const uint8_t *p, size_t n) { return n == 0 || (*p == 0 && !memcmp(p, p + 1, n - 1)); }
 
-// Numbers in files are little-endian. bfloat16 is the upper half of a float: to nearest, ties to even. NaN
-// stays NaN though its upper bits be 0.
+// Little-endian. bfloat16 is a float's upper half, to nearest, ties to even; NaN stays NaN whatever its bits.
 static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
     if (d == DTYPE_F32) words_turn(memcpy(p, x, 4 * n), n, 0);
     for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) {
@@ -739,7 +748,7 @@ static void numbers_put(uint8_t *p, const float *x, size_t n, Dtype d) {
     }
 }
 
-// To floats, or, if x is NULL, to halves, which only a bf16 file is read to.
+// To floats, or, if x is NULL, from bf16 to halves.
 static void numbers_get(float *x, uint16_t *halves, const uint8_t *p, size_t n, Dtype d) {
     if (d == DTYPE_F32) words_turn(memcpy(x, p, 4 * n), n, 0);
     for (size_t i = 0; d == DTYPE_BF16 && i < n; i++) {
@@ -749,8 +758,7 @@ static void numbers_get(float *x, uint16_t *halves, const uint8_t *p, size_t n, 
     }
 }
 
-// Bytes of all tensors on disk, with LoRA of its own alone, if this machine can address them in memory:
-// model_tensor's sizes never wrap.
+// Bytes of all tensors on disk, with LoRA of its own alone, if this machine can address them in memory.
 static int tensors_bytes(uint64_t *bytes, const Config *c, Dtype d, const char *path, Err *e) {
     *bytes = 0;
     for (int i = 0; i < TENSORS; i++) {
@@ -769,36 +777,37 @@ typedef struct {
     Sum sum;
 } Transfer;
 
-static int tensor_move(Transfer *f, float *x, uint16_t *halves, const Tensor *t, Dtype d, Err *e) {
+// A piece of a tensor, n numbers, to or from x, or from the file to halves. The gap behind is moved too.
+static int piece_move(Transfer *f, float *x, uint16_t *halves, size_t n, Dtype d, Err *e) {
     uint8_t piece[PIECE];
-    size_t size = dtype_size(d);
-    for (size_t at = 0, n; at < t->size; at += n) {
-        n = t->size - at < PIECE / size ? t->size - at : PIECE / size;
-        size_t bytes = n * size, gap = (size_t)aligned(bytes) - bytes;
-        if (f->in) {
-            if (read_exactly(f->in, piece, bytes + gap, f->path, e)) return -1;
-            if (!all_zero(piece + bytes, gap)) return err_set(e, GAP, f->path, t->name);
-            numbers_get(x ? x + at : NULL, x ? NULL : halves + at, piece, n, d);
-        } else {
-            numbers_put(piece, x + at, n, d);
-            memset(piece + bytes, 0, gap);
-            if (writer_put(f->out, piece, bytes + gap, e)) return -1;
-        }
-        sum_add(&f->sum, piece, bytes + gap);
+    size_t bytes = n * dtype_size(d), all = (size_t)aligned(bytes);
+    if (f->in) {
+        if (read_exactly(f->in, piece, all, f->path, e)) return -1;
+        numbers_get(x, halves, piece, n, d);
+    } else {
+        numbers_put(piece, x, n, d);
+        memset(piece + bytes, 0, all - bytes);
+        if (writer_put(f->out, piece, all, e)) return -1;
     }
+    sum_add(&f->sum, piece, all);
     return 0;
 }
 
-// halves may be NULL if w has all that the file has.
-static int params_move(Transfer *f, const Config *c, const Params *w, const Halves *halves, Dtype d, Err *e) {
-    for (int i = 0; i < TENSORS; i++) {
-        Tensor t = model_tensor(c, i);
+// All tensors of some sets. halves may be NULL if w has all that the file has.
+static int sets_move(Transfer *f, const Config *c, const Params *const *w, int sets, const Halves *halves,
+                     Dtype d, Err *e) {
+    const size_t most = PIECE / dtype_size(d);
+    for (int i = 0; i < sets * TENSORS; i++) {
+        Tensor t = model_tensor(c, i % TENSORS);
         if (t.size == 0 || !t.trained) continue;
-        float *x = tensor_data(w, &t);
+        float *x = tensor_data(w[i / TENSORS], &t);
         uint16_t *h = NULL;
         if (!x) memcpy(&h, (const char *)halves + t.half, sizeof h);
         assert(x || (h && d == DTYPE_BF16));
-        if (tensor_move(f, x, h, &t, d, e)) return -1;
+        for (size_t at = 0, n; at < t.size; at += n) {
+            n = t.size - at < most ? t.size - at : most;
+            if (piece_move(f, x ? x + at : NULL, x ? NULL : h + at, n, d, e)) return -1;
+        }
     }
     return 0;
 }
@@ -807,8 +816,7 @@ static int params_move(Transfer *f, const Config *c, const Params *w, const Halv
 // The file: header, tokenizer, template, lineage, tensors, in this order and nothing else. Each section is at
 // a multiple of 64 bytes, the gap before it zero; the last byte of the tensors is the last of the file.
 // The tokenizer is as tokenizer_put makes it; template and lineage are text with a 0 byte at the end.
-// The state of a run is such a file too: no tokenizer, no template, its key as lineage, and as tensors three
-// sets, w, m1 and m2.
+// The state of a run is such a file too: no tokenizer, no template, its key as lineage; tensors: w, m1, m2.
 enum { MAGIC = 8, META_MAX = 1 << 28 };        // META_MAX: bytes before the tensors
 enum { TOKENIZER, TEMPLATE, LINEAGE, WEIGHTS, SECTIONS };
 static const char *const SECTION_NAME[SECTIONS] = {"tokenizer", "template", "lineage", "tensors"};
@@ -834,18 +842,18 @@ enum { FOURS = 30, EIGHTS = 16, HEADER = 256 };
 typedef char header_as_documented[offsetof(Header, tok) == 100 - MAGIC && sizeof(Header) == HEADER - MAGIC &&
                                   offsetof(Header, section) == 4 * FOURS &&
                                   offsetof(Tokenizer, add_space) == sizeof ((Header *)0)->tok &&
+                                  offsetof(State, key) == sizeof ((Header *)0)->extra &&
                                   CONFIG_WORDS == CONFIG_INTS + CONFIG_FLOATS + LORA_WORDS ? 1 : -1];
 
 // Puts the header in front of what follows it, with the sum of both: n bytes in all. Returns that sum.
 static uint64_t header_put(uint8_t *p, size_t n, Format format, Header *h) {
     Sum s = {{1, 2, 3, 4}};
     h->own_sum = 0;
-    for (int i = 0; i < 2; i++) {
-        memcpy(p, FORMAT[format].magic, MAGIC);
-        words_turn(memcpy(p + MAGIC, h, sizeof *h), FOURS, EIGHTS);
-        if (i == 0) sum_add(&s, p, n);
-        h->own_sum = sum_end(&s);
-    }
+    memcpy(p, FORMAT[format].magic, MAGIC);
+    words_turn(memcpy(p + MAGIC, h, sizeof *h), FOURS, EIGHTS);
+    sum_add(&s, p, n);
+    h->own_sum = sum_end(&s);
+    words_turn(memcpy(p + HEADER - sizeof h->own_sum, &h->own_sum, sizeof h->own_sum), 0, 1);
     return h->own_sum;
 }
 
@@ -870,8 +878,7 @@ static uint64_t header_fill(Header *h, Format format, const Config *c, const Tok
     return end;
 }
 
-// Numbers within their limits; then the header must be the one that header_fill makes of them. The sums are
-// compared later, and the tokenizer's other numbers are tokenizer_index's business.
+// Numbers within their limits, then the header that header_fill makes of them. The sums are compared later.
 static int header_check(Checkpoint *k, Format format, const Header *h, uint64_t bytes, Err *e) {
     const char *path = k->path;
     int version = FORMAT[format].version;
@@ -914,11 +921,9 @@ static int metadata_get(Checkpoint *k, Format format, const Header *h, Err *e) {
     if (!p) return err_memory(e, index);
     if (read_exactly(k->file, p + HEADER, meta - HEADER, k->path, e)) return -1;
     if (h->own_sum != header_put(p, meta, format, &own)) return err_set(e, BAD_SUM, k->path, "header");
-    for (int i = 0; i < WEIGHTS; i++) {
+    for (int i = TEMPLATE; i <= LINEAGE; i++) {
         size_t at = (size_t)h->section[i].at, n = (size_t)h->section[i].bytes;
-        if (!all_zero(p + at + n, (size_t)h->section[i + 1].at - at - n))
-            return err_set(e, GAP, k->path, SECTION_NAME[i]);
-        if (i != TOKENIZER && memchr(p + at, 0, n) != p + at + n - 1)
+        if (memchr(p + at, 0, n) != p + at + n - 1)
             return err_set(e, "%s: the %s must end with its only 0 byte", k->path, SECTION_NAME[i]);
     }
     k->template = (char *)p + h->section[TEMPLATE].at;
@@ -950,9 +955,8 @@ static int adapter_begin(Checkpoint *k, uint64_t base_sum, const char *base, Err
                        "FILE; before anything else: convert --merge FILE", k->path);
     if (!(k->base = calloc(1, sizeof *k->base))) return err_memory(e, sizeof *k->base);
     if (checkpoint_begin(k->base, base, CHECKPOINT, &h, e)) return -1;
-    Config c = k->cfg;
-    c.lora_rank = 0, c.lora_on = 0, c.lora_alpha = 0;
-    if (h.own_sum != base_sum || memcmp(&c, &k->base->cfg, sizeof c))
+    if (h.own_sum != base_sum || k->base->cfg.lora_rank > 0 ||
+        memcmp(&k->cfg, &k->base->cfg, offsetof(Config, lora_rank)))
         return err_set(e, "%s: was not trained on %s, want its own base", k->path, base);
     k->tok = k->base->tok;
     return 0;
@@ -969,8 +973,7 @@ int checkpoint_open(Checkpoint *k, const char *path, const char *base, Err *e) {
 static int sets_read(Checkpoint *k, const Params *const *set, int sets, const Halves *halves, Err *e) {
     Transfer f = {k->path, k->file, NULL, {{1, 2, 3, 4}}};
     if (fseeko(k->file, (off_t)k->tensors_at, SEEK_SET)) return err_errno(e, k->path, "seek in");
-    for (int i = 0; i < sets; i++)
-        if (params_move(&f, &k->cfg, set[i], halves, k->dtype, e)) return -1;
+    if (sets_move(&f, &k->cfg, set, sets, halves, k->dtype, e)) return -1;
     return sum_end(&f.sum) == k->tensor_sum ? 0 : err_set(e, BAD_SUM, k->path, "tensors");
 }
 
@@ -982,7 +985,8 @@ int checkpoint_read(Checkpoint *k, const Params *w, const Halves *halves, Err *e
 void checkpoint_close(Checkpoint *k) {
     if (k->base) checkpoint_close(k->base);
     if (k->file) fclose(k->file);
-    free(k->base), free(k->memory);
+    free(k->base);
+    free(k->memory);
     memset(k, 0, sizeof *k);
 }
 
@@ -995,15 +999,13 @@ int model_load(Model *m, void **block, Checkpoint *k, const Shape *s, Err *e) {
     if (model_plan(&p, &k->cfg, &shape, &f)) return err_fault(e, k->path, &f);
     if (!(*block = block_alloc(p.bytes, e))) return -1;
     model_bind(m, &p, *block);
-    int rc = checkpoint_read(k, &m->w, &m->h, e);
-    if (rc == 0) return 0;
+    if (checkpoint_read(k, &m->w, &m->h, e) == 0) return 0;
     block_free(*block);
     *block = NULL;
     return -1;
 }
 
-// h has dtype and extra; the rest is filled in here. t NULL: no tokenizer. What is before the tensors is
-// written twice: at last with their sum and its own.
+// h has dtype and extra. t NULL: no tokenizer. What is before the tensors is written again, with its sums.
 static int header_save(const char *path, Format format, Header *h, const Config *c, const Tokenizer *t,
                        const char *template, const char *lineage, const Params *const *set, Err *e) {
     const Tokenizer none = {.eot = -1, .bos = -1};
@@ -1024,8 +1026,7 @@ static int header_save(const char *path, Format format, Header *h, const Config 
     strcpy((char *)p + h->section[LINEAGE].at, lineage);
     Transfer to = {path, NULL, writer_open(path, e), {{1, 2, 3, 4}}};
     int rc = to.out ? writer_put(to.out, p, n, e) : -1;
-    for (int i = 0; i < FORMAT[format].sets && rc == 0; i++)
-        rc = params_move(&to, c, set[i], NULL, (Dtype)h->dtype, e);
+    if (rc == 0) rc = sets_move(&to, c, set, FORMAT[format].sets, NULL, (Dtype)h->dtype, e);
     h->sum = sum_end(&to.sum);
     header_put(p, n, format, h);
     if (rc == 0 && fseeko(to.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
@@ -1047,11 +1048,11 @@ int adapter_save(const char *path, const Checkpoint *base, const Config *c, cons
 }
 
 // ---- state ------------------------------------------------------------------------------------------------
-// The header's extra words are step, best (its bits) and best_step.
+// The header's extra words are step, best (its bits) and best_step: a State as far as key.
 int state_save(const char *path, const State *s, const Model *m, Err *e) {
     const Params *const set[] = {&m->w, &m->m1, &m->m2};
-    Header h = {.extra = {(uint64_t)s->step, 0, (uint64_t)s->best_step}};
-    memcpy(&h.extra[1], &s->best, sizeof s->best);
+    Header h = {0};
+    memcpy(h.extra, s, sizeof h.extra);
     return header_save(path, STATE, &h, &m->cfg, NULL, "", s->key, set, e);
 }
 
@@ -1060,9 +1061,7 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
     Checkpoint k;
     Header h = {0};
     int rc = checkpoint_begin(&k, path, STATE, &h, e);
-    s->step = (int64_t)h.extra[0];
-    memcpy(&s->best, &h.extra[1], sizeof s->best);
-    s->best_step = (int64_t)h.extra[2];
+    memcpy(s, h.extra, sizeof h.extra);
     if (rc == 0 && strcmp(k.lineage, s->key))
         rc = err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
                      "or train without --resume", path, k.lineage, s->key);
@@ -1076,7 +1075,7 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
 }
 
 // ---- rows -------------------------------------------------------------------------------------------------
-enum { DATA_MAX = 1 << 30, ROW_MAX = 1 << 22 };    // bytes of a file; of a row, which a template may repeat
+enum { ROW_MAX = 1 << 22 };           // bytes of a row, which a template may repeat
 // The members that are read, form after form: a row has those of one form, but SYSTEM goes with each.
 enum { PAIR, PAIR_INPUT, PAIR_ANSWER, PROMPT, COMPLETION, MESSAGES, SYSTEM, MEMBERS, COLUMNS = 32 };
 static const char *const MEMBER[MEMBERS] = {"instruction", "input", "output", "prompt", "completion",
@@ -1084,7 +1083,6 @@ static const char *const MEMBER[MEMBERS] = {"instruction", "input", "output", "p
 static const char *const ROLE_NAME[ROLES] = {"system", "user", "assistant"};
 typedef struct {                      // a file that is being read
     Rows *rows;
-    const Json *j;
     uint32_t header;                  // a table's row of names; 0: the rows are objects
     const char *name[COLUMNS + 1];    // what the file calls each member, NULL: nothing; then names not read
     size_t held[COLUMNS + 1];         // rows that hold something there
@@ -1106,16 +1104,12 @@ static int column_find(const Reader *s, const char *name) {
     return i;
 }
 
-// --columns "prompt=question,system=", whose separators become 0. A name that it gives to one member is no
-// other's any more.
+// --columns "prompt=question,system=". A name that it gives to one member is no other's any more.
 static int columns_parse(Reader *s, char *p) {
     memcpy(s->name, MEMBER, sizeof MEMBER);
     s->columns = MEMBERS;
-    while (*p) {
-        char *own = p, *name;
+    for (char *own = strtok(p, ","), *name; own; own = strtok(NULL, ",")) {
         int i = 0;
-        p += strcspn(p, ",");
-        if (*p) *p++ = 0;
         if ((name = strchr(own, '='))) *name++ = 0;
         while (i < MEMBERS && strcmp(MEMBER[i], own)) i++;
         if (i == MEMBERS || !name)
@@ -1127,10 +1121,9 @@ static int columns_parse(Reader *s, char *p) {
     return 0;
 }
 
-// The values of a row: an object's members, or a table's fields in the order of the header. A name is noted
-// when it is new, as far as there is room.
+// The values of a row, as an object or under a table's header. A new name is noted as far as there is room.
 static int row_values(Reader *s, uint32_t at) {
-    const JsonNode *node = s->j->node, *row = &node[at];
+    const JsonNode *node = s->rows->json.node, *row = &node[at];
     uint32_t next = at + 1, fields = s->header ? node[s->header].count : 0;
     memset(s->value, 0, sizeof s->value);
     if (s->header && row->count != fields)
@@ -1151,7 +1144,6 @@ static int row_values(Reader *s, uint32_t at) {
     return 0;
 }
 
-// Into rows->ignored: what else the rows so far have.
 static const char *columns_ignored(Reader *s) {
     char *list = s->rows->ignored;
     size_t used = 0, room = sizeof s->rows->ignored;
@@ -1169,9 +1161,8 @@ static int row_lacks(Reader *s, int member) {
                    *others ? "\nhint: --columns prompt=NAME,completion=NAME" : "");
 }
 
-// The text of a member that is there.
 static int row_text(Reader *s, uint32_t at, const char *key, const char **text) {
-    const JsonNode *v = &s->j->node[at];
+    const JsonNode *v = &s->rows->json.node[at];
     if (v->kind != JSON_STRING) return row_fail(s, v->line, key, "is not a string");
     if (strlen(*text = v->text) != v->len) return row_fail(s, v->line, key, "holds \\u0000");
     s->bytes += v->len;
@@ -1184,11 +1175,12 @@ static void turn_add(Row *row, Role role, const char *text, const char *input) {
 }
 
 static int row_messages(Reader *s, uint32_t list) {
-    const JsonNode *node = s->j->node;
+    const Json *j = &s->rows->json;
+    const JsonNode *node = j->node;
     Role role, next = ROLE_USER;
     if (node[list].kind != JSON_ARRAY) return row_fail(s, s->row.line, "messages", "is not an array");
     for (uint32_t at = list + 1; at < node[list].next; at = node[at].next) {
-        uint32_t who = json_get(s->j, at, "role"), what = json_get(s->j, at, "content"), line = node[at].line;
+        uint32_t who = json_get(j, at, "role"), what = json_get(j, at, "content"), line = node[at].line;
         const char *name, *text, *or = s->row.turns > 0 ? "" : "system or ";
         if (!who || !what) return row_fail(s, line, "a message", "is no object with role and content");
         if (row_text(s, who, "role", &name) || row_text(s, what, "content", &text)) return -1;
@@ -1232,13 +1224,14 @@ static int row_get(Reader *s, uint32_t at) {
 // Every row from `at` on, or those that are right. Each turn has a node, and so has each row.
 static int rows_get(Reader *s, uint32_t at, bool skip_bad) {
     Rows *r = s->rows;
-    size_t nodes = s->j->nodes - at + 1, rows = 1;
-    for (uint32_t i = at; i < s->j->nodes; i = s->j->node[i].next) rows++;
+    const Json *j = &r->json;
+    size_t nodes = j->nodes - at + 1, rows = 1;
+    for (uint32_t i = at; i < j->nodes; i = j->node[i].next) rows++;
     Turn *next = r->turn = malloc(nodes * sizeof *r->turn);
     r->row = malloc(rows * sizeof *r->row);
     if (!r->turn || !r->row) return err_memory(s->e, nodes * sizeof *r->turn);
-    for (; at < s->j->nodes; at = s->j->node[at].next) {
-        s->row = (Row){.turn = next, .output = "", .line = s->j->node[at].line};
+    for (; at < j->nodes; at = j->node[at].next) {
+        s->row = (Row){.turn = next, .output = "", .line = j->node[at].line};
         if (row_get(s, at)) {
             if (!skip_bad) return -1;
             row_skip(r, s->e);
@@ -1260,18 +1253,16 @@ static int rows_get(Reader *s, uint32_t at, bool skip_bad) {
     return err_set(s->e, "%s: has no good rows: %.*s", r->path, (int)strcspn(r->reason, "\n"), r->reason);
 }
 
-// The rows' strings lie in the parsed JSON, which is kept as their memory.
 int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
     uint8_t *data;
     size_t bytes;
-    memset(r, 0, sizeof *r);
-    if (file_read(path, DATA_MAX, &data, &bytes, e)) return -1;
     uint32_t at = 0;
-    Json *j = r->memory = calloc(1, sizeof *j);
-    Reader s = {.rows = r, .j = j, .answers = how->answers, .e = e};
+    *r = (Rows){.path = path};
+    if (file_read(path, DATA_MAX, &data, &bytes, e)) return -1;
+    Json *j = &r->json;
+    Reader s = {.rows = r, .answers = how->answers, .e = e};
     char *columns = strdup(how->columns ? how->columns : "");
-    r->path = path;
-    int rc = j && columns ? columns_parse(&s, columns) : err_memory(e, sizeof *j);
+    int rc = columns ? columns_parse(&s, columns) : err_memory(e, strlen(how->columns));
     if (rc == 0) rc = rows_parse(j, &at, path, data, bytes, how->skip_bad ? r : NULL, e);
     free(data);
     if (rc == 0 && j->table && at < j->nodes) {
@@ -1285,9 +1276,10 @@ int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
 }
 
 void rows_free(Rows *r) {
-    if (r->memory) json_free(r->memory);
-    free(r->memory), free(r->row), free(r->turn);
-    memset(r, 0, sizeof *r);
+    json_free(&r->json);
+    free(r->row);
+    free(r->turn);
+    *r = (Rows){0};
 }
 
 // ---- templates --------------------------------------------------------------------------------------------
@@ -1297,9 +1289,8 @@ static int template_get(Template *tp, const char *template, const Tokenizer *t, 
     Fault f;
     if (template_parse(tp, template, t, &f) == 0) return 0;
     const char *at = template + f.value;
-    size_t line = strcspn(at, "\n");
-    return err_set(e, "template: byte %" PRId64 ", '%.*s': %s", f.value, line < 24 ? (int)line : 24, at,
-                   f.what);
+    int line = (int)strcspn(at, "\n");
+    return err_set(e, "template: byte %" PRId64 ", '%.*s': %s", f.value, line < 24 ? line : 24, at, f.what);
 }
 
 int template_check(const char *template, const Tokenizer *t, Err *e) {
@@ -1307,8 +1298,7 @@ int template_check(const char *template, const Tokenizer *t, Err *e) {
     return template_get(&tp, template, t, e);
 }
 
-// A byte order mark and the carriage returns of other editors are none of a template's, nor is the line break
-// that ends a file of a row form's.
+// Left out: a byte order mark, other editors' carriage returns, the line break at the end of a row form's.
 static int template_read(const char *path, char **template, Err *e) {
     uint8_t *text;
     size_t n, length = 1, kept = 0;
@@ -1329,12 +1319,9 @@ static int template_read(const char *path, char **template, Err *e) {
 int template_choose(const char *asked, const Checkpoint *k, char **template, Err *e) {
     bool own = !asked && k->template && *k->template;
     const char *named = own ? k->template : template_named(asked ? asked : "plain");
-    int rc = 0;
-    *template = NULL;
-    if (!named) rc = template_read(asked, template, e);
-    else if (!(*template = strdup(named))) rc = err_memory(e, strlen(named));
-    if (rc == 0) rc = template_check(*template, &k->tok, e);
-    if (rc == 0) return 0;
+    *template = named ? strdup(named) : NULL;
+    int rc = !named ? template_read(asked, template, e) : *template ? 0 : err_memory(e, strlen(named));
+    if (rc == 0 && template_check(*template, &k->tok, e) == 0) return 0;
     free(*template);
     *template = NULL;
     return -1;
@@ -1359,7 +1346,6 @@ typedef struct {                      // rows on their way to examples, whose ar
 static int encode_room(Encoder *c, size_t ids, size_t bytes) {
     if (ids > SIZE_MAX / 2) return err_memory(c->e, ids);
     return grow(&c->x->tok, &c->tok_room, c->row + ids, sizeof *c->x->tok, c->e) ||
-           grow(&c->x->taught, &c->taught_room, c->row + ids, 1, c->e) ||
            grow(&c->text, &c->text_room, bytes + 1, 1, c->e) ||
            grow(&c->scratch, &c->scratch_room, tokenizer_encode_size(c->t, bytes), 1, c->e) ? -1 : 0;
 }
@@ -1368,7 +1354,8 @@ static int encode_room(Encoder *c, size_t ids, size_t bytes) {
 static int render(Encoder *c, const Row *row, size_t skip) {
     Rendering r = {0};
     template_render(&r, &c->tp, c->t, row->turn, row->turns, skip, c->teach);
-    if (encode_room(c, r.ids, r.bytes)) return -1;
+    if (encode_room(c, r.ids, r.bytes) ||
+        grow(&c->x->taught, &c->taught_room, c->row + r.ids, 1, c->e)) return -1;
     r = (Rendering){c->x->tok + c->row, c->x->taught + c->row, c->text, c->scratch, 0, 0, 0};
     template_render(&r, &c->tp, c->t, row->turn, row->turns, skip, c->teach);
     c->ids = c->row + r.ids;
@@ -1376,12 +1363,12 @@ static int render(Encoder *c, const Row *row, size_t skip) {
     return 0;
 }
 
-// An example of the next len ids.
-static int examples_add(Encoder *c, size_t len, size_t row, uint64_t hash) {
+// An example of the next len ids; taught NULL: as the array says that is as long as theirs.
+static int examples_add(Encoder *c, size_t len, const uint8_t *taught, size_t row, uint64_t hash) {
     Examples *x = c->x;
     if (grow(&x->ex, &c->ex_room, x->n + 1, sizeof *x->ex, c->e)) return -1;
-    x->ex[x->n++] = (Example){.at = c->row, .len = (uint32_t)len, .prompt = (uint32_t)c->prompt,
-                              .row = (uint32_t)row, .hash = hash};
+    x->ex[x->n++] = (Example){.at = c->row, .taught = taught, .len = (uint32_t)len,
+                              .prompt = (uint32_t)c->prompt, .row = (uint32_t)row, .hash = hash};
     return 0;
 }
 
@@ -1403,7 +1390,7 @@ static int examples_end(Encoder *c, int rc) {
     if (rc) examples_free(x);
     for (size_t i = 0; i < x->n; i++) {
         x->ex[i].tok = x->tok + x->ex[i].at;
-        x->ex[i].taught = x->taught + x->ex[i].at;
+        if (!x->ex[i].taught) x->ex[i].taught = x->taught + x->ex[i].at;
     }
     examples_count(x);
     return rc;
@@ -1431,7 +1418,6 @@ static int row_cut(Encoder *c, const char *path, const Row *row) {
     return 0;
 }
 
-// One row to an example, or to none.
 static int row_make(Encoder *c, const char *path, const Row *row, size_t number) {
     bool prompt = c->teach == TEACH_NONE;
     const char *wrong = !prompt && !*row->output ? "has no answer to learn"
@@ -1440,7 +1426,10 @@ static int row_make(Encoder *c, const char *path, const Row *row, size_t number)
     if (render(c, row, 0)) return -1;
     size_t len = c->ids - c->row;
     bool longer = len > c->seq;
-    if (longer && c->too_long == TOO_LONG_DROP) { c->x->dropped++; return 0; }
+    if (longer && c->too_long == TOO_LONG_DROP) {
+        c->x->dropped++;
+        return 0;
+    }
     if (longer && c->too_long != TOO_LONG_CUT)
         return err_set(c->e, "%s:%" PRIu32 ": the row has %zu tokens, want at most %zu%s", path, row->line,
                        len, c->seq, c->too_long == TOO_LONG_ERROR ? "\nhint: --too-long cut or drop" : "");
@@ -1451,7 +1440,7 @@ static int row_make(Encoder *c, const char *path, const Row *row, size_t number)
     if (prompt ? len == 0 : !memchr(c->x->taught + c->row, 1, len))
         return err_set(c->e, "%s:%" PRIu32 ": the row has no token to %s\nhint: another --template", path,
                        row->line, prompt ? "begin with" : "learn");
-    if (examples_add(c, len, number, row->hash)) return -1;
+    if (examples_add(c, len, NULL, number, row->hash)) return -1;
     c->row = c->ids;
     return 0;
 }
@@ -1474,38 +1463,40 @@ int examples_make(Examples *x, const Rows *r, const char *template, const Tokeni
     return examples_end(&c, rc);
 }
 
-// A file to ids, all of them taught, in windows; the last token of one is the first of the next, which does
-// not predict it.
-static int text_make(Encoder *c, const char *path, const uint8_t *data, size_t n) {
+// A file to ids in windows, each `stride` further than the one before. Of its ids those are taught that no
+// earlier window had, so that its `taught` is a piece of x->taught: seq zeros, then seq ones.
+static int text_make(Encoder *c, const char *path, const uint8_t *data, size_t n, size_t stride) {
     const Tokenizer *t = c->t;
-    size_t most = tokenizer_most(t, n);
+    size_t most = tokenizer_most(t, n), known = c->row + 1;
     if (encode_room(c, most < SIZE_MAX - 2 ? most + 2 : most, n)) return -1;
     int32_t *tok = c->x->tok + c->row, *at = tok;
     if (t->bos >= 0) *at++ = t->bos;
     at += tokenizer_encode(t, data, n, false, at, c->scratch);
     if (t->eot >= 0) *at++ = t->eot;
     if (n == 0 || at - tok < 2) return err_set(c->e, "%s: has no text to learn from", path);
-    memset(c->x->taught + c->row, 1, (size_t)(at - tok));
-    c->x->taught[c->row] = 0;
     c->prompt = 1;
-    for (c->ids = c->row + (size_t)(at - tok); c->row + 1 < c->ids; c->row += c->seq - 1) {
+    for (c->ids = c->row + (size_t)(at - tok); known < c->ids; c->row += stride) {
         size_t len = c->ids - c->row < c->seq ? c->ids - c->row : c->seq;
         uint64_t hash = 0;
         for (size_t i = 0; i < len; i++) hash = hash_number((uint64_t)c->x->tok[c->row + i], hash);
-        if (examples_add(c, len, c->x->n, hash)) return -1;
+        if (examples_add(c, len, c->x->taught + c->seq - (known - c->row), c->x->n, hash)) return -1;
+        known = c->row + len;
     }
     c->row = c->ids;
     return 0;
 }
 
-int examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e) {
+int examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq,
+                  size_t stride, Err *e) {
     Encoder c = {.x = x, .t = t, .seq = seq, .e = e};
     uint8_t *data;
     size_t n;
     int rc = examples_begin(&c);
+    if (rc == 0) rc = grow(&x->taught, &c.taught_room, 2 * seq, 1, e);
+    for (size_t i = 0; i < 2 * seq && rc == 0; i++) x->taught[i] = i >= seq;
     for (int i = 0; i < paths && rc == 0; i++) {
         rc = file_read(path[i], DATA_MAX, &data, &n, e);
-        if (rc == 0) rc = text_make(&c, path[i], data, n);
+        if (rc == 0) rc = text_make(&c, path[i], data, n, stride);
         free(data);
     }
     x->rows = x->n;
@@ -1513,7 +1504,9 @@ int examples_text(Examples *x, const char *const *path, int paths, const Tokeniz
 }
 
 void examples_free(Examples *x) {
-    free(x->ex), free(x->tok), free(x->taught);
+    free(x->ex);
+    free(x->tok);
+    free(x->taught);
     *x = (Examples){0};
 }
 
@@ -1561,15 +1554,12 @@ static int answer_take(Generated *g, Stream *s, const Tokenizer *t, size_t max_t
     const uint8_t *text = tokenizer_decode(t, id, &n);
     bool line = false, special = t->flag[id] == TOKEN_SPECIAL;
     if (special) n = 0;
+    if (grow(&g->text, &g->room, g->bytes + n + 1, 1, e)) return -1;
     for (size_t i = 0; i < n; i++) {
         line = line || (first_line && g->words && text[i] == '\n');
         g->words = g->words || !strchr(" \t\r\n", text[i]);
+        g->text[g->bytes++] = (char)text[i];
     }
-    char *longer = realloc(g->text, g->bytes + n + 1);
-    if (!longer) return err_memory(e, g->bytes + n + 1);
-    g->text = longer;
-    memcpy(g->text + g->bytes, text, n);
-    g->bytes += n;
     g->text[g->bytes] = 0;
     g->tokens += !special;
     g->stop = special ? STOP_END : line ? STOP_LINE : g->tokens >= max_tokens ? STOP_LENGTH : STOP_FULL;
@@ -1603,6 +1593,7 @@ int generate(Model *m, const Tokenizer *t, const Prompt *p, size_t rows, const S
         free(out[i].text);
         out[i].text = NULL;
     }
-    free(s), free(id);
+    free(s);
+    free(id);
     return rc;
 }

@@ -75,31 +75,18 @@ static size_t kepts, kept_room;
 
 static void *keep(size_t n, size_t size, Err *e) {
     if (grow(&kept, &kept_room, kepts + 1, sizeof *kept, e)) return NULL;
-    void *p = calloc(n ? n : 1, size);
-    if (!p) err_memory(e, n * size);
-    return kept[kepts++] = p;
+    kept[kepts] = calloc(n ? n : 1, size);
+    if (!kept[kepts]) err_memory(e, n * size);
+    return kept[kepts++];
 }
 
-typedef struct { char *s; size_t n, room; bool failed; } Text;    // n bytes and a 0; free(s)
-
-// Failure sticks, and is asked for once, at the end.
-static void add_bytes(Text *t, const char *s, size_t n) {
-    Err e;
-    t->failed = t->failed || grow(&t->s, &t->room, t->n + n + 1, 1, &e);
-    if (t->failed) return;
-    memcpy(t->s + t->n, s, n);
-    t->n += n;
-    t->s[t->n] = 0;
-}
-static void add(Text *t, const char *s) { add_bytes(t, s, strlen(s)); }
-
-static void add_quoted(Text *t, const char *text) {           // as JSON
-    char *quoted = json_quote(text, strlen(text));
-    if (quoted) add(t, quoted);
-    else t->failed = true;
-    free(quoted);
+// n bytes of a text and a 0, kept
+static char *keep_text(const void *text, size_t n, Err *e) {
+    char *copy = keep(n + 1, 1, e);
+    return copy && n ? memcpy(copy, text, n) : copy;
 }
 
+static Log *results;                  // --log; NULL: none
 static double began;                  // when what progress tells about did
 
 static void progress(const char *what, size_t done, size_t of) {
@@ -328,31 +315,11 @@ static Size taught_size(const Example *x, const Tokenizer *t) {
     return sum;
 }
 
-// Whole files become windows of seq tokens, each `stride` further than the one before; of its tokens only
-// those are taught that no earlier window taught.
-static int slide(Examples *x, const Examples *files, size_t seq, size_t stride, Err *e) {
-    size_t room = 0;
-    x->taught = calloc(seq, 2);                   // zeros, then ones: each window has a piece of it
-    if (!x->taught) return err_memory(e, 2 * seq);
-    memset(x->taught + seq, 1, seq);
-    for (const Example *file = files->ex; file < files->ex + files->n; file++)
-        for (size_t at = 0, end = 1; end < file->len; at += stride) {
-            size_t len = at_most(file->len - at, seq), known = end - at;
-            if (grow(&x->ex, &room, x->n + 1, sizeof *x->ex, e)) return -1;
-            x->ex[x->n++] = (Example){.tok = file->tok + at, .len = (uint32_t)len,
-                                      .taught = x->taught + seq - known};
-            end = at + len;
-        }
-    examples_count(x);
-    return 0;
-}
-
-static int loss_examples(Examples *ex, Examples *files, Rows *rows, const Loaded *x, const char *const *text,
-                         int texts, Err *e) {
+static int loss_examples(Examples *ex, Rows *rows, const Loaded *x, const char *const *text, int texts,
+                         Err *e) {
     size_t most = (size_t)x->k.cfg.context, stride = opt.stride ? (size_t)opt.stride : most;
     if (stride > most) return err_set(e, "--stride: %zu, want at most the context of %zu", stride, most);
-    if (opt.text && examples_text(files, text, texts, &x->k.tok, INT32_MAX, e)) return -1;
-    if (opt.text) return slide(ex, files, most + 1, stride, e);
+    if (opt.text) return examples_text(ex, text, texts, &x->k.tok, most + 1, stride, e);
     if (load_rows(rows, opt.data, e)) return -1;
     rows->n = limited(rows->n);
     return examples_make(ex, rows, x->template, &x->k.tok, most + 1, TOO_LONG_REFUSE, TEACH_ANSWERS, e);
@@ -384,16 +351,15 @@ static int loss_run(Loss *l, Loaded *x, const Examples *ex, BatchMemory *b, Err 
 static int loss_of(Loss *l, const char *path, const char *const *text, int texts, Err *e) {
     Loaded x;
     Rows rows = {0};
-    Examples ex = {0}, files = {0};
+    Examples ex = {0};
     BatchMemory b = {.memory = NULL};
-    int rc = load(&x, path, e) || loss_examples(&ex, &files, &rows, &x, text, texts, e);
-    if (!rc) rc = loss_run(l, &x, &ex, &b, e);
+    int rc = load(&x, path, e) || loss_examples(&ex, &rows, &x, text, texts, e) ||
+             loss_run(l, &x, &ex, &b, e) ? -1 : 0;
     batch_free(&b);
     examples_free(&ex);
-    examples_free(&files);
     rows_free(&rows);
     unload(&x);
-    return rc ? -1 : 0;
+    return rc;
 }
 
 static void loss_print(const Loss *l, int model, const char *name) {
@@ -430,7 +396,6 @@ static int loss_compare(const Loss l[2], Err *e) {
 
 static int eval_loss(const char *const *text, int texts, Err *e) {
     Loss l[2] = {{.rows = 0}, {.rows = 0}};
-    Log *log = NULL;
     const char *name[2] = {opt.model, opt.vs};
     int rc = 0, models = opt.vs ? 2 : 1;
     if (!opt.data == !opt.text) return err_set(e, "want either --data FILE or --text FILE");
@@ -438,18 +403,17 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
         return err_set(e, "--shots, --examples and --samples are for answers, not for loss");
     if (opt.stride && !opt.text) return err_set(e, "--stride needs --text: rows are not cut into windows");
     for (int i = 0; i < texts; i++) if (opt.text && log_apart(text[i], e)) return -1;
-    if (log_open(&log, opt.log, false, e)) return -1;
+    if (log_open(&results, opt.log, false, e)) return -1;
     for (int i = 0; i < models && !rc; i++) rc = loss_of(&l[i], name[i], text, texts, e);
     if (!rc && !opt.json)
         printf("%-32s %8s %9s %10s %14s\n", "model", "targets", "loss", "perplexity", "bits per byte");
     for (int i = 0; i < models && !rc; i++) {
         loss_print(&l[i], i, name[i]);
         for (size_t k = 0; k < l[i].rows; k++)
-            log_line(log, "{\"model\": %d, \"row\": %zu, \"targets\": %zu, \"bytes\": %zu, \"nats\": %.9g}",
-                     i, k, l[i].size[k].targets, l[i].size[k].bytes, l[i].nats[k]);
+            log_line(results, "{\"model\": %d, \"row\": %zu, \"targets\": %zu, \"bytes\": %zu, "
+                     "\"nats\": %.9g}", i, k, l[i].size[k].targets, l[i].size[k].bytes, l[i].nats[k]);
     }
-    if (!rc && models > 1) rc = loss_compare(l, e);
-    return log_close(log, rc ? &(Err){""} : e) || rc ? -1 : 0;    // the first error counts
+    return rc || (models > 1 && loss_compare(l, e)) ? -1 : 0;
 }
 
 // ---- eval answers ---------------------------------------------------------------------------------
@@ -481,8 +445,7 @@ static char *trimmed(const char *text, size_t n, bool first_line, Err *e) {
     const uint8_t *line = first_line ? memchr(s, '\n', n) : NULL;
     if (line) n = (size_t)(line - s);
     while (n && (s[n - 1] == 0 || strchr(" \t\r\n", s[n - 1]))) n--;
-    char *copy = keep(n + 1, 1, e);
-    return copy ? memcpy(copy, s, n) : NULL;
+    return keep_text(s, n, e);
 }
 
 static int by_text(const void *a, const void *b) {
@@ -663,40 +626,36 @@ static void lines_report(const Line *l, int lines, const Test *t) {
     for (int i = 0; i < lines; i++) for (int k = i + 1; k < lines; k++) lines_compare(l, i, k, t);
 }
 
+static void member_add(Text *t, const char *key, const char *text) {
+    char *quoted = json_quote(text, strlen(text));
+    if (quoted) text_add(t, ", \"%s\": %s", key, quoted);
+    else t->failed = true;
+    free(quoted);
+}
+
 // For ./errors: conditions, then the rows. Keys: of the first line answer, of --vs vs, of the --shots between
 // them shots; tokens and cut have a value for each line.
-static int answers_log(Log *log, const Line *l, int lines, const Test *t, Err *e) {
+static int answers_log(const Line *l, int lines, const Test *t, Err *e) {
     static const char *const KEY[] = {"instruction", "input", "reference", "answer", "shots", "vs"};
     Text s = {0};
-    for (int k = 0; k < lines; k++) {
-        add(&s, k ? ", " : "");
-        add(&s, l[k].quoted);
-    }
+    for (int k = 0; k < lines; k++) text_add(&s, k ? ", %s" : "%s", l[k].quoted);
     if (!s.failed)
-        log_line(log, "{\"lines\": [%s], \"shots\": %" PRId64 ", \"max_tokens\": %" PRId64 ", \"n\": %zu}",
-                 s.s, opt.shots, opt.max_tokens, t->n);
-    for (size_t i = 0; log && i < t->n; i++) {
+        log_line(results, "{\"lines\": [%s], \"shots\": %" PRId64 ", \"max_tokens\": %" PRId64 ", "
+                 "\"n\": %zu}", s.s, opt.shots, opt.max_tokens, t->n);
+    for (size_t i = 0; results && i < t->n && !s.failed; i++) {
         const Row *r = &t->rows.row[i];
         const Turn *asked = &r->turn[r->turns - 2];
         const char *text[6] = {asked->text, asked->input, r->output, l[0].answer[i].text};
         if (lines == 3) text[4] = l[1].answer[i].text;
         if (lines > 1) text[5] = l[lines - 1].answer[i].text;
-        char tokens[80], cut[32];
         s.n = 0;
-        for (int k = 0; k < 6; k++) {
-            if (!text[k]) continue;
-            add_quoted(&s, KEY[k]);
-            add(&s, ": ");
-            add_quoted(&s, text[k]);
-            add(&s, ", ");
-        }
-        for (int k = 0, at = 0, end = 0; k < lines; k++) {
-            const Answer *a = &l[k].answer[i];
-            at += sprintf(tokens + at, k ? ", %zu" : "%zu", a->tokens);
-            end += sprintf(cut + end, k ? ", %s" : "%s", a->cut ? "true" : "false");
-        }
-        if (s.failed) break;
-        log_line(log, "{\"row\": %zu, %s\"tokens\": [%s], \"cut\": [%s]}", i, s.s, tokens, cut);
+        text_add(&s, "{\"row\": %zu", i);
+        for (int k = 0; k < 6; k++) if (text[k]) member_add(&s, KEY[k], text[k]);
+        for (int k = 0; k < lines; k++)
+            text_add(&s, k ? ", %zu" : ", \"tokens\": [%zu", l[k].answer[i].tokens);
+        for (int k = 0; k < lines; k++)
+            text_add(&s, "%s%s", k ? ", " : "], \"cut\": [", l[k].answer[i].cut ? "true" : "false");
+        if (!s.failed) log_line(results, "%s]}", s.s);
     }
     free(s.s);
     return s.failed ? err_set(e, "no memory for the log") : 0;
@@ -717,7 +676,6 @@ static int lines_plan(Line l[3], Err *e) {
 }
 
 static int eval_answers(Err *e) {
-    Log *log = NULL;
     Test t = {.first_line = true};
     Line l[3] = {{.path = NULL}, {.path = NULL}, {.path = NULL}};
     if (!opt.data || opt.text || opt.stride)
@@ -725,18 +683,18 @@ static int eval_answers(Err *e) {
     if (opt.shots && !opt.examples)
         return err_set(e, "--shots needs --examples FILE, whose first rows go into the prompt");
     int lines = lines_plan(l, e);
-    int rc = lines < 0 || test_load(&t, e) || log_open(&log, opt.log, false, e) ? -1 : 0;
+    int rc = lines < 0 || test_load(&t, e) || log_open(&results, opt.log, false, e) ? -1 : 0;
     for (int i = 0; i < lines && !rc; i++) {
         Loaded x;
         rc = load(&x, l[i].path, e) || line_ask(&l[i], &x, &t, e) ? -1 : 0;
         unload(&x);
     }
     if (!rc) lines_report(l, lines, &t);
-    if (!rc) rc = answers_log(log, l, lines, &t, e);
+    if (!rc) rc = answers_log(l, lines, &t, e);
     for (int i = 0; i < 3; i++) free(l[i].quoted);
     rows_free(&t.rows);
     rows_free(&t.shots);
-    return log_close(log, rc ? &(Err){""} : e) || rc ? -1 : 0;    // the first error counts
+    return rc;
 }
 
 // ---- bench: tasks -----------------------------------------------------------------------------------------
@@ -851,8 +809,7 @@ static char *text_of(const Source *s, uint32_t at, const char *column_name) {
         row_bad(s, at ? at : s->row, "has no text in \"%s\"", column_name);
         return NULL;
     }
-    char *copy = keep(v->len + 1, 1, s->e);
-    return copy ? memcpy(copy, v->text, v->len) : NULL;
+    return keep_text(v->text, v->len, s->e);
 }
 
 // Takes WikiHow's marks away.
@@ -913,6 +870,7 @@ static int query_make(Source *s) {
     static const char *const LETTER[] = {"A", "B", "C", "D"};
     const Task *t = s->task;
     const char *part[5] = {"", "", "", "", ""};
+    Text q = {0};
     for (int i = 0; i < 3 && t->column[i]; i++) {
         uint32_t at = column(s, t->column[i]);
         char *text = at ? text_of(s, at, t->column[i]) : NULL;
@@ -925,13 +883,11 @@ static int query_make(Source *s) {
         part[1 + i] = s->doc.choice[i];
         s->doc.choice[i] = LETTER[i];
     }
-    size_t room = 1 + (size_t)snprintf(NULL, 0, t->query, part[0], part[1], part[2], part[3], part[4]);
-    char *query = keep(room, 1, s->e);
-    if (!query) return -1;
-    snprintf(query, room, t->query, part[0], part[1], part[2], part[3], part[4]);
-    if (t->form == WIKIHOW) clean(query);
-    s->doc.query = query;
-    return 0;
+    text_add(&q, t->query, part[0], part[1], part[2], part[3], part[4]);
+    if (t->form == WIKIHOW && !q.failed) clean(q.s);
+    s->doc.query = q.failed ? NULL : keep_text(q.s, strlen(q.s), s->e);
+    free(q.s);
+    return q.failed ? err_memory(s->e, q.n) : s->doc.query ? 0 : -1;
 }
 
 // The subject is a column or the file's name up to its last _; tasks without subjects are one group.
@@ -1008,7 +964,6 @@ typedef struct {
     size_t docs, done;                // questions of all sets; answers that a stopped run's log had
     const char *path[2];              // the models
     char sha[2][65], base[65];        // their SHA-256, and that of --base
-    Log *log;
 } Bench;
 
 // All that stands before the choices of a question; returns how many examples there are of those wanted.
@@ -1018,19 +973,16 @@ static uint32_t put_context(Text *t, const Set *s, size_t doc) {
     const char *group = s->docs.group[q->group].name;
     uint32_t n = 0;
     t->n = 0;
-    add(t, s->task->before);
-    for (const char *c = group; s->task->after && *c; c++) add_bytes(t, *c == '_' ? " " : c, 1);
-    if (s->task->after) add(t, s->task->after);
+    text_add(t, "%s", s->task->before);
+    for (const char *c = group; s->task->after && *c; c++) text_add(t, "%c", *c == '_' ? ' ' : *c);
+    if (s->task->after) text_add(t, "%s", s->task->after);
     for (size_t i = 0; i < pool->n && n < s->shots; i++) {
         const Doc *shot = &pool->doc[s->drawn ? s->drawn[doc][n] : i];
         if (!s->drawn && strcmp(pool->group[shot->group].name, group)) continue;
-        add(t, shot->query);
-        add(t, " ");
-        add(t, shot->choice[shot->gold]);
-        add(t, "\n\n");
+        text_add(t, "%s %s\n\n", shot->query, shot->choice[shot->gold]);
         n++;
     }
-    add(t, q->query);
+    text_add(t, "%s", q->query);
     return n;
 }
 
@@ -1056,11 +1008,9 @@ static int prompts_hash(Set *s, Err *e) {
         if (n < s->shots)
             rc = err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for %s", s->shots,
                          n, s->docs.group[q->group].name);
-        for (uint32_t k = 0; k < q->choices; k++) {
-            add_bytes(&t, q->right >> k & 1 ? "\1" : "", 1);
-            add(&t, q->choice[k]);
-        }
-        add_bytes(&t, "\n", 2);
+        for (uint32_t k = 0; k < q->choices; k++)
+            text_add(&t, "%c%s", q->right >> k & 1 ? 1 : 0, q->choice[k]);
+        text_add(&t, "\n%c", 0);
         if (!t.failed) sha256_add(&sum, t.s, t.n);
     }
     sha256_end(&sum, s->prompts);
@@ -1122,8 +1072,7 @@ static int ask_one(Asked *a, size_t doc, Text *c, Err *e) {
     for (uint32_t k = 0; k < q->choices; k++) {
         Span *choice = &a->choice[q->ll + k];
         c->n = text;
-        add(c, " ");
-        add(c, q->choice[k]);
+        text_add(c, " %s", q->choice[k]);
         if (encode(a, c, c->n, &both, e)) return -1;
         *choice = (Span){a->n, both > n ? both - n : 0};
         if (question->n == 0 || choice->n < 1 || choice->n > a->P)
@@ -1201,7 +1150,7 @@ static void conditions(char line[LINE], const Bench *b, const Set *s) {
 static bool item_line(char line[LINE], const Set *s, int m, size_t doc) {
     const Doc *q = &s->docs.doc[doc];
     double *ll = s->ll[m] + q->ll;
-    char list[CHOICES * 24];
+    char list[CHOICES * 24] = "";
     bool finite = true;
     for (size_t k = 0, n = 0; k < q->choices; k++) {
         n += (size_t)snprintf(list + n, sizeof list - n, "%s%.9g", k ? ", " : "", ll[k]);
@@ -1235,33 +1184,28 @@ static bool log_expect(char line[LINE], const Bench *b, size_t i, const char *ha
 }
 
 // Of a stopped run's log the lines that are whole stay, but no flips. They must be this run's, byte for byte.
-static int log_read(Bench *b, Err *e) {
-    uint8_t *data;
-    size_t n, whole = 0, sets = (size_t)b->sets;
-    if (file_read(opt.log, FILE_MAX, &data, &n, e)) return -1;
-    int rc = 0;
-    for (size_t i = 0; i < sets + b->docs * (size_t)b->models && rc == 0; i++) {
+static int bench_log(Bench *b, Err *e) {
+    uint8_t *data = NULL;
+    size_t n = 0, whole = 0, i = 0, sets = (size_t)b->sets, all = sets + b->docs * (size_t)b->models;
+    char own[LINE];
+    int rc = opt.resume ? file_read(opt.log, FILE_MAX, &data, &n, e) : 0;
+    for (; rc == 0 && i < all && whole < n; i++) {
         const char *line = (const char *)data + whole, *end = memchr(line, '\n', n - whole);
-        char own[LINE];
         if (!end && i >= sets) break;
         if (!log_expect(own, b, i, line) || !end || strlen(own) != (size_t)(end - line) ||
             memcmp(own, line, strlen(own)))
             rc = err_set(e, "%s:%zu: is not what this run would write, want %s\nhint: another --log",
                          opt.log, i + 1, own);
         whole += strlen(own) + 1;
-        b->done += i >= sets;
     }
     free(data);
-    if (!rc && truncate(opt.log, (off_t)whole)) rc = err_set(e, "%s: cannot be shortened", opt.log);
-    return rc;
-}
-
-static int bench_log(Bench *b, Err *e) {
-    char line[LINE];
-    if ((opt.resume && log_read(b, e)) || log_open(&b->log, opt.log, opt.resume, e)) return -1;
-    for (int i = 0; i < b->sets && !opt.resume; i++) {
-        conditions(line, b, &b->set[i]);
-        log_line(b->log, "%s", line);
+    if (!rc && opt.resume && truncate(opt.log, (off_t)whole))
+        rc = err_set(e, "%s: cannot be shortened", opt.log);
+    if (rc || log_open(&results, opt.log, opt.resume, e)) return -1;
+    b->done = i > sets ? i - sets : 0;
+    for (; i < sets; i++) {
+        conditions(own, b, &b->set[i]);
+        log_line(results, "%s", own);
     }
     return 0;
 }
@@ -1370,7 +1314,7 @@ static int set_score(Bench *b, const Set *s, int m, size_t first, Err *e) {
         for (end = i + 1; end < n && end - i < a.rows && d[end].group == d[i].group;) end++;
         rc = batch_score(&a, i, end - i, e);
         for (; i < end && rc == 0; i++) {
-            if (item_line(line, s, m, i)) log_line(b->log, "%s", line);
+            if (item_line(line, s, m, i)) log_line(results, "%s", line);
             else rc = err_set(e, "%s: the log-likelihoods of %s:%" PRIu32 " are no numbers", b->path[m],
                               d[i].path, d[i].line);
         }
@@ -1429,7 +1373,7 @@ static void metric_print(const Set *s, int m, Metric metric, double *x) {
 }
 
 // The two models question by question: by subject in a task's last metric, and together in each
-static void vs_print(const Bench *b, const Set *s, double *x, double *y) {
+static void vs_print(const Set *s, double *x, double *y) {
     const char *task = s->task->name;
     char what[64];
     Compared c = {0};
@@ -1444,7 +1388,7 @@ static void vs_print(const Bench *b, const Set *s, double *x, double *y) {
     }
     snprintf(what, sizeof what, "%s of %s", METRIC[last], task);
     conclusion_print(what, &c);
-    if (isfinite(c.p)) flips(b->log, task, x, y, s->docs.n);
+    if (isfinite(c.p)) flips(results, task, x, y, s->docs.n);
 }
 
 static int report(const Bench *b, Err *e) {
@@ -1465,7 +1409,7 @@ static int report(const Bench *b, Err *e) {
         if (opt.json) puts(line);
         else printf("%-15s %s\n", s->task->name, s->prompts);
     }
-    for (const Set *s = b->set; s < end && b->models > 1; s++) vs_print(b, s, x, x + b->docs);
+    for (const Set *s = b->set; s < end && b->models > 1; s++) vs_print(s, x, x + b->docs);
     return 0;
 }
 
@@ -1475,50 +1419,47 @@ static bool is_folder(const char *path) {
     return d && !closedir(d);
 }
 
-static const char *path_join(const char *folder, const char *name, const char *ending, Err *e) {
-    size_t room = strlen(folder) + strlen(name) + strlen(ending) + 2;
+static const char *path_join(const char *folder, const char *name, Err *e) {
+    size_t room = strlen(folder) + strlen(name) + 2;
     char *path = keep(room, 1, e);
-    if (path) snprintf(path, room, "%s/%s%s", folder, name, ending);
+    if (path) snprintf(path, room, "%s/%s", folder, name);
     return path;
 }
 
-// MMLU's release, a folder with test/SUBJECT_test.csv: all subjects, in alphabetical order
-static int folder_load(Set *s, const char *folder, Err *e) {
-    const char **path = NULL, *test = path_join(folder, "test", "", e);
+// All files of a folder whose names end so, a subject each, in alphabetical order
+static int folder_load(Docs *docs, const Task *task, const char *folder, const char *ending, size_t limit,
+                       Err *e) {
+    const char **path = NULL;
     size_t n = 0, room = 0;
-    DIR *d = test ? opendir(test) : NULL;
-    int rc = d ? 0 : err_set(e, "%s/test: cannot open, want a folder of SUBJECT_test.csv", folder);
+    DIR *d = opendir(folder);
+    int rc = d ? 0 : err_set(e, "%s: cannot open, want a folder of SUBJECT%s", folder, ending);
     for (struct dirent *f; !rc && (f = readdir(d));) {
-        const char *end = strstr(f->d_name, "_test.csv");
-        if (!end || strcmp(end, "_test.csv")) continue;
+        const char *end = strstr(f->d_name, ending);
+        if (!end || strcmp(end, ending)) continue;
         rc = grow(&path, &room, n + 1, sizeof *path, e);
-        if (!rc && !(path[n++] = path_join(test, f->d_name, "", e))) rc = -1;
+        if (!rc && !(path[n++] = path_join(folder, f->d_name, e))) rc = -1;
     }
     if (d) closedir(d);
-    if (!rc && n == 0) rc = err_set(e, "%s: has no SUBJECT_test.csv", test);
+    if (!rc && n == 0) rc = err_set(e, "%s: has no SUBJECT%s", folder, ending);
     if (!rc) qsort(path, n, sizeof *path, by_text);
-    for (size_t i = 0; i < n && !rc; i++) rc = docs_load(&s->docs, s->task, path[i], (size_t)opt.limit, e);
+    for (size_t i = 0; i < n && !rc; i++) rc = docs_load(docs, task, path[i], limit, e);
     free(path);
-    return rc || !(s->examples = path_join(folder, "dev", "", e)) ? -1 : 0;
+    return rc;
 }
 
-// Examples are a file, or a folder with SUBJECT_dev.csv.
+// Examples are a file, or a folder; of MMLU's release, the folder dev.
 static int pool_load(Set *s, Err *e) {
     const char *from = opt.examples ? opt.examples : s->examples;
     size_t most = s->task->draw == FIRST ? s->shots : 0;
     if (!from) return err_set(e, "--shots: %s needs --examples FILE, its train or dev split", s->task->name);
     if (!s->task->after || !is_folder(from)) return docs_load(&s->pool, s->task, from, most, e);
-    for (size_t g = 0; g < s->docs.groups; g++) {
-        const char *path = path_join(from, s->docs.group[g].name, "_dev.csv", e);
-        if (!path || docs_load(&s->pool, s->task, path, most, e)) return -1;
-    }
-    return 0;
+    return folder_load(&s->pool, s->task, from, "_dev.csv", most, e);
 }
 
-// A word of the command line, task=PATH; truthfulqa is two tasks.
+// A word of the command line, task=PATH; truthfulqa is two tasks. MMLU's release is a folder.
 static int word_take(Bench *b, const char *word, Err *e) {
-    size_t n = strcspn(word, "=");
-    const char *path = word + n + 1;
+    size_t n = strcspn(word, "="), limit = (size_t)opt.limit;
+    const char *path = word + n + 1, *test;
     bool known = false;
     for (const Task *t = TASK; t < TASK + TASKS; t++) {
         Set *s = b->set;
@@ -1526,8 +1467,10 @@ static int word_take(Bench *b, const char *word, Err *e) {
         known = true;
         while (s < b->set + b->sets && s->task != t) s++;
         if (s == b->set + b->sets) b->set[b->sets++].task = t;
-        bool folder = t->after && is_folder(path);
-        if (folder ? folder_load(s, path, e) : docs_load(&s->docs, t, path, (size_t)opt.limit, e)) return -1;
+        if (!t->after || !is_folder(path)) {
+            if (docs_load(&s->docs, t, path, limit, e)) return -1;
+        } else if (!(test = path_join(path, "test", e)) || !(s->examples = path_join(path, "dev", e)) ||
+                   folder_load(&s->docs, t, test, "_test.csv", limit, e)) return -1;
     }
     return known ? 0 : err_set(e, "'%s', want TASK=FILE, TASK one of hellaswag, arc_easy, arc_challenge, "
                                "arc, mmlu, mmlu_cloze, truthfulqa, choices", word);
@@ -1567,11 +1510,12 @@ static int eval_bench(const char *const *word, int words, Err *e) {
     if (rc == 0) rc = bench_load(&b, e) || bench_log(&b, e) || bench_score(&b, e) || report(&b, e) ? -1 : 0;
     for (int i = 0; i < b.sets; i++) free(b.set[i].docs.doc);
     for (int i = 0; i < b.sets; i++) free(b.set[i].pool.doc);
-    return log_close(b.log, rc ? &(Err){""} : e) || rc ? -1 : 0;
+    return rc;
 }
 
 static int run(const char **word, int words, Err *e) {
     const char *command = words ? word[0] : "";
+    Err later;
     bool bench = !strcmp(command, "bench"), loss = !strcmp(command, "loss");
     const char *const read[] = {opt.model, opt.vs, opt.base, opt.data, opt.examples, opt.template};
     if (words > 1 && !opt.text && !bench)
@@ -1580,9 +1524,9 @@ static int run(const char **word, int words, Err *e) {
         return err_set(e, "'%s', want loss, answers or bench first" HINT, command);
     if (!opt.model) return err_set(e, "want --model FILE" HINT);
     for (size_t i = 0; i < sizeof read / sizeof *read; i++) if (log_apart(read[i], e)) return -1;
-    if (bench) return eval_bench(word + 1, words - 1, e);
-    word[0] = opt.text;
-    return loss ? eval_loss(word, words, e) : eval_answers(e);
+    if (!bench) word[0] = opt.text;
+    int rc = bench ? eval_bench(word + 1, words - 1, e) : loss ? eval_loss(word, words, e) : eval_answers(e);
+    return log_close(results, rc ? &later : e) || rc ? -1 : 0;    // the first error counts
 }
 
 int main(int argc, char **argv) {

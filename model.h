@@ -400,6 +400,10 @@ void   block_free(void *block);
 // Makes room for `need` elements of `size` bytes in the array whose pointer, of any type, is at `where`. The
 // room doubles, so that n appends cost O(n). On failure the array is as it was.
 int    grow(void *where, size_t *room, size_t need, size_t size, Err *e);
+// Text that grows as it is written: n bytes and a 0, {0} at first; free(s). failed: not all of it is there,
+// for want of memory or as it is over 1 GiB. That is asked once, at the end.
+typedef struct { char *s; size_t n, room; bool failed; } Text;
+void   text_add(Text *t, const char *format, ...);
 // A whole file, and a 0 byte after it; to be freed.
 int    file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e);
 int    sha256_file(const char *path, char hex[65], Err *e);
@@ -494,7 +498,7 @@ struct Rows {
     size_t n;
     Turn *turn;                       // of all rows
     const char *path;                 // the caller's, which must outlive this
-    void *memory;
+    Json json;                        // what all texts are in
     size_t bad;                       // rows that were left out as wrong
     char reason[1024];                // of three of them: a line each, as an error would say it
     char ignored[256];                // what else the rows have and was not read: "id (12 rows), x (1 row)"
@@ -529,7 +533,7 @@ typedef struct {
     size_t tokens, targets;           // sums over all examples
     uint32_t longest;
     int32_t *tok;                     // the arrays; views have none
-    uint8_t *taught;
+    uint8_t *taught;                  // of raw text: what its windows have pieces of
 } Examples;
 // CUT leaves out the oldest exchanges (but no system turn), then shortens the prompt, never the last answer.
 // REFUSE is ERROR with a message that names no option of train.
@@ -539,9 +543,10 @@ typedef enum { TOO_LONG_ERROR, TOO_LONG_DROP, TOO_LONG_CUT, TOO_LONG_REFUSE } To
 int    examples_make(Examples *x, const Rows *r, const char *template, const Tokenizer *t, size_t seq,
                      TooLong too_long, Teach teach, Err *e);
 // Raw text: each file is encoded, begun with begin-of-text if the tokenizer has one, ended with end-of-text,
-// and cut into windows of seq tokens; every token is taught but the first of a file. Consecutive windows
-// share one token, so that no prediction is lost.
-int    examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq, Err *e);
+// and cut into windows of seq tokens, each stride < seq further than the one before: with seq - 1 they share
+// one token. Every token is taught once, in the first window that can predict it, but the first of a file.
+int    examples_text(Examples *x, const char *const *path, int paths, const Tokenizer *t, size_t seq,
+                     size_t stride, Err *e);
 void   examples_free(Examples *x);
 void   examples_count(Examples *x);               // tokens, targets and longest of ex[0..n)
 // A rectangle (B,T) in memory of its own. Padding is token 0 without a target; the model never reads it.
@@ -557,7 +562,7 @@ typedef struct { int32_t *tok; size_t n; } Prompt;              // n: 1 .. m->sh
 typedef enum { STOP_END, STOP_LINE, STOP_LENGTH, STOP_FULL } Stop;
 typedef struct {
     char *text;                       // (bytes) and a 0; may hold 0 bytes and broken UTF-8; free()
-    size_t bytes, tokens;             // tokens: without the special one that ended it
+    size_t bytes, tokens, room;       // tokens: without the special one that ended it; room: of text
     Stop stop;
     bool words;                       // something but white space came
 } Generated;

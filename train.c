@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,22 +117,6 @@ static int choice(const char *option, const char *word, const char *list, Err *e
         p += n;
     }
     return err_set(e, "%s: '%s', want %s", option, word, list);
-}
-
-// Text that grows as it is written; s is to be freed. failed: there was no memory for all of it.
-typedef struct { char *s; size_t n, room; bool failed; } Text;
-
-static void text_add(Text *t, const char *format, ...) {
-    va_list list;
-    Err e;
-    va_start(list, format);
-    size_t n = (size_t)vsnprintf(NULL, 0, format, list);
-    va_end(list);
-    if (!t->failed) t->failed = grow(&t->s, &t->room, t->n + n + 1, 1, &e) != 0;
-    if (t->failed) return;
-    va_start(list, format);
-    t->n += (size_t)vsnprintf(t->s + t->n, n + 1, format, list);
-    va_end(list);
 }
 
 // A line of the log, left out if there was no memory for it; t is freed.
@@ -966,8 +949,8 @@ static int load_rows(const Run *r, const char *path, Rows *rows, Examples *x, si
 static int load_examples(Run *r, Err *e) {
     size_t most = (size_t)r->base.cfg.context + 1, seq = opt.seq ? (size_t)opt.seq : most;
     if (seq > most) return err_set(e, "--seq: %zu, want 2..%zu, one more than the context", seq, most);
-    if (opt.text ? examples_text(&r->all, r->text, r->texts, &r->base.tok, seq, e) ||
-                   (opt.val && examples_text(&r->val_all, &opt.val, 1, &r->base.tok, seq, e))
+    if (opt.text ? examples_text(&r->all, r->text, r->texts, &r->base.tok, seq, seq - 1, e) ||
+                   (opt.val && examples_text(&r->val_all, &opt.val, 1, &r->base.tok, seq, seq - 1, e))
         : load_rows(r, opt.data, &r->rows, &r->all, seq, e) ||
           (opt.val && load_rows(r, opt.val, &r->val_rows, &r->val_all, seq, e))) return -1;
     examples_split(&r->all, opt.val ? 0.0 : opt.split, (uint64_t)opt.seed, &r->train, &r->val);
@@ -984,7 +967,7 @@ static int load_examples(Run *r, Err *e) {
 static int load_general(Run *r, Err *e) {
     enum { TOKENS = 8192 };
     Examples *x = &r->general;
-    if (examples_text(x, &opt.general, 1, &r->base.tok, r->longest, e)) return -1;
+    if (examples_text(x, &opt.general, 1, &r->base.tok, r->longest, r->longest - 1, e)) return -1;
     size_t most = TOKENS / r->longest + 1, n = x->n < most ? x->n : most;
     for (size_t i = 0; i < n; i++) x->ex[i] = x->ex[i * x->n / n];
     x->n = n;

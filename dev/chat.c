@@ -251,24 +251,6 @@ static void screen_text(Screen *s, const char *text) {
 
 // ---- an answer --------------------------------------------------------------------------------------------
 
-typedef struct {
-    char *s;                          // 0-terminated once something was added; free()
-    size_t n, room;
-} Text;
-
-static int text_add(Text *t, uint8_t byte, Err *e) {
-    if (t->n + 1 >= t->room) {
-        size_t room = 2 * t->room + 256;
-        char *grown = realloc(t->s, room);
-        if (!grown) return err_set(e, "out of memory for an answer of %zu bytes", t->n);
-        t->s = grown;
-        t->room = room;
-    }
-    if (byte) t->s[t->n++] = (char)byte;          // a turn is a C string; 0 is shown, not remembered
-    t->s[t->n] = '\0';
-    return 0;
-}
-
 // The text of a token of the answer, to the screen and to `said`.
 static int show(Chat *c, int32_t id, Screen *screen, const char **lead, Text *said, Err *e) {
     size_t bytes;
@@ -277,8 +259,9 @@ static int show(Chat *c, int32_t id, Screen *screen, const char **lead, Text *sa
         if (**lead && s[i] == (uint8_t)**lead) { ++*lead; continue; }
         *lead = "";
         screen_put(screen, s[i]);
-        if (text_add(said, s[i], e)) return -1;
+        if (s[i]) text_add(said, "%c", s[i]);       // a turn is a C string; 0 is shown, not remembered
     }
+    if (said->failed) return err_set(e, "out of memory for an answer of %zu bytes", said->n);
     if (fflush(stdout) == 0 || stopped) return 0;      // a signal may cut a write off
     return err_set(e, "standard output cannot be written");
 }
@@ -352,7 +335,7 @@ static int set_system(Chat *c, const char *text, Err *e) {
 // Answers text as the next turn. A turn that failed, or whose answer has no text, is not kept.
 static int reply(Chat *c, const char *text, Err *e) {
     Prompt p = {NULL, 0};
-    Text said = {NULL, 0, 0};
+    Text said = {0};
     size_t left_out = 0;
     if (!c->turns_kept) turns_remove(c, 0, c->turns);
     if (turn_insert(c, c->turns, ROLE_USER, text, e)) return -1;

@@ -100,8 +100,6 @@ typedef enum { DUPLICATE, REPEATED, BOILERPLATE, OVERLONG, SPELLING, KINDS } Kin
 static const char *const KIND[KINDS] = {"duplicate", "repeated sentence", "boilerplate", "over-long",
                                         "spelling"};
 
-typedef struct { char *s; size_t n, room; } Text;       // 0-terminated once something was added; free()
-
 typedef struct {
     const char *text;
     char *own;                        // the same, allocated, once it has changed
@@ -154,7 +152,7 @@ typedef struct {
 
 // ---- memory -----------------------------------------------------------------------------------------------
 
-static int text_add(Text *t, const char *s, size_t n, Err *e) {
+static int append(Text *t, const char *s, size_t n, Err *e) {
     if (grow(&t->s, &t->room, t->n + n + 1, 1, e)) return -1;
     memcpy(t->s + t->n, s, n);
     t->s[t->n += n] = 0;
@@ -163,7 +161,7 @@ static int text_add(Text *t, const char *s, size_t n, Err *e) {
 
 static int text_start(Text *t, Err *e) {
     t->n = 0;
-    return text_add(t, "", 0, e);
+    return append(t, "", 0, e);
 }
 
 // The place of a key, or the free one where it would be. Key 0 marks a free place.
@@ -520,13 +518,13 @@ static int drop_repeats(Cleaner *c, const Item *r, Piece *p, Err *e) {
     size_t dropped = mark_repeats(c, &seen, e);
     map_free(&seen);
     if (dropped == 0 || dropped == SIZE_MAX) return dropped ? -1 : 0;
-    if (text_add(&c->made, p->text, c->sentence[0].from, e)) return -1;
+    if (append(&c->made, p->text, c->sentence[0].from, e)) return -1;
     for (size_t i = 0; i < c->sentences; i++) {
         const Sentence *s = &c->sentence[i];
         if (s->again && i + 1 < c->sentences && !memchr(p->text + s->end, '\n', s->next - s->end)) continue;
         if (s->again) trim(&c->made);
         size_t from = s->again ? s->end : s->from;
-        if (text_add(&c->made, p->text + from, s->next - from, e)) return -1;
+        if (append(&c->made, p->text + from, s->next - from, e)) return -1;
     }
     return replace(c, r, p, REPEATED, dropped, e);
 }
@@ -558,7 +556,7 @@ static int drop_boilerplate(Cleaner *c, const Item *r, Piece *p, const Map *clos
     for (size_t n = c->sentences; n > 1 && (key = closing(c, p->text, n, e)); n--, dropped++)
         if (map_get(closings, key) < often) break;
     if (dropped == 0) return 0;
-    if (text_add(&c->made, p->text, c->sentence[c->sentences - dropped - 1].end, e)) return -1;
+    if (append(&c->made, p->text, c->sentence[c->sentences - dropped - 1].end, e)) return -1;
     return replace(c, r, p, BOILERPLATE, dropped, e);
 }
 
@@ -572,7 +570,7 @@ static int shorten(Cleaner *c, const Item *r, Piece *p, Err *e) {
         if (words <= (size_t)opt.max_words && s->closed && !s->code) end = s->end;
     }
     if (words <= (size_t)opt.max_words || end == 0) return 0;
-    return text_add(&c->made, p->text, end, e) || replace(c, r, p, OVERLONG, 1, e) ? -1 : 0;
+    return append(&c->made, p->text, end, e) || replace(c, r, p, OVERLONG, 1, e) ? -1 : 0;
 }
 
 // ---- spelling ---------------------------------------------------------------------------------------------
@@ -641,12 +639,12 @@ static int spell_sentence(Cleaner *c, const char *text, const Sentence *s, size_
         if (n == 0) n = 1;
         if (!code && suspicious(c, text + i, n) && in_prose(text, i, n)) {
             if (correction(c, text + i, n, &best)) {
-                if (text_add(&c->made, best.word, strlen(best.word), e)) return -1;
+                if (append(&c->made, best.word, strlen(best.word), e)) return -1;
                 ++*fixed;
                 continue;
             }
         }
-        if (text_add(&c->made, text + i, n, e)) return -1;
+        if (append(&c->made, text + i, n, e)) return -1;
     }
     return 0;
 }
@@ -666,7 +664,7 @@ static int spell(Cleaner *c, const Item *r, Piece *p, Err *e) {
     if (words_add(&c->words, p->text, strlen(p->text), e)) return -1;
     if (strange(c)) return 0;
     if (split(c, p->text, e) || text_start(&c->made, e)) return -1;
-    if (c->sentences > 0 && text_add(&c->made, p->text, c->sentence[0].from, e)) return -1;
+    if (c->sentences > 0 && append(&c->made, p->text, c->sentence[0].from, e)) return -1;
     for (size_t i = 0; i < c->sentences; i++)
         if (spell_sentence(c, p->text, &c->sentence[i], &fixed, e)) return -1;
     return replace(c, r, p, SPELLING, fixed, e);
@@ -811,13 +809,13 @@ static int prompt_text(const Cleaner *c, const Item *r, Text *t, Err *e) {
         size_t n = 0;
         while (n < LINE_BYTES && p->text[n]) n++;
         if (n == 0 || t->n > LINE_BYTES || (p->answer && p + 1 == c->piece + r->first + r->pieces)) continue;
-        if ((t->n > 0 && text_add(t, " | ", 3, e)) || text_add(t, p->text, n, e)) return -1;
+        if ((t->n > 0 && append(t, " | ", 3, e)) || append(t, p->text, n, e)) return -1;
     }
-    return text_add(t, "", 0, e);
+    return append(t, "", 0, e);
 }
 
 static int drop_row(Cleaner *c, Item *r, const Item *first, double prompts, double answers, Err *e) {
-    Text same = {NULL, 0, 0};
+    Text same = {0};
     char what[100];
     snprintf(what, sizeof what, " of line %" PRIu32 ": prompts %.2f alike, answers %.2f", first->line,
              prompts, answers);
@@ -929,7 +927,7 @@ static int quote_add(Text *out, const char *text, Err *e) {
         const char *escape = p + n;
         for (int i = 0; i < 3; i++)
             if (!strncmp(p + n, code[i], 6)) escape = name[i], length = 6;
-        rc = text_add(out, p, n, e) || text_add(out, escape, length > 0 ? 2 : 0, e) ? -1 : 0;
+        rc = append(out, p, n, e) || append(out, escape, length > 0 ? 2 : 0, e) ? -1 : 0;
         p += n + length;
     }
     free(quoted);
@@ -941,27 +939,27 @@ static int row_render(Cleaner *c, const Item *r, Text *out, Err *e) {
     size_t at = c->from[r->node];
     for (const Piece *p = c->piece + r->first; p < c->piece + r->first + r->pieces; p++) {
         if (!p->own) continue;
-        if (text_add(out, c->data + at, c->from[p->node] - at, e) || quote_add(out, p->text, e)) return -1;
+        if (append(out, c->data + at, c->from[p->node] - at, e) || quote_add(out, p->text, e)) return -1;
         at = c->to[p->node];
     }
-    return text_add(out, c->data + at, c->to[r->node] - at, e);
+    return append(out, c->data + at, c->to[r->node] - at, e);
 }
 
 // The file, with what stood between rows between those that are left: the first one never goes.
 static int render(Cleaner *c, Text *out, Err *e) {
     const Item *last = NULL;
-    int rc = text_add(out, c->data, c->from[c->row[0].node], e);
+    int rc = append(out, c->data, c->from[c->row[0].node], e);
     for (const Item *r = c->row; r < c->row + c->rows && rc == 0; r++) {
         if (r->gone) continue;
         if (last) {
             size_t end = c->to[last->node];
-            rc = text_add(out, c->data + end, c->from[last[1].node] - end, e);
+            rc = append(out, c->data + end, c->from[last[1].node] - end, e);
         }
         if (rc == 0) rc = row_render(c, r, out, e);
         last = r;
     }
     size_t end = c->to[c->row[c->rows - 1].node];
-    return rc ? -1 : text_add(out, c->data + end, c->bytes - end, e);
+    return rc ? -1 : append(out, c->data + end, c->bytes - end, e);
 }
 
 static int put(const char *path, FILE *f, const Text *t, Err *e) {
@@ -977,7 +975,7 @@ static int list_changes(const Cleaner *c, Text *list, Err *e) {
     if (c->changes > 0) qsort(c->change, c->changes, sizeof *c->change, by_line);
     if (text_start(list, e)) return -1;
     for (size_t i = 0; i < c->changes; i++)
-        if (text_add(list, c->change[i].said, strlen(c->change[i].said), e)) return -1;
+        if (append(list, c->change[i].said, strlen(c->change[i].said), e)) return -1;
     return 0;
 }
 
@@ -1015,7 +1013,7 @@ static int check_options(const char *in, int words, Err *e) {
 
 // Nothing is written before all is known.
 static int clean(Cleaner *c, Err *e) {
-    Text out = {NULL, 0, 0}, list = {NULL, 0, 0};
+    Text out = {0}, list = {0};
     size_t before = 1;
     int passes = 0, rc = load(c, e);
     if (rc == 0 && opt.words) rc = list_read(c, e);

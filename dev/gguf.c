@@ -31,7 +31,7 @@ enum {
 
 // ---- reading bytes ----------------------------------------------------------------------------------------
 
-typedef struct { const uint8_t *s; size_t n; } Text;
+typedef struct { const uint8_t *s; size_t n; } Bytes;
 
 typedef enum { U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64, KINDS } Kind;
 static const uint8_t WIDTH[KINDS] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
@@ -39,7 +39,7 @@ static const char *const KIND_NAME[KINDS] = {"u8", "i8", "u16", "i16", "u32", "i
                                              "array", "u64", "i64", "f64"};
 
 typedef struct {
-    Text name;
+    Bytes name;
     Kind kind, of;                                // of: what the elements are; of no array: its own kind
     uint64_t count;                               // elements
     const uint8_t *value;
@@ -47,7 +47,7 @@ typedef struct {
 } Key;
 
 typedef struct {
-    Text name;
+    Bytes name;
     uint32_t type;                                // a row of TYPE
     size_t dim[4], bytes;                         // innermost first; unused ones are 1
     uint64_t offset;
@@ -76,7 +76,7 @@ static const uint8_t *take(Gguf *g, uint64_t bytes, const char *what, Err *e) {
     return p;
 }
 
-static int take_text(Gguf *g, Text *t, const char *what, Err *e) {
+static int take_text(Gguf *g, Bytes *t, const char *what, Err *e) {
     const uint8_t *p = take(g, 8, what, e);
     if (!p) return -1;
     uint64_t bytes = u64_at(p);
@@ -86,10 +86,10 @@ static int take_text(Gguf *g, Text *t, const char *what, Err *e) {
 }
 
 // For messages: %.*s of a text from the file.
-static int shown(Text t) { return t.n < 80 ? (int)t.n : 80; }
+static int shown(Bytes t) { return t.n < 80 ? (int)t.n : 80; }
 #define SHOW(t) shown(t), (const char *)(t).s
 
-static bool text_is(Text t, const char *s) { return t.n == strlen(s) && memcmp(t.s, s, t.n) == 0; }
+static bool text_is(Bytes t, const char *s) { return t.n == strlen(s) && memcmp(t.s, s, t.n) == 0; }
 
 // ---- keys -------------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ static int take_value(Gguf *g, Key *k, uint32_t kind, Err *e) {
     if (k->count > (g->n - g->at) / least)
         return err_set(e, "%s: byte %zu: key %.*s: %.0f elements, want at most the %zu that are left",
                        g->path, g->at, SHOW(k->name), (double)k->count, (g->n - g->at) / least);
-    Text skipped;
+    Bytes skipped;
     for (uint64_t i = 0; of == STRING && i < k->count; i++)
         if (take_text(g, &skipped, "text", e)) return -1;
     if (of != STRING) g->at += (size_t)k->count * WIDTH[of];
@@ -138,7 +138,7 @@ static int take_keys(Gguf *g, Err *e) {
 static const Key *key_find(const Gguf *g, const char *group, const char *name) {
     size_t n = strlen(group), m = strlen(name);
     for (size_t i = 0; i < g->keys; i++) {
-        Text t = g->key[i].name;
+        Bytes t = g->key[i].name;
         if (t.n == n + 1 + m && !memcmp(t.s, group, n) && t.s[n] == '.' && !memcmp(t.s + n + 1, name, m))
             return &g->key[i];
     }
@@ -191,11 +191,11 @@ static int key_real(const Gguf *g, const char *group, const char *name, float *o
 }
 
 // A text; s NULL: there is none.
-static int key_text(const Gguf *g, const char *group, const char *name, Text *out, Err *e) {
+static int key_text(const Gguf *g, const char *group, const char *name, Bytes *out, Err *e) {
     const Key *k = key_find(g, group, name);
-    *out = (Text){NULL, 0};
+    *out = (Bytes){NULL, 0};
     if (k && k->kind != STRING) return key_wrong(g, k, "a text", e);
-    if (k) *out = (Text){k->value + 8, k->bytes - 8};
+    if (k) *out = (Bytes){k->value + 8, k->bytes - 8};
     return 0;
 }
 
@@ -211,8 +211,8 @@ static const Key *key_array(const Gguf *g, const char *group, const char *name, 
 }
 
 // The text at *at in an array of them, whose lengths take_value has checked.
-static Text next_text(const uint8_t **at) {
-    Text t = {*at + 8, (size_t)u64_at(*at)};
+static Bytes next_text(const uint8_t **at) {
+    Bytes t = {*at + 8, (size_t)u64_at(*at)};
     *at = t.s + t.n;
     return t;
 }
@@ -379,7 +379,7 @@ enum { ARCH_KEYS = sizeof ARCH_KEY / sizeof ARCH_KEY[0] };
 
 static int arch_key_check(const Gguf *g, const Key *k, const char *name, size_t n, Err *e) {
     size_t i = 0;
-    while (i < ARCH_KEYS && !text_is((Text){(const uint8_t *)name, n}, ARCH_KEY[i].name)) i++;
+    while (i < ARCH_KEYS && !text_is((Bytes){(const uint8_t *)name, n}, ARCH_KEY[i].name)) i++;
     if (i == ARCH_KEYS)
         return err_set(e, "%s: key %.*s: is not known here and could change the computation", g->path,
                        SHOW(k->name));
@@ -392,7 +392,7 @@ static int arch_key_check(const Gguf *g, const Key *k, const char *name, size_t 
 }
 
 static int family_read(Gguf *g, Err *e) {
-    Text t;
+    Bytes t;
     char name[32] = "";
     if (key_text(g, "general", "architecture", &t, e)) return -1;
     if (!t.s) return key_missing(g, "general", "architecture", e);
@@ -403,7 +403,7 @@ static int family_read(Gguf *g, Err *e) {
                        SHOW(t));
     size_t n = strlen(name);
     for (size_t i = 0; i < g->keys; i++) {
-        Text key = g->key[i].name;
+        Bytes key = g->key[i].name;
         if (key.n <= n || memcmp(key.s, name, n) != 0 || key.s[n] != '.') continue;
         if (arch_key_check(g, &g->key[i], (const char *)key.s + n + 1, key.n - n - 1, e)) return -1;
     }
@@ -639,7 +639,7 @@ static const char VOCAB[] = "tokenizer.ggml";
 static const uint8_t UNDERLINE[3] = {0xE2, 0x96, 0x81};                   // U+2581, which stands for a space
 
 static int kind_read(const Gguf *g, TokKind *kind, Err *e) {
-    Text model, pre;
+    Bytes model, pre;
     size_t i = 0;
     *kind = TOK_NONE;
     if (key_text(g, VOCAB, "model", &model, e) || key_text(g, VOCAB, "pre", &pre, e)) return -1;
@@ -660,7 +660,7 @@ static int kind_read(const Gguf *g, TokKind *kind, Err *e) {
 }
 
 // Bytes of a normal token of a vocabulary with scores into out (t.n): spaces come as U+2581.
-static size_t spaces_in(uint8_t *out, Text t) {
+static size_t spaces_in(uint8_t *out, Bytes t) {
     size_t n = 0;
     for (size_t i = 0; i < t.n; i++) {
         bool space = t.n - i >= 3 && memcmp(t.s + i, UNDERLINE, 3) == 0;
@@ -671,7 +671,7 @@ static size_t spaces_in(uint8_t *out, Text t) {
 }
 
 // <0x0A> is the byte 10. -1: not spelt so.
-static int byte_in(Text t) {
+static int byte_in(Bytes t) {
     char spelt[8];
     for (int i = 0; i < 256; i++) {
         snprintf(spelt, sizeof spelt, "<0x%02X>", (unsigned)i);
@@ -681,7 +681,8 @@ static int byte_in(Text t) {
 }
 
 // Adds token id, spelt t. scratch has room for t.n bytes.
-static int token_read(Import *m, const Gguf *g, uint32_t id, Text t, int64_t type, uint8_t *scratch, Err *e) {
+static int token_read(Import *m, const Gguf *g, uint32_t id, Bytes t, int64_t type, uint8_t *scratch,
+                      Err *e) {
     bool scored = m->tok.kind == TOK_SCORED;
     unsigned long number = id;
     if (type < IS_NORMAL || type > (scored ? IS_BYTE : IS_UNUSED))
@@ -726,7 +727,7 @@ static int scores_read(Import *m, const Gguf *g, Err *e) {
 static int merges_read(Import *m, const Gguf *g, const Key *k, uint8_t *scratch, Err *e) {
     const uint8_t *at = k->value;
     for (uint64_t i = 0; i < k->count; i++) {
-        Text t = next_text(&at);
+        Bytes t = next_text(&at);
         const uint8_t *space = memchr(t.s, ' ', t.n);
         size_t left = space ? (size_t)(space - t.s) : 0;
         int64_t n = space ? bytes_unspell(scratch, (const char *)t.s, left) : -1, r = -1;
@@ -797,7 +798,7 @@ static int tokenizer_read(Import *m, const Gguf *g, Err *e) {
 // Fills all of *m; what is there after an error is freed by import_free.
 int gguf_read(Import *m, const char *path, const Ask *ask, Err *e) {
     Gguf g = {.path = path};
-    Text jinja;
+    Bytes jinja;
     uint8_t *file = NULL;
     int rc = -1;
     if (import_say(m, "convert tune.c " TUNE_VERSION ", ", "GGUF", e)) goto out;
@@ -999,7 +1000,7 @@ static int by_pair(const void *a, const void *b) {
 }
 
 static int by_text(const void *a, const void *b) {
-    const Text *x = a, *y = b;
+    const Bytes *x = a, *y = b;
     int order = memcmp(x->s, y->s, x->n < y->n ? x->n : y->n);
     return order ? order : (x->n > y->n) - (x->n < y->n);
 }
@@ -1008,11 +1009,11 @@ static int by_text(const void *a, const void *b) {
 static int spellings_check(const Out *o) {
     const Tokenizer *t = &o->m->tok;
     size_t V = (size_t)o->m->cfg.vocab, n = 0;
-    Text *text = calloc(V, sizeof *text);
+    Bytes *text = calloc(V, sizeof *text);
     char *all = malloc(3 * (size_t)t->start[t->vocab] + 16 * V + 1);
     int rc = text && all ? 0 : err_set(o->e, "tokenizer: out of memory");
     for (size_t i = 0; i < V && !rc; i++) {
-        text[i] = (Text){(uint8_t *)all + n, spell(t, (int32_t)i, all + n)};
+        text[i] = (Bytes){(uint8_t *)all + n, spell(t, (int32_t)i, all + n)};
         n += text[i].n;
     }
     if (!rc) qsort(text, V, sizeof *text, by_text);

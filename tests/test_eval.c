@@ -128,7 +128,7 @@ static int load_docs(Docs *d, const char *task, const char *name, const char *ro
     snprintf(path, sizeof path, "%s/%s", folder, name);
     write_text(path, rows, strlen(rows));
     memset(d, 0, sizeof *d);
-    int rc = docs_load(d, task_named(task), path_join(folder, name, "", &err), 0, &err);
+    int rc = docs_load(d, task_named(task), path_join(folder, name, &err), 0, &err);
     unlink(path);
     return rc;
 }
@@ -139,15 +139,10 @@ static void must_read(const char *task, const char *name, const char *rows, cons
     Text t = {0};
     ck_assert_msg(load_docs(&d, task, name, rows) == 0, "%s: %s", task, err.msg);
     for (const Doc *q = d.doc; q < d.doc + d.n; q++) {
-        add(&t, d.group[q->group].name);
-        add(&t, "|");
-        add(&t, q->query);
-        for (uint32_t k = 0; k < q->choices; k++) {
-            add(&t, "|");
-            add(&t, q->choice[k]);
-            if (q->right >> k & 1) add(&t, k == q->gold ? "*" : "+");
-        }
-        add(&t, "\n");
+        text_add(&t, "%s|%s", d.group[q->group].name, q->query);
+        for (uint32_t k = 0; k < q->choices; k++)
+            text_add(&t, "|%s%s", q->choice[k], q->right >> k & 1 ? k == q->gold ? "*" : "+" : "");
+        text_add(&t, "\n");
     }
     ck_assert_str_eq(t.s, want);
     free(t.s);
@@ -516,37 +511,6 @@ START_TEST(a_shared_beginning_is_found) {
     free(b.docs.doc);
 } END_TEST
 
-// ---- windows ------------------------------------------------------------------------------------------------
-
-// Two files of n and 3 tokens in windows of `seq`: each token but a file's first is taught once, and sees
-// seq - stride others or more, unless its file has fewer before it.
-static void must_slide(uint32_t n, uint32_t seq, uint32_t stride) {
-    static const int32_t tok[64];
-    uint8_t times[64] = {0};
-    Example file[] = {{.tok = tok, .len = n}, {.tok = tok + n, .len = 3}};
-    Examples files = {.ex = file, .n = 2}, x = {0};
-    ck_assert_int_eq(slide(&x, &files, seq, stride, &err), 0);
-    for (size_t i = 0; i < x.n; i++) {
-        const Example *w = &x.ex[i];
-        ck_assert_uint_le(w->len, seq);
-        for (uint32_t k = 0; k < w->len; k++) {
-            size_t at = (size_t)(w->tok - tok) + k, in_file = at < n ? at : at - n;
-            if (!w->taught[k]) continue;
-            ck_assert(k > 0 && (k == in_file || k >= seq - stride));
-            times[at]++;
-        }
-    }
-    for (size_t at = 0; at < n + 3; at++) ck_assert_uint_eq(times[at], at != 0 && at != n);
-    ck_assert_uint_eq(x.targets, n + 1);
-    examples_free(&x);
-}
-
-START_TEST(windows_teach_each_token_once) {
-    for (uint32_t n = 2; n < 60; n += 3)
-        for (uint32_t seq = 2; seq < 14; seq++)
-            for (uint32_t stride = 1; stride < seq; stride++) must_slide(n, seq, stride);
-} END_TEST
-
 // ---- statistics -------------------------------------------------------------------------------------------
 
 // Golden numbers of this section: dev/golden_stats.py, scipy 1.17.1, numpy 2.4.6
@@ -644,7 +608,6 @@ int main(void) {
     tcase_add_test(t, losses_come_in_any_number);
     tcase_add_test(t, white_space_goes_to_the_choices);
     tcase_add_test(t, a_shared_beginning_is_found);
-    tcase_add_test(t, windows_teach_each_token_once);
     tcase_add_test(t, standard_errors_are_scipy_s);
     tcase_add_test(t, mcnemar_is_scipy_s_binomtest);
     tcase_add_test(t, the_bootstrap_is_numpy_s);

@@ -133,7 +133,7 @@ START_TEST(text_has_windows) {
     File f = {.rows = {0}};
     const char *paths[] = {path};
     write_text(path, "abcabcabcabcabcabcabcabcabc");
-    ck_assert_int_eq(examples_text(&f.x, paths, 1, &tok, 4, &err), 0);
+    ck_assert_int_eq(examples_text(&f.x, paths, 1, &tok, 4, 3, &err), 0);
     Run *r = run_of(&f, NULL);
     ck_assert_uint_eq(f.x.n, 9);
     ck_assert_uint_eq(r->found[TWICE].n, 7);                      // all but the last, which has the end of text

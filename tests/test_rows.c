@@ -141,7 +141,7 @@ START_TEST(conversations_are_refused_with_their_reason) {
         snprintf(json, sizeof json, "{\"messages\":%s}\n{\"prompt\":\"p\",\"completion\":\"c\"}", bad[i][0]);
         ck_assert_msg(load_rows(json) == -1, "%s was taken", json);
         must_say(bad[i][1]);
-        ck_assert(!rows.row && !rows.turn && !rows.memory && !rows.path);
+        ck_assert(!rows.row && !rows.turn && !rows.json.node && !rows.path);
     }
 } END_TEST
 
@@ -162,7 +162,7 @@ START_TEST(rows_are_refused) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_assert_msg(load_rows(bad[i][0]) == -1, "%s was taken", bad[i][0]);
         must_say(bad[i][1]);
-        ck_assert(!rows.row && !rows.memory && !rows.path);
+        ck_assert(!rows.row && !rows.json.node && !rows.path);
     }
     size_t n = 5 << 20;
     char *big = malloc(n + 1);
@@ -216,7 +216,7 @@ START_TEST(tables_are_refused) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_assert_msg(load_as(bad[i][0], bad[i][1], NULL, false) == -1, "%s was taken", bad[i][1]);
         must_say(bad[i][2]);
-        ck_assert(!rows.row && !rows.turn && !rows.memory && !rows.path);
+        ck_assert(!rows.row && !rows.turn && !rows.json.node && !rows.path);
     }
     static const char utf16[] = "\xFF\xFE[\0]\0";
     for (int csv = 0; csv < 2; csv++) {
@@ -253,7 +253,7 @@ START_TEST(columns_are_named) {
     static const char *const bad[][2] = {
         {"question=prompt", "--columns: 'question', want NAME=COLUMN, the name being one of instruction"},
         {"prompt,completion=x", "--columns: 'prompt', want NAME"},
-        {"prompt", "--columns: 'prompt', want NAME"}, {"prompt=a,,", "--columns: '', want NAME"},
+        {"prompt", "--columns: 'prompt', want NAME"},
         {"prompt=question,completion=question", ".csv:2: prompt is missing or empty; not read: answer"},
         {"prompt=quesiton,completion=answer", ".csv:2: quesiton is missing or empty; not read: question (1 row), prompt (1 row)\nhint:"},
         {"prompt=answer", "completion is missing or empty; not read: question (1 row), prompt (1 row)"},
@@ -315,7 +315,7 @@ START_TEST(bad_rows_are_skipped_and_counted) {
         ck_assert_int_eq(lines, 3);
         rows_free(&rows);
         ck_assert_int_eq(load_as(some[i][0], some[i][1], NULL, false), -1);
-        ck_assert_ptr_null(rows.memory);
+        ck_assert_ptr_null(rows.json.node);
     }
     ck_assert_int_eq(load_as(".jsonl", "{\n7\n", NULL, true), -1);
     must_say(".jsonl: has no good rows: ");
@@ -746,7 +746,7 @@ START_TEST(text_is_cut_into_windows_that_share_a_token) {
     make_tokenizer();
     write_text(path, "hello all");                                 // he ll o _a ll, with end-of-text 6 tokens
     write_text(other, "xy");
-    ck_assert_msg(examples_text(&made, files, 2, &tok, 3, &err) == 0, "%s", err.msg);
+    ck_assert_msg(examples_text(&made, files, 2, &tok, 3, 2, &err) == 0, "%s", err.msg);
     static const int32_t want[][3] = {{HE, LL, 'o'}, {'o', SPACE_A, LL}, {LL, EOT, 0}, {'x', 'y', EOT}};
     static const uint32_t len[] = {3, 3, 2, 3};
     ck_assert_uint_eq(made.n, 4);
@@ -759,12 +759,45 @@ START_TEST(text_is_cut_into_windows_that_share_a_token) {
     ck_assert_uint_eq(made.targets, 5 + 2);                        // each token but the first of a file, once
     examples_free(&made);
     write_text(other, "");
-    ck_assert_int_eq(examples_text(&made, files, 2, &tok, 3, &err), -1);
+    ck_assert_int_eq(examples_text(&made, files, 2, &tok, 3, 2, &err), -1);
     must_say("/other: has no text");
     ck_assert(!made.ex && !made.tok && !made.taught && !made.n);
     Tokenizer none = {.kind = TOK_NONE, .eot = -1, .bos = -1};
-    ck_assert_int_eq(examples_text(&made, files, 1, &none, 3, &err), -1);
+    ck_assert_int_eq(examples_text(&made, files, 1, &none, 3, 2, &err), -1);
     must_say("no tokenizer");
+} END_TEST
+
+// Two files of n and 3 tokens in windows of `seq`: each token but a file's first is taught once, and sees
+// seq - stride others or more, unless its file has fewer before it.
+static void must_slide(uint32_t n, uint32_t seq, uint32_t stride) {
+    const char *const files[] = {path, other};
+    uint8_t times[64] = {0};
+    ck_assert_msg(examples_text(&made, files, 2, &tok, seq, stride, &err) == 0, "%s", err.msg);
+    for (size_t i = 0; i < made.n; i++) {
+        const Example *w = &made.ex[i];
+        ck_assert_uint_le(w->len, seq);
+        for (uint32_t k = 1; k < w->len; k++) {
+            size_t at = (size_t)(w->tok - made.tok) + k, in_file = at < n ? at : at - n;
+            if (!w->taught[k]) continue;
+            ck_assert(k == in_file || k >= seq - stride);
+            times[at]++;
+        }
+    }
+    for (size_t at = 0; at < n + 3; at++) ck_assert_uint_eq(times[at], at != 0 && at != n);
+    ck_assert_uint_eq(made.targets, n + 1);
+    examples_free(&made);
+}
+
+START_TEST(windows_teach_each_token_once) {
+    char text[64] = "";
+    make_tokenizer();
+    write_text(other, "xy");                                       // each character a token, and end-of-text
+    for (uint32_t n = 2; n < 60; n += 3) {
+        memset(text, 'x', n - 1);
+        write_text(path, text);
+        for (uint32_t seq = 2; seq < 14; seq++)
+            for (uint32_t stride = 1; stride < seq; stride++) must_slide(n, seq, stride);
+    }
 } END_TEST
 
 START_TEST(a_row_has_one_added_space) {
@@ -813,6 +846,7 @@ Suite *rows_suite(void) {
     tcase_add_test(t, templates_are_refused);
     tcase_add_test(t, long_rows_are_refused_dropped_or_cut);
     tcase_add_test(t, text_is_cut_into_windows_that_share_a_token);
+    tcase_add_test(t, windows_teach_each_token_once);
     suite_add_tcase(s, t);
     return s;
 }
