@@ -29,8 +29,11 @@ say "exact match of the base model"
 ./eval answers --model "$base" --data "$test" --max-tokens 12 --json > "$out/before.json"
 echo "base $(field "$out/before.json" exact_match), always the most frequent answer $(field "$out/before.json" majority)"
 
-say "fine-tuning on 4,520 rows, 3 % of which only measure the loss"
-./train --model "$base" --data "$train" --template plain --split 0.03 --epochs 3 --batch 16 --lr 7e-4 --weight-decay 2 --dtype f32 \
+say "what the rows are like"
+./survey "$train" --val "$test" --log "$out/survey.jsonl"
+
+say "fine-tuning on 6,411 rows, 3 % of which only measure the loss"
+./train --model "$base" --data "$train" --template plain --split 0.03 --epochs 2 --batch 16 --lr 7e-4 --weight-decay 2 --dtype f32 \
     --log "$out/run.jsonl" --out "$out/tuned.bin"
 
 say "the same held-out rows: base, base with 3 examples in the prompt, and tuned"
@@ -39,7 +42,7 @@ say "the same held-out rows: base, base with 3 examples in the prompt, and tuned
 say "what is wrong with the answers"
 ./errors "$out/answers.jsonl" --train "$train"
 ./errors "$out/answers.jsonl" --json > "$out/errors.json"
-./report --title "A shop's messages" "$out/run.jsonl" "$out/answers.jsonl" "$out/errors.json" > "$out/report.html"
+./report --title "A shop's messages" "$out/survey.jsonl" "$out/run.jsonl" "$out/answers.jsonl" "$out/errors.json" > "$out/report.html"
 say "look at it:  $out/report.html"
 say "try it:  ./chat --model $out/tuned.bin"
 printf '\ndemo: exact match %s -> %s on %d held-out rows\n' "$(field "$out/before.json" exact_match)" \
