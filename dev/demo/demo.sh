@@ -30,7 +30,7 @@ say "exact match of the base model"
 echo "base $(field "$out/before.json" exact_match), always the most frequent answer $(field "$out/before.json" majority)"
 
 say "what the rows are like"
-./survey "$train" --val "$test" --log "$out/survey.jsonl"
+./survey "$train" --log "$out/survey.jsonl"
 
 say "fine-tuning on 6,411 rows, 3 % of which only measure the loss"
 ./train --model "$base" --data "$train" --template plain --split 0.03 --epochs 2 --batch 16 --lr 7e-4 --weight-decay 2 --dtype f32 \
