@@ -196,13 +196,13 @@ void *block_alloc(size_t bytes, Err *e) {
 void block_free(void *block) { free(block); }
 
 int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
-    void *p;
+    void *p, *grown;
     memcpy(&p, where, sizeof p);
     if (p && need <= *room) return 0;
     if (need < SIZE_MAX / 2 && need < *room * 2) need = *room * 2;
     if (need > PTRDIFF_MAX / size) return err_memory(e, SIZE_MAX);
-    if (!(p = realloc(p, need * size))) return err_memory(e, need * size);
-    memcpy(where, &p, sizeof p);
+    if (!(grown = realloc(p, need * size))) return err_memory(e, need * size);
+    memcpy(where, &grown, sizeof grown);
     *room = need;
     return 0;
 }

@@ -75,9 +75,9 @@ static size_t kepts, kept_room;
 
 static void *keep(size_t n, size_t size, Err *e) {
     if (grow(&kept, &kept_room, kepts + 1, sizeof *kept, e)) return NULL;
-    void *p = calloc(n ? n : 1, size);
-    if (!p) err_memory(e, n * size);
-    return kept[kepts++] = p;
+    kept[kepts] = calloc(n ? n : 1, size);
+    if (!kept[kepts]) err_memory(e, n * size);
+    return kept[kepts++];
 }
 
 typedef struct { char *s; size_t n, room; bool failed; } Text;    // n bytes and a 0; free(s)
@@ -431,6 +431,7 @@ static int loss_compare(const Loss l[2], Err *e) {
 static int eval_loss(const char *const *text, int texts, Err *e) {
     Loss l[2] = {{.rows = 0}, {.rows = 0}};
     Log *log = NULL;
+    Err late = {""};
     const char *name[2] = {opt.model, opt.vs};
     int rc = 0, models = opt.vs ? 2 : 1;
     if (!opt.data == !opt.text) return err_set(e, "want either --data FILE or --text FILE");
@@ -449,7 +450,7 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
                      i, k, l[i].size[k].targets, l[i].size[k].bytes, l[i].nats[k]);
     }
     if (!rc && models > 1) rc = loss_compare(l, e);
-    return log_close(log, rc ? &(Err){""} : e) || rc ? -1 : 0;    // the first error counts
+    return log_close(log, rc ? &late : e) || rc ? -1 : 0;    // the first error counts
 }
 
 // ---- eval answers ---------------------------------------------------------------------------------
@@ -718,6 +719,7 @@ static int lines_plan(Line l[3], Err *e) {
 
 static int eval_answers(Err *e) {
     Log *log = NULL;
+    Err late = {""};
     Test t = {.first_line = true};
     Line l[3] = {{.path = NULL}, {.path = NULL}, {.path = NULL}};
     if (!opt.data || opt.text || opt.stride)
@@ -736,7 +738,7 @@ static int eval_answers(Err *e) {
     for (int i = 0; i < 3; i++) free(l[i].quoted);
     rows_free(&t.rows);
     rows_free(&t.shots);
-    return log_close(log, rc ? &(Err){""} : e) || rc ? -1 : 0;    // the first error counts
+    return log_close(log, rc ? &late : e) || rc ? -1 : 0;    // the first error counts
 }
 
 // ---- bench: tasks -----------------------------------------------------------------------------------------
@@ -1201,7 +1203,7 @@ static void conditions(char line[LINE], const Bench *b, const Set *s) {
 static bool item_line(char line[LINE], const Set *s, int m, size_t doc) {
     const Doc *q = &s->docs.doc[doc];
     double *ll = s->ll[m] + q->ll;
-    char list[CHOICES * 24];
+    char list[CHOICES * 24] = "";
     bool finite = true;
     for (size_t k = 0, n = 0; k < q->choices; k++) {
         n += (size_t)snprintf(list + n, sizeof list - n, "%s%.9g", k ? ", " : "", ll[k]);
@@ -1557,6 +1559,7 @@ static int bench_score(Bench *b, Err *e) {
 
 static int eval_bench(const char *const *word, int words, Err *e) {
     Bench b = {.models = opt.vs ? 2 : 1, .path = {opt.model, opt.vs}};
+    Err late = {""};
     int rc = 0;
     if (strcmp(opt.bos, "auto") && strcmp(opt.bos, "on") && strcmp(opt.bos, "off"))
         return err_set(e, "--bos: '%s', want auto, on or off", opt.bos);
@@ -1567,7 +1570,7 @@ static int eval_bench(const char *const *word, int words, Err *e) {
     if (rc == 0) rc = bench_load(&b, e) || bench_log(&b, e) || bench_score(&b, e) || report(&b, e) ? -1 : 0;
     for (int i = 0; i < b.sets; i++) free(b.set[i].docs.doc);
     for (int i = 0; i < b.sets; i++) free(b.set[i].pool.doc);
-    return log_close(b.log, rc ? &(Err){""} : e) || rc ? -1 : 0;
+    return log_close(b.log, rc ? &late : e) || rc ? -1 : 0;
 }
 
 static int run(const char **word, int words, Err *e) {

@@ -518,7 +518,7 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
     (void)scratch;
     for (size_t i = 0; i < M; i++)
         for (size_t j = 0; j < N; j++) {
-            float sum = start == out ? out[i * ldo + j] : start ? start[j] : 0.0f;
+            float sum = !start ? 0.0f : start == out ? out[i * ldo + j] : start[j];
             for (size_t k = 0; k < K; k++)
                 sum = fmaf(element(a, i * a.row + k * a.col, !a.p), element(b, k * b.row + j * b.col, !b.p),
                            sum);
@@ -1511,7 +1511,7 @@ void model_init(Model *m, uint64_t seed) {
 // A heap of token ids with the likeliest on top; equal logits: the lower id first, so that nothing is left to
 // chance; NaN comes last.
 static bool before(const float *z, int32_t a, int32_t b) {
-    return z[a] > z[b] || (z[a] == z[b] && a < b) || (z[a] == z[a] && z[b] != z[b]);
+    return z[a] > z[b] || (a < b && z[a] == z[b]) || (z[a] == z[a] && z[b] != z[b]);
 }
 
 static void sift_down(const float *z, int32_t *heap, size_t n, size_t i) {

@@ -467,7 +467,7 @@ static uint32_t joined(const Unicode *u, uint32_t first, uint32_t second) {
 static void unpack_unicode(Unicode *u) {
     Packed p = {PACKED, PACKED[0]};
     uint32_t key[SECONDS], code = 0, first = 0, same = 0, v = 0;
-    memset(u, 0, sizeof *u);
+    memset(u, 0, sizeof *u);                      // analyzer: train_parts gives NULL where it only counts
     unpack_runs(&p, u->byte, 0);
     unpack_runs(&p, u->byte, RANK_SHIFT);
     for (int i = 0; i < SECONDS; i++) key[i] = unpack(&p);
@@ -1253,7 +1253,7 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
         check(f, "tokenizer: tokens to learn", vocab, 257, VOCAB_MAX)) return -1;
     Training w = {.t = t, .wordmask = (uint32_t)places(n / 8) - 1};
     train_parts(&w, n, vocab, memory);
-    memset(w.word, 0, places(n / 8) * sizeof *w.word);
+    memset(w.word, 0, places(n / 8) * sizeof *w.word);    // analyzer: NULL without memory, and here is some
     unpack_unicode(w.unicode);
     w.start[0] = 0;
     *t = (Tokenizer){.kind = TOK_GPT2, .eot = -1, .bos = -1, .bytes = w.bytes, .start = w.start,

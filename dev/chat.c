@@ -325,7 +325,9 @@ static int turn_insert(Chat *c, size_t at, Role role, const char *text, Err *e) 
     memcpy(copy, text, bytes);
     c->turn = grown;
     memmove(c->turn + at + 1, c->turn + at, (c->turns++ - at) * sizeof *c->turn);
-    c->turn[at] = (Turn){role, copy, ""};
+    c->turn[at].role = role;
+    c->turn[at].text = copy;
+    c->turn[at].input = "";
     return 0;
 }
 

@@ -359,10 +359,10 @@ static double tail(size_t k, size_t n, double p) {
 // The lower end of the exact 95 % interval of k wins in n (Clopper and Pearson, 1934): p with tail(k) =
 // 0.025. The upper end is that of the losses, mirrored.
 static double exact(size_t k, size_t n) {
-    double low = 0, high = 1;
+    double low = 0.0, high = 1.0;
     if (k == 0) return 0;
     for (int i = 0; i < 60; i++) {
-        double middle = (low + high) / 2;
+        double middle = 0.5 * (low + high);
         if (tail(k, n, middle) < 0.025) low = middle;
         else high = middle;
     }

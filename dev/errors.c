@@ -332,7 +332,7 @@ static void confusion_print(const Line *l, int line, const Test *t) {
 
 static void worst_print(const Line *l, int line, const Test *t) {
     enum { WORST = 3 };
-    size_t pick[WORST], picked = 0;
+    size_t pick[WORST] = {0}, picked = 0;
     while (picked < WORST) {
         size_t worst = t->n;
         for (size_t i = 0; i < t->n; i++) {

@@ -36,7 +36,7 @@ static bool is_file(const char *path) {
 
 bool folder_has(const char *folder, const char *name) {
     char path[4096];
-    Err ignored;
+    Err ignored = {""};
     return folder_path(path, folder, name, &ignored) == 0 && is_file(path);
 }
 
@@ -868,7 +868,7 @@ static int folder_free(const char *path, Err *e) {
 
 static void folder_remove(const char *folder) {        // what this program wrote there, and nothing else
     char path[4096];
-    Err ignored;
+    Err ignored = {""};
     for (size_t i = 0; i < sizeof WRITTEN / sizeof *WRITTEN; i++)
         if (folder_path(path, folder, WRITTEN[i], &ignored) == 0) unlink(path);
     rmdir(folder);
