@@ -184,7 +184,8 @@ static int test_group(Test *t, const char *path, Err *e) {
     for (size_t i = 0; i < t->n; i++) {
         const char *word = *t->asked[i].text ? t->asked[i].text : t->asked[i].input;
         word += strspn(word, " \t\r\n");
-        if (!(t->first[i] = trimmed(word, strcspn(word, " \t\r\n")))) return err_memory(e, strlen(word));
+        t->first[i] = trimmed(word, strcspn(word, " \t\r\n"));
+        if (!t->first[i]) return err_memory(e, strlen(word));    // analyzer: test_free frees what is in t
     }
     group(t, t->want);
     t->judge = (Judge){.format = opt.format, .labels = t->groups};

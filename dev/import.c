@@ -487,7 +487,7 @@ int vocab_scores(Import *m, const float *score, const char *path, Err *e) {
         return err_set(e, "%s: out of memory", path);
     }
     merges_find(m, score, scored);
-    qsort(scored, n, sizeof *scored, scored_order);
+    qsort(scored, n, sizeof *scored, scored_order);    // analyzer: the if above left, had it been NULL
     for (size_t i = 0; i < n; i++) {
         merge[i] = scored[i].merge;
         if (i > 0) merge[i].rank = merge[i - 1].rank + (scored[i].score < scored[i - 1].score);

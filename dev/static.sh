@@ -56,7 +56,7 @@ for tool in $tools; do
     status=$?
     findings "$tool" > "$tmp/found"
     n=$(wc -l < "$tmp/found")
-    version=$("$tool" --version | grep -m 1 -oE '[0-9]+\.[0-9]+(\.[0-9]+)?')
+    version=$("$tool" --version | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -n 1)
     echo "$tool $version: $# files, $n findings, $(cat "$@" | grep -c "$mark") explained in place"
     [ "$n" -eq 0 ] && [ $status -eq 0 ] || { cat "$tmp/said"; bad=1; }
 done
