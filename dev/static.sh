@@ -3,7 +3,7 @@
 # analyzer; over the top level and dev/. Prints each tool's version and findings; fails if there is one, or no tool, or
 # a tool that fails itself. An exception is explained where it is, and counted:
 #   // cppcheck-suppress NAME ; why          the line above
-#   // NOLINT(NAME): why                     clang-tidy, the same line
+#   // NOLINT(NAME): why                     clang-tidy, the same line; NOLINTNEXTLINE: the next one
 #   // analyzer: why                         gcc, the same line
 #
 #   dev/static.sh                     from anywhere: all three
