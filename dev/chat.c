@@ -240,7 +240,8 @@ static void screen_put(Screen *s, uint8_t byte) {
     uint8_t lead = s->held[0];
     size_t wanted = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
     if (s->n < wanted) return;
-    if (lead < 0xF8 && (lead & 0xC0) != 0x80 && printable(s->held, s->n)) fwrite(s->held, 1, s->n, stdout);
+    if (lead < 0xF8 && (lead & 0xC0) != 0x80 && printable(s->held, s->n))
+        (void)fwrite(s->held, 1, s->n, stdout);
     else putchar('?');
     s->n = 0;
 }

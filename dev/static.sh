@@ -18,21 +18,27 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 bad=0
 
-# gcc reads one file at a time, and outside data.c it can't know what model.h says: these return -1.
+# Both analyzers read one file at a time, and outside data.c they can't know what model.h says: these return -1.
 cat > "$tmp/told.h" << 'END'
 #include "model.h"
 #define err_set(...)    (err_set(__VA_ARGS__), -1)
 #define err_fault(...)  (err_fault(__VA_ARGS__), -1)
 #define err_memory(...) (err_memory(__VA_ARGS__), -1)
 END
-analyze() {
-    status=0
+told="-D_XOPEN_SOURCE=700 -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -include $tmp/told.h"
+
+# each TOOL FILE...
+each() {
+    failed=0 with=$1
+    shift
     for file in "$@"; do
-        told="-D_XOPEN_SOURCE=700 -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -include $tmp/told.h"
-        [ "$file" != data.c ] || told=
-        gcc $flags $told -O1 -fanalyzer -c "$file" -o /dev/null || status=1
+        case $file in *data.c) all=$flags ;; *) all="$flags $told" ;; esac
+        case $with in
+        clang-tidy) clang-tidy --quiet "$file" -- $all 2> "$tmp/noise" ;;
+        gcc)        gcc $all -O1 -fanalyzer -c "$file" -o /dev/null ;;
+        esac || failed=1
     done
-    return $status
+    return $failed
 }
 
 # findings: the lines of "$tmp/said" that are one; of gcc's, those whose line has no "// analyzer: why"
@@ -49,9 +55,9 @@ for tool in $tools; do
     cppcheck)   mark='// cppcheck-suppress'
                 cppcheck -q --std=c99 --enable=warning,performance,portability --inline-suppr -I. --template=gcc "$@" ;;
     clang-tidy) mark='// NOLINT'
-                clang-tidy --quiet "$@" -- $flags 2> "$tmp/noise" ;;
+                each clang-tidy "$@" ;;
     gcc)        mark='// analyzer: '
-                analyze "$@" ;;
+                each gcc "$@" ;;
     esac > "$tmp/said" 2>&1
     status=$?
     findings "$tool" > "$tmp/found"
