@@ -334,7 +334,7 @@ static int begin_template(int32_t *bos, const Doc *d, const JsonNode *v, Err *e)
     if (ids) ids = element(d, ids, "ids", 1, 0);
     if (!ids || !json_whole(ids, &id) || id > INT32_MAX)
         return err_set(e, "%s:%lu: post_processor: want at most one token, before the text", d->path,
-                       (unsigned long)v->line);    // NOLINT(clang-analyzer-core.NullDereference): doc_get found v
+                       (unsigned long)v->line);    // NOLINT(clang-analyzer-core.NullDereference): found
     *bos = (int32_t)id;
     return 0;
 }
