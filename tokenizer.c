@@ -1383,7 +1383,7 @@ void twister_sample(Twister *t, uint32_t n, uint32_t k, uint32_t *out) {
     for (uint32_t i = 0, j, seen = 0; i < k; i += n <= few || seen == i) {
         j = twister_below(t, n <= few ? n - i : n);
         out[i] = n <= few ? pool[j] : j;
-        if (n <= few) pool[j] = pool[n - i - 1];
+        if (n <= few) pool[j] = pool[n - i - 1];  // NOLINT(*uninitialized.Assign): the first n are
         for (seen = 0; seen < i && out[seen] != j;) seen++;
     }
 }
