@@ -203,7 +203,7 @@ int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
     if (need > PTRDIFF_MAX / size) return err_memory(e, SIZE_MAX);
     if (!(grown = realloc(p, need * size))) return err_memory(e, need * size);
     memcpy(where, &grown, sizeof grown);
-    *room = need;
+    *room = need;                     // analyzer: where has it
     return 0;
 }
 
@@ -217,7 +217,7 @@ static int err_special(Err *e, const char *path, const struct stat *st) {
 // regular: neither device nor pipe will do, as the size must be known.
 static FILE *file_open(const char *path, bool regular, struct stat *st, Err *e) {
     FILE *f = NULL;
-    if (stat(path, st)) err_errno(e, path, "open");
+    if (stat(path, st)) err_errno(e, path, "open");    // NOLINT(*branch-clone): in the order of what is tried
     else if (S_ISDIR(st->st_mode) || (regular && !S_ISREG(st->st_mode))) err_special(e, path, st);
     else if (!(f = fopen(path, "rb"))) err_errno(e, path, "open");
     return f;
@@ -944,7 +944,7 @@ static int adapter_begin(Checkpoint *k, uint64_t base_sum, const char *base, Err
     if (checkpoint_begin(k->base, base, CHECKPOINT, &h, e)) return -1;
     Config c = k->cfg;
     c.lora_rank = 0, c.lora_on = 0, c.lora_alpha = 0;
-    if (h.own_sum != base_sum || memcmp(&c, &k->base->cfg, sizeof c))
+    if (h.own_sum != base_sum || memcmp(&c, &k->base->cfg, sizeof c))    // NOLINT(*): no padding
         return err_set(e, "%s: was not trained on %s, want its own base", k->path, base);
     k->tok = k->base->tok;
     return 0;
@@ -1058,7 +1058,8 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
     if (rc == 0 && strcmp(k.lineage, s->key))
         rc = err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
                      "or train without --resume", path, k.lineage, s->key);
-    if (rc == 0 && memcmp(&k.cfg, &m->cfg, sizeof k.cfg)) rc = err_set(e, "%s: is of another model", path);
+    if (rc == 0 && memcmp(&k.cfg, &m->cfg, sizeof k.cfg))    // NOLINT(*): no padding
+        rc = err_set(e, "%s: is of another model", path);
     if (rc == 0 && isnan(s->best)) rc = err_set(e, "%s: best is not a number", path);
     if (rc == 0) rc = want(path, "step", s->step, 0, INT64_MAX, e);
     if (rc == 0) rc = want(path, "best_step", s->best_step, 0, s->step, e);

@@ -178,9 +178,9 @@ static int load(Compare *c, Err *e) {
     if (rows[0] != rows[1])
         return err_set(e, "%s has %zu rows, %s %zu: want the same", c->path[0], rows[0], c->path[1], rows[1]);
     c->pairs = rows[0];
-    c->pair = calloc(c->pairs, sizeof *c->pair);
-    c->order = calloc(c->pairs, sizeof *c->order);
-    c->judged = calloc(c->pairs, sizeof *c->judged);
+    c->pair = calloc(c->pairs + 1, sizeof *c->pair);
+    c->order = calloc(c->pairs + 1, sizeof *c->order);
+    c->judged = calloc(c->pairs + 1, sizeof *c->judged);
     if (!c->pair || !c->order || !c->judged) return err_set(e, "no memory for %zu rows", c->pairs);
     return pairs_read(c, first[0], first[1], e);
 }
