@@ -499,7 +499,7 @@ static inline float widened(uint16_t half) {      // not in the double build, wh
     memcpy(&x, &u, sizeof u);
     return x;
 }
-// half is a constant where speed matters: compilers may well mask loads to avoid two loops.
+// analyzer: half says which is there. A constant where speed matters: compilers may mask loads otherwise.
 static inline float element(Mat a, size_t at, bool half) { return half ? widened(a.h[at]) : a.p[at]; }
 
 #ifdef __GNUC__

@@ -4,7 +4,7 @@
 # a tool that fails itself. An exception is explained where it is, and counted:
 #   // cppcheck-suppress NAME ; why          the line above
 #   // NOLINT(NAME): why                     clang-tidy, the same line; NOLINTNEXTLINE: the next one
-#   // analyzer: why                         gcc, the same line
+#   // analyzer: why                         gcc, the same line or the one above
 #
 #   dev/static.sh                     from anywhere: all three
 #   dev/static.sh cppcheck FILE...    one of cppcheck, clang-tidy, gcc, over these files
@@ -48,11 +48,11 @@ each() {
     return $failed
 }
 
-# findings: the lines of "$tmp/said" that are one; of gcc's, those whose line has no "// analyzer: why"
+# findings: the lines of "$tmp/said" that are one; of gcc's, those that no "// analyzer: why" explains
 findings() {
     grep -E '^[^ ]+:[0-9]+:([0-9]+:)? (warning|error|style|performance|portability)[: ]' "$tmp/said" |
     while IFS=: read -r file line rest; do
-        [ "$1" = gcc ] && sed -n "${line}p" "$file" | grep -q '// analyzer: .' || echo "$file:$line:$rest"
+        [ "$1" = gcc ] && sed -n "$((line - 1)),${line}p" "$file" | grep -q '// analyzer: .' || echo "$file:$line:$rest"
     done
 }
 
