@@ -223,6 +223,7 @@ static FILE *file_open(const char *path, bool regular, struct stat *st, Err *e) 
     return f;
 }
 
+// NOLINTNEXTLINE(*NonNullParamChecker): template_choose gives no NULL, as "plain" is always known
 bool file_there(const char *path) { return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR); }
 
 // fread that no signal cuts short. Fewer than n bytes: the file has ended, or ferror(f).
@@ -788,7 +789,7 @@ static int params_move(Transfer *f, const Config *c, const Params *w, const Halv
         if (t.size == 0 || !t.trained) continue;
         float *x = tensor_data(w, &t);
         uint16_t *h = NULL;
-        if (!x) memcpy(&h, (const char *)halves + t.half, sizeof h);
+        if (!x) memcpy(&h, (const char *)halves + t.half, sizeof h);  // NOLINT(*NonNullParamChecker): above
         assert(x || (h && d == DTYPE_BF16));
         if (tensor_move(f, x, h, &t, d, e)) return -1;
     }
@@ -1017,7 +1018,7 @@ static int header_save(const char *path, Format format, Header *h, const Config 
     Transfer to = {path, NULL, writer_open(path, e), {{1, 2, 3, 4}}};
     int rc = to.out ? writer_put(to.out, p, n, e) : -1;
     for (int i = 0; i < FORMAT[format].sets && rc == 0; i++)
-        rc = params_move(&to, c, set[i], NULL, (Dtype)h->dtype, e);
+        rc = params_move(&to, c, set[i], NULL, (Dtype)h->dtype, e);   // NOLINT(*CallAndMessage): sets has them
     h->sum = sum_end(&to.sum);
     header_put(p, n, format, h);
     if (rc == 0 && fseeko(to.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");

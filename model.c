@@ -845,8 +845,8 @@ static void qknorm_forward(const Model *m, const Layer *y) {
     // Threads split the tokens.
     #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * QK))
     for (size_t n = 0; n < m->N; n++) {
-        float *out = y->heads + n * d.Q, *x = y->raw + n * QK;
-        memcpy(x, out, QK * sizeof *x);                  // NOLINT(*NonNullParamChecker): planned with qk_norm
+        float *out = y->heads + n * d.Q, *x = y->raw + n * QK;    // NOLINT(*NonNullParamChecker): planned
+        memcpy(x, out, QK * sizeof *x);                           // NOLINT(*NonNullParamChecker): with qk_norm
         for (size_t h = 0; h < heads; h++)
             y->rawstat[n * heads + h] = norm_row(out + h * d.HS, x + h * d.HS, h < d.NH ? y->qnw : y->knw,
                                                  NULL, 0.0f, m->cfg.norm_eps, d.HS);
