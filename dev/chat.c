@@ -240,7 +240,8 @@ static void screen_put(Screen *s, uint8_t byte) {
     uint8_t lead = s->held[0];
     size_t wanted = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
     if (s->n < wanted) return;
-    if (lead < 0xF8 && (lead & 0xC0) != 0x80 && printable(s->held, s->n)) fwrite(s->held, 1, s->n, stdout);
+    if (lead < 0xF8 && (lead & 0xC0) != 0x80 && printable(s->held, s->n))
+        (void)fwrite(s->held, 1, s->n, stdout);
     else putchar('?');
     s->n = 0;
 }
@@ -308,7 +309,9 @@ static int turn_insert(Chat *c, size_t at, Role role, const char *text, Err *e) 
     memcpy(copy, text, bytes);
     c->turn = grown;
     memmove(c->turn + at + 1, c->turn + at, (c->turns++ - at) * sizeof *c->turn);
-    c->turn[at] = (Turn){role, copy, ""};
+    c->turn[at].role = role;
+    c->turn[at].text = copy;
+    c->turn[at].input = "";
     return 0;
 }
 

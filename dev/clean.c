@@ -264,7 +264,7 @@ static int row_read(Cleaner *c, uint32_t object, Err *e) {
 
 // Where each node's bytes are. The text is known to be JSON, and its nodes stand in the order of the text.
 static int spans(Cleaner *c, Err *e) {
-    uint32_t open[80], node = 0;
+    uint32_t open[80] = {0}, node = 0;
     size_t depth = 0, n = c->bytes;
     c->from = calloc(c->j.nodes + 1, sizeof *c->from);
     c->to = calloc(c->j.nodes + 1, sizeof *c->to);

@@ -178,9 +178,9 @@ static int load(Compare *c, Err *e) {
     if (rows[0] != rows[1])
         return err_set(e, "%s has %zu rows, %s %zu: want the same", c->path[0], rows[0], c->path[1], rows[1]);
     c->pairs = rows[0];
-    c->pair = calloc(c->pairs, sizeof *c->pair);
-    c->order = calloc(c->pairs, sizeof *c->order);
-    c->judged = calloc(c->pairs, sizeof *c->judged);
+    c->pair = calloc(c->pairs + 1, sizeof *c->pair);
+    c->order = calloc(c->pairs + 1, sizeof *c->order);
+    c->judged = calloc(c->pairs + 1, sizeof *c->judged);
     if (!c->pair || !c->order || !c->judged) return err_set(e, "no memory for %zu rows", c->pairs);
     return pairs_read(c, first[0], first[1], e);
 }
@@ -359,10 +359,10 @@ static double tail(size_t k, size_t n, double p) {
 // The lower end of the exact 95 % interval of k wins in n (Clopper and Pearson, 1934): p with tail(k) =
 // 0.025. The upper end is that of the losses, mirrored.
 static double exact(size_t k, size_t n) {
-    double low = 0, high = 1;
+    double low = 0.0, high = 1.0;
     if (k == 0) return 0;
     for (int i = 0; i < 60; i++) {
-        double middle = (low + high) / 2;
+        double middle = 0.5 * (low + high);
         if (tail(k, n, middle) < 0.025) low = middle;
         else high = middle;
     }

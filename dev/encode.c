@@ -53,8 +53,9 @@ int main(int argc, char **argv) {
         int32_t *id = must(malloc(tokenizer_most(&t, n) * sizeof *id), "out of memory");
         void *scratch = must(malloc(tokenizer_encode_size(&t, n)), "out of memory");
         uint32_t count = (uint32_t)tokenizer_encode(&t, text, n, argc > 2, id, scratch);
-        fwrite(&count, sizeof count, 1, stdout);
-        fwrite(id, sizeof *id, count, stdout);
+        bool written = fwrite(&count, sizeof count, 1, stdout) == 1 &&
+                       fwrite(id, sizeof *id, count, stdout) == count;
+        if (!written) must(NULL, "cannot write");
         free(text);
         free(id);
         free(scratch);

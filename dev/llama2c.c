@@ -43,7 +43,7 @@ static const uint8_t *tensor_read(const Import *m, const Named *n, float *x, con
 
 static int weights_read(Import *m, const uint8_t *at, const uint8_t *end, Err *e) {
     const Config *c = &m->cfg;
-    size_t most = 0, out, in;
+    size_t most = 1, out, in;
     for (const Named *n = NAMED; n < NAMED + NAMED_ROWS; n++) {
         if (!named_here(n, c)) continue;
         named_shape(n, c, &out, &in);
@@ -81,7 +81,7 @@ static int config_read(Config *c, const char *path, const uint8_t *file, size_t 
     if (model_check(c, &f))
         return err_set(e, "%s: as a llama2.c version 0 .bin: %s = %.0f, want %.0f..%.0f", path, f.what,
                        (double)f.value, (double)f.lo, (double)f.hi);
-    if (c->width % c->heads)
+    if (c->width % c->heads)          // NOLINT(clang-analyzer-core.DivideZero): model_check refuses 0 heads
         return err_set(e, "%s: byte 0: dim = %ld, want a multiple of n_heads = %ld", path, (long)c->width,
                        (long)c->heads);
     size_t floats = model_params(c), tables = (size_t)c->context * (size_t)c->head_size;

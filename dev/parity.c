@@ -193,7 +193,7 @@ int main(int argc, char **argv) {
     int words = 0;
     int rc = options_parse(NULL, 0, argc, argv, word, WORDS, &words, &e);
     if (!rc) rc = run(&r, word, words, &e);
-    Err late;
+    Err late = {""};
     if (writer_close(r.out, rc == 0, &late) && !rc) { rc = -1; e = late; }
     if (rc) fprintf(stderr, "parity: %s\n", e.msg);
     block_free(r.block);

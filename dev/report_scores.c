@@ -342,7 +342,7 @@ static int error_kinds(Page *p, const Input *in, const uint32_t *line, size_t li
 }
 
 int errors_section(Page *p, const Input *in, Err *e) {
-    uint32_t line[ERROR_LINES];
+    uint32_t line[ERROR_LINES] = {0};
     size_t lines = 0;
     const JsonNode *name;
     for (uint32_t at = in->first; at < in->j.nodes && has(in, at, "line"); at = in->j.node[at].next) {

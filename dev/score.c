@@ -193,8 +193,8 @@ static bool matches(const char *p, const char *s) {
 }
 
 static bool is_json(const char *s) {
-    Json j;
-    Err unused;
+    Json j = {0};
+    Err unused = {""};
     bool is = !json_parse(&j, "answer", 1, (const uint8_t *)s, strlen(s), &unused);
     if (is) json_free(&j);
     return is;

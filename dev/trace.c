@@ -208,6 +208,7 @@ static int head_read(Trace *t, Head *h, Err *e) {
     if (!line) return 0;
     char word[128] = "";
     if (n < sizeof word) memcpy(word, line, n);
+    // NOLINTNEXTLINE(cert-err34-c): nine digits are always in range
     if (sscanf(word, "%15s %23s %9zu %9zu %9zu %c", h->section, h->name, &h->layer, &h->rows, &h->columns,
                &end) != 5 || h->rows == 0 || h->columns == 0)
         return err_set(e, "%s:%zu: want a section, a name, layer, rows and columns", t->path, t->line);
