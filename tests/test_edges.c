@@ -149,6 +149,18 @@ START_TEST(files_are_closed_whatever_their_number) {
     ck_assert_int_eq(after, before);
 } END_TEST
 
+// Of a file that is not there yet the folder tells whether two paths are of one.
+START_TEST(a_file_to_come_is_known_by_other_names) {
+    char dotted[400], deeper[400];
+    snprintf(dotted, sizeof dotted, "%s/./file", folder);
+    snprintf(deeper, sizeof deeper, "%s/file", other);
+    ck_assert_int_eq(mkdir(other, 0700), 0);
+    ck_assert(same_file(path, dotted) && same_file(dotted, path));
+    ck_assert(!same_file(path, deeper) && !same_file(deeper, dotted));
+    ck_assert(same_file("to come", "./to come") && !same_file("to come", "./to go"));
+    ck_assert(!same_file("/nowhere/file", "/nowhere/./file"));             // no folder, so nobody can tell
+} END_TEST
+
 Suite *edges_suite(void) {
     Suite *s = suite_create("edges");
     TCase *t = tcase_create("edges");
@@ -162,6 +174,7 @@ Suite *edges_suite(void) {
     tcase_add_test(t, the_nearest_option_is_named);
     tcase_add_test(t, a_table_may_begin_with_an_empty_field);
     tcase_add_test(t, files_are_closed_whatever_their_number);
+    tcase_add_test(t, a_file_to_come_is_known_by_other_names);
     suite_add_tcase(s, t);
     return s;
 }

@@ -1386,6 +1386,19 @@ START_TEST(extending_touches_only_its_rows) {
 }
 END_TEST
 
+// Softmax divides the largest out again: a wrong one would show in last bits only, or beyond exp's range.
+START_TEST(largest_of_a_row_is_found_anywhere) {
+    enum { LONGEST = 70 };
+    float x[LONGEST];
+    for (size_t n = 1; n <= LONGEST; n++)
+        for (size_t top = 0; top < n; top++) {
+            for (size_t i = 0; i < n; i++) x[i] = -1.0f - (float)(i * 5 % 7);
+            x[top] = -0.5f;
+            REQUIRE(same_bits(&x[top], &(float){row_max(x, n)}, 1), "of %zu numbers the largest is %zu", n, top);
+        }
+}
+END_TEST
+
 // A token 60 or more below the likeliest is never drawn, however much farther down others are.
 START_TEST(what_is_far_below_is_never_drawn) {
     const float far[3] = {10.0f, -200.0f, -50.0f};
@@ -1465,6 +1478,7 @@ Suite *model_suite(void) {
     tcase_add_test(t, epsilon_of_a_norm_is_at_most_1);
     tcase_add_loop_test(t, losses_of_more_rows_than_fit, 0, GOLDENS);
     tcase_add_loop_test(t, extending_touches_only_its_rows, 0, GOLDENS);
+    tcase_add_test(t, largest_of_a_row_is_found_anywhere);
     tcase_add_test(t, what_is_far_below_is_never_drawn);
     suite_add_tcase(s, t);
     return s;
