@@ -36,7 +36,7 @@ SANITIZED = {"model.c": {"test_lora": 100}, "tokenizer.c": {"test_rooms": 200}, 
 SCRIPTS = ["answers.sh", "faults.sh", "chat.sh", "resume.sh", "cli.sh"]
 PROGRAMS = ["train", "eval", "convert", "chat", "errors", "train_kill", "pty", "train_faults", "eval_faults", "convert_faults"]
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all"
-PASS = 0.95
+PASS, MEMORY = 0.95, 6 << 30                         # bytes: a mutant may well ask for all there is
 # what is replaced, by what; a space on both sides keeps pointers, includes and exponents out
 CHANGES = [(r" < ", " <= "), (r" <= ", " < "), (r" > ", " >= "), (r" >= ", " > "), (r" == ", " != "), (r" != ", " == "),
            (r" && ", " || "), (r" \|\| ", " && "), (r" \+ ", " - "), (r" - ", " + "), (r" \* ", " + "), (r" / ", " * "),
@@ -77,12 +77,15 @@ def draw(rng, texts):
 
 # ---- running --------------------------------------------------------------------------------------------------
 
-def run(command, cwd, seconds, fails=None, suite=""):
-    """Did the command succeed within so much processor time? It is ended at the first line that begins with `fails`."""
+def run(command, cwd, seconds, fails=None, suite="", sanitized=False):
+    """Did the command succeed within so much processor time, and was it late? A line that begins with `fails` ends it."""
     def limits():
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    env = dict(os.environ, OMP_WAIT_POLICY="passive", CK_FORK="no", CK_RUN_SUITE=suite, LC_ALL="C")
+        if not sanitized:
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    env = dict(os.environ, OMP_WAIT_POLICY="passive", CK_FORK="no", CK_RUN_SUITE=suite, LC_ALL="C",
+               ASAN_OPTIONS=f"hard_rss_limit_mb={MEMORY >> 20}")
     p = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=limits)
     watch = threading.Timer(20 * seconds, lambda: os.killpg(p.pid, signal.SIGKILL))   # what waits takes no time
@@ -108,7 +111,7 @@ class Build:
 
     def __init__(self, work, name, *variables):
         self.tree, self.out, self.bin = work + "/tree", "build/" + name, f"{work}/{name}"
-        self.cache = work + "/objects"
+        self.cache, self.sanitized = work + "/objects", "SANITIZE" in " ".join(variables)
         for d in (self.cache, self.bin):
             os.makedirs(d, exist_ok=True)
         tests = {t.split()[0] for f in FILES for t in UNIT[f]}
@@ -174,7 +177,7 @@ def tried(build, tests, label):
     """What notices the change: a test that fails, or takes too long, or nothing."""
     for t, seconds in tests.items():
         name, _, suite = t.partition(" ")
-        ok, late = run([build.program(name)], build.tree, seconds, suite=suite)
+        ok, late = run([build.program(name)], build.tree, seconds, suite=suite, sanitized=build.sanitized)
         if not ok:
             return label + t + (", time-out" if late else "")
     return None
