@@ -84,14 +84,16 @@ def run(command, cwd, seconds, fails=None, suite="", sanitized=False):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if not sanitized:
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    env = dict(os.environ, OMP_WAIT_POLICY="passive", CK_FORK="no", CK_RUN_SUITE=suite, LC_ALL="C",
-               ASAN_OPTIONS=f"hard_rss_limit_mb={MEMORY >> 20}")
+    env = dict(os.environ, OMP_WAIT_POLICY="passive", CK_FORK="no", LC_ALL="C",
+               ASAN_OPTIONS=f"hard_rss_limit_mb={MEMORY >> 20}", **({"CK_RUN_SUITE": suite} if suite else {}))
     p = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=limits)
     watch = threading.Timer(20 * seconds, lambda: os.killpg(p.pid, signal.SIGKILL))   # what waits takes no time
     watch.start()
     failed = False
     for line in p.stdout:
+        if b"Checks: 0," in line:
+            sys.exit(f"{command[0]} has no suite {suite}")
         if fails and line.startswith(fails):
             failed = True
             break
