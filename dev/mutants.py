@@ -27,9 +27,12 @@ import threading
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
 FILES = ["model.c", "tokenizer.c", "data.c"]
-# Programs, of test_rooms with a suite, and the processor time that each may take: some three times what it does take.
+# Programs, some with one of their suites or :cases, and the processor time that each may take: some three times what it
+# does take, the quickest first.
 OTHERS = {"test_rooms edges": 10, "test_eval": 10, "test_rooms train": 20, "test_convert": 20, "test_gguf": 20}
-UNIT = {"model.c": {"test_lora": 10, "test_model": 120, "test_grad": 90, "test_rooms data": 20, **OTHERS},
+MODEL = {"test_lora": 10, "test_model :PyTorch": 20, "test_model :edges": 10, "test_model :checks": 20,
+         "test_model :sampling": 40, "test_model :kernels": 60, "test_model :identities": 60, "test_grad": 90}
+UNIT = {"model.c": {**MODEL, "test_rooms data": 20, **OTHERS},
         "tokenizer.c": {"test_rooms tokenizer": 20, "test_rooms data": 20, "test_rooms rows": 20, **OTHERS},
         "data.c": {"test_rooms data": 20, "test_rooms rows": 20, "test_rooms tokenizer": 20, **OTHERS}}
 SANITIZED = {"model.c": {"test_lora": 100}, "tokenizer.c": {"test_rooms": 200}, "data.c": {"test_rooms": 200}}
@@ -84,25 +87,30 @@ def run(command, cwd, seconds, fails=None, suite="", sanitized=False):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if not sanitized:
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    some = {"CK_RUN_CASE" if suite[0] == ":" else "CK_RUN_SUITE": suite.lstrip(":")} if suite else {}
     env = dict(os.environ, OMP_WAIT_POLICY="passive", CK_FORK="no", LC_ALL="C",
-               ASAN_OPTIONS=f"hard_rss_limit_mb={MEMORY >> 20}", **({"CK_RUN_SUITE": suite} if suite else {}))
+               ASAN_OPTIONS=f"hard_rss_limit_mb={MEMORY >> 20}", **some)
     p = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=limits)
     # What waits for nothing takes no processor time; what gets none on a busy machine is no mutant's fault.
     watch = threading.Timer(HOURS, lambda: os.killpg(p.pid, signal.SIGKILL))
     watch.start()
     failed = False
-    for line in p.stdout:
-        if b"Checks: 0," in line:
-            sys.exit(f"{command[0]} has no suite {suite}")
-        if fails and line.startswith(fails):
-            failed = True
-            break
-    if failed:
-        os.killpg(p.pid, signal.SIGTERM)
-    p.stdout.close()
-    ok = p.wait() == 0 and not failed
-    watch.cancel()
+    try:
+        for line in p.stdout:
+            if b"Checks: 0," in line:
+                sys.exit(f"{command[0]} has no suite {suite}")
+            if fails and line.startswith(fails):
+                failed = True
+                break
+        if failed:
+            os.killpg(p.pid, signal.SIGTERM)
+        p.stdout.close()
+        ok = p.wait() == 0 and not failed
+    finally:
+        watch.cancel()
+        if p.poll() is None:
+            os.killpg(p.pid, signal.SIGKILL)
     return ok, p.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
 
 
@@ -255,6 +263,7 @@ def table(results):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: the same command goes on from here"))
     p = argparse.ArgumentParser()
     p.add_argument("--count", type=int, default=200)
     p.add_argument("--seed", type=int, default=1)
