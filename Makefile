@@ -90,7 +90,7 @@ TESTS   = $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora $(BUILD)/tes
 $(BUILD)/test_model $(BUILD)/test_grad $(BUILD)/test_lora: $(BUILD)/%: tests/%.c model.c model.h tests/cases.h tests/golden.h tests/run.h
 	@mkdir -p $(BUILD)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $< -o $@ $(CHECK)
-$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_rows.c tests/rooms.h tests/test_train.c tests/test_report.c tests/test_survey.c train.c dev/survey.c $(BUILD)/dev/show.o $(ROOMS)
+$(BUILD)/test_rooms: tests/main.c tests/test_tokenizer.c tests/test_data.c tests/test_rows.c tests/rooms.h tests/test_train.c tests/test_report.c tests/test_survey.c tests/test_edges.c train.c dev/survey.c $(BUILD)/dev/show.o $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion -I. $(filter %.o tests/%.c,$^) -o $@ $(CHECK)
 $(BUILD)/test_convert: tests/test_convert.c $(FORMATS) $(ROOMS)
 	$(CC) $(FLAGS) -Wno-conversion -Wno-double-promotion $^ -o $@ $(CHECK)

@@ -10,6 +10,7 @@ Suite *rows_suite(void);
 Suite *train_suite(void);
 Suite *report_suite(void);
 Suite *survey_suite(void);
+Suite *edges_suite(void);
 
 int main(void) {
     SRunner *run = srunner_create(tokenizer_suite());
@@ -18,6 +19,7 @@ int main(void) {
     srunner_add_suite(run, train_suite());
     srunner_add_suite(run, report_suite());
     srunner_add_suite(run, survey_suite());
+    srunner_add_suite(run, edges_suite());
     srunner_run_all(run, CK_NORMAL);
     int failed = srunner_ntests_failed(run);
     srunner_free(run);

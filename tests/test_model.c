@@ -1245,6 +1245,169 @@ START_TEST(nan_is_never_the_likeliest) {
 }
 END_TEST
 
+// ---- edges ------------------------------------------------------------------------------------------------
+// What a change of one line (dev/mutants.py) would have broken without any other test's notice.
+
+// What is planned for a pointer of Model, which has `count` elements by model.h.
+static size_t planned(size_t where) {
+    for (int i = 0; i < last_plan.items; i++)
+        if (last_plan.item[i].where == where) return last_plan.item[i].bytes;
+    return 0;
+}
+#define ROOM(field, count) ck_assert_msg(planned(offsetof(Model, field)) == \
+                                         ((count) * sizeof *((Model *)0)->field + 63) / 64 * 64, \
+                                         "%s: %zu bytes", #field, planned(offsetof(Model, field)))
+
+// Every buffer is planned as large as model.h says, and no larger; running needs none of training's.
+START_TEST(plan_is_what_the_header_says) {
+    const Golden *g = &GOLDEN[_i];
+    Dims d = dims_of(&g->cfg);
+    size_t B = (size_t)g->B, T = (size_t)g->T, N = B * T, R = min_size(N, HEAD_ROWS);
+    for (int train = 0; train < 2; train++) {
+        ck_assert_int_eq(plan_of(&g->cfg, B, T, train ? 0 : T, N, train, 1), 0);
+        size_t L = train ? d.L : 1, G = train ? N : 0, S = train ? min_size(d.V, N) : 0, floats = 0;
+        size_t normed = g->cfg.qk_norm ? L : 0, cached = train ? 0 : d.L * B * T * d.KV;
+        const size_t more[] = {offsetof(Model, g), offsetof(Model, m1), offsetof(Model, m2)};
+        for (int i = 0; i < TENSORS; i++) floats += (model_tensor(&g->cfg, i).size + 15) / 16 * 16;
+        ck_assert_uint_eq(planned(offsetof(Model, w)), 4 * floats);
+        for (int i = 0; i < 3; i++) ck_assert_uint_eq(planned(more[i]), train ? 4 * floats : 0);
+        ROOM(x.slot, S * d.C);
+        ROOM(x.slotof, train ? d.V : 0);
+        ROOM(x.slottok, S);
+        ROOM(x.res, (train ? d.L + 1 : 1) * N * d.C);
+        ROOM(x.mid, L * N * d.C);
+        ROOM(x.ln1stat, L * N * 2);
+        ROOM(x.ln2stat, L * N * 2);
+        ROOM(x.qkv, L * N * d.Q);
+        ROOM(x.qkraw, normed * N * (d.A + d.KV));
+        ROOM(x.qkstat, normed * N * (d.NH + d.NKV));
+        ROOM(x.attstat, L * N * d.NH * 2);
+        ROOM(x.atty, L * N * d.A);
+        ROOM(x.fc1, L * N * d.F1);
+        ROOM(x.norm, N * d.C);
+        ROOM(x.act, N * d.F);
+        ROOM(x.branch, N * d.C);
+        ROOM(x.low, 0);
+        ROOM(x.dlow, 0);
+        ROOM(x.dres, G * d.C);
+        ROOM(x.dnorm, G * d.C);
+        ROOM(x.datt, G * d.A);
+        ROOM(x.dact, G * d.F);
+        ROOM(x.dbig, G * max_size(d.Q, d.F1));
+        ROOM(x.headin, R * d.C);
+        ROOM(x.dheadin, min_size(G, R) * d.C);
+        ROOM(x.lnfstat, R * 2);
+        ROOM(x.logits, R * d.V);
+        ROOM(x.rope, g->cfg.rope ? T * d.HS : 0);
+        ROOM(x.keys, cached);
+        ROOM(x.values, cached);
+        ROOM(x.tok, N);
+        ROOM(x.pos, N);
+        ROOM(x.hrow, N);
+        ROOM(x.htarget, N);
+        ROOM(x.start, B + 1);
+    }
+}
+END_TEST
+#undef ROOM
+
+START_TEST(no_token_keeps_its_slot) {
+    const Golden *g = &GOLDEN[_i];
+    static Rectangle r;
+    golden_batch(&r, g, 0);
+    Own o = own_trainer(&g->cfg, r.b.B, r.b.T, r.b.B, 1);
+    golden_weights(&o.m);
+    add_gradient(&o.m, &r.b, 1.0f / (float)r.targets);
+    ck_assert_uint_gt(o.m.slots, 0);
+    model_grad_norm(&o.m);
+    ck_assert_uint_eq(o.m.slots, 0);
+    for (int32_t v = 0; v < g->cfg.vocab; v++) ck_assert_int_eq(o.m.x.slotof[v], -1);    // as model.h has it
+    own_free(&o);
+}
+END_TEST
+
+START_TEST(epsilon_of_a_norm_is_at_most_1) {
+    Config c = GOLDEN[0].cfg;
+    c.norm_eps = 1.0f;
+    ck_assert(!refused(c));
+    c.norm_eps = 1.0f + FLT_EPSILON;
+    ck_assert(refused(c));
+    c.norm_eps = 0.0f;
+    ck_assert(!refused(c));
+}
+END_TEST
+
+// One row of a model that sees few tokens at once: more losses than that are taken in pieces, same bits.
+START_TEST(losses_of_more_rows_than_fit) {
+    enum { LOSSES = 23, SEEN = 4 };
+    const Golden *g = &GOLDEN[_i];
+    int32_t tok[SEEN] = {1, 2, 3, 4}, len = SEEN, rows[LOSSES], target[LOSSES];
+    double all[LOSSES], one;
+    Batch b = {.tok = tok, .target = NULL, .len = &len, .past = NULL, .B = 1, .T = SEEN};
+    Own o = own_runner(&g->cfg, 1, SEEN, 0);
+    golden_weights(&o.m);
+    forward(&o.m, &b);
+    for (int i = 0; i < LOSSES; i++) {
+        rows[i] = i * 3 % SEEN;
+        target[i] = i * 7 % g->cfg.vocab;
+    }
+    model_losses(&o.m, rows, target, LOSSES, all);
+    for (int i = 0; i < LOSSES; i++) {
+        model_losses(&o.m, rows + i, target + i, 1, &one);
+        ck_assert(isfinite(one) && memcmp(&one, &all[i], sizeof one) == 0);
+    }
+    own_free(&o);
+}
+END_TEST
+
+// The stream behind those that are asked for is nobody's business, whatever it holds; a fault is -1.
+START_TEST(extending_touches_only_its_rows) {
+    enum { ROWS = 2, SEEN = 4, ROOM_FOR = 8 };
+    const Golden *g = &GOLDEN[_i];
+    int32_t id[ROWS + 1][ROOM_FOR] = {{1, 2}, {3}, {4, 5, 6}}, behind[ROOM_FOR];
+    Stream s[ROWS + 1] = {{.id = id[0], .n = 2, .prompt = 2}, {.id = id[1], .n = 1, .prompt = 1},
+                          {.id = id[2], .n = 3, .prompt = 1, .fed = 2, .fresh = true}}, last = s[ROWS];
+    Sampling greedy = {.temperature = 0, .top_p = 1, .repeat_penalty = 1};
+    Fault f = {NULL, 0, 0, 0};
+    int32_t *scratch = malloc((ROWS * (SEEN + 3) + (size_t)g->cfg.vocab) * sizeof *scratch);
+    ck_assert_ptr_nonnull(scratch);
+    memcpy(behind, id[ROWS], sizeof behind);
+    Own o = own_runner(&g->cfg, ROWS, SEEN, ROOM_FOR);
+    golden_weights(&o.m);
+    ck_assert_int_eq(model_extend(&o.m, s, ROWS, &greedy, (size_t)g->cfg.vocab, scratch, &f), 0);
+    ck_assert(s[0].n == 3 && s[0].fresh && s[1].n == 2 && s[1].fresh);
+    ck_assert(s[ROWS].n == last.n && s[ROWS].fed == last.fed && s[ROWS].fresh);
+    ck_assert_mem_eq(behind, id[ROWS], sizeof behind);
+    id[0][2] = g->cfg.vocab;
+    ck_assert_int_eq(model_extend(&o.m, s, ROWS, &greedy, (size_t)g->cfg.vocab, scratch, &f), -1);
+    ck_assert_str_eq(f.what, "token id");
+    free(scratch);
+    own_free(&o);
+}
+END_TEST
+
+// Softmax divides the largest out again: a wrong one would show in last bits only, or beyond exp's range.
+START_TEST(largest_of_a_row_is_found_anywhere) {
+    enum { LONGEST = 70 };
+    float x[LONGEST];
+    for (size_t n = 1; n <= LONGEST; n++)
+        for (size_t top = 0; top < n; top++) {
+            for (size_t i = 0; i < n; i++) x[i] = -1.0f - (float)(i * 5 % 7);
+            x[top] = -0.5f;
+            REQUIRE(same_bits(&x[top], &(float){row_max(x, n)}, 1), "of %zu numbers the largest is %zu", n, top);
+        }
+}
+END_TEST
+
+// A token 60 or more below the likeliest is never drawn, however much farther down others are.
+START_TEST(what_is_far_below_is_never_drawn) {
+    const float far[3] = {10.0f, -200.0f, -50.0f};
+    Sampling s = {.temperature = 1, .top_k = 0, .top_p = 1, .repeat_penalty = 1};
+    Rng r = {11};
+    for (int i = 0; i < 1000; i++) ck_assert_int_eq(sample(far, 3, s, NULL, 0, &r), 0);
+}
+END_TEST
+
 // ---- the suite --------------------------------------------------------------------------------------------
 
 Suite *model_suite(void);
@@ -1306,6 +1469,17 @@ Suite *model_suite(void) {
     tcase_add_test(t, same_seed_same_samples);
     tcase_add_test(t, sampling_survives_nonsense);
     tcase_add_test(t, nan_is_never_the_likeliest);
+    suite_add_tcase(s, t);
+
+    t = tcase_create("edges");
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, plan_is_what_the_header_says, 0, GOLDENS);
+    tcase_add_loop_test(t, no_token_keeps_its_slot, 0, GOLDENS);
+    tcase_add_test(t, epsilon_of_a_norm_is_at_most_1);
+    tcase_add_loop_test(t, losses_of_more_rows_than_fit, 0, GOLDENS);
+    tcase_add_loop_test(t, extending_touches_only_its_rows, 0, GOLDENS);
+    tcase_add_test(t, largest_of_a_row_is_found_anywhere);
+    tcase_add_test(t, what_is_far_below_is_never_drawn);
     suite_add_tcase(s, t);
     return s;
 }
