@@ -1018,7 +1018,7 @@ static int header_save(const char *path, Format format, Header *h, const Config 
     Transfer to = {path, NULL, writer_open(path, e), {{1, 2, 3, 4}}};
     int rc = to.out ? writer_put(to.out, p, n, e) : -1;
     for (int i = 0; i < FORMAT[format].sets && rc == 0; i++)
-        rc = params_move(&to, c, set[i], NULL, (Dtype)h->dtype, e);   // NOLINT(*CallAndMessage): sets has them
+        rc = params_move(&to, c, set[i], NULL, (Dtype)h->dtype, e);  // NOLINT(*CallAndMessage): sets has them
     h->sum = sum_end(&to.sum);
     header_put(p, n, format, h);
     if (rc == 0 && fseeko(to.out->file, 0, SEEK_SET)) rc = err_errno(e, path, "write");
