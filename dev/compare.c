@@ -418,7 +418,7 @@ static int check_options(Compare *c, Err *e) {
 static int compare(Compare *c, Err *e) {
     bool begun;
     if (load(c, e)) return -1;
-    if (c->files == 1) c->path[1] = "its vs", strcpy(c->sha[1], c->sha[0]);
+    if (c->files == 1) c->path[1] = "its vs", strcpy(c->sha[1], c->sha[0]);    // NOLINT(*unix.Malloc): freed
     if (judgements_load(c, &begun, e)) return -1;
     if (opt.results && !begun) return err_set(e, "%s: has no judgements yet", opt.log);
     if (!opt.results && session(c, begun, e)) return -1;

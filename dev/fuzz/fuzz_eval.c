@@ -11,7 +11,7 @@ int main(int argc, char **argv);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static char input[64], other[64];
+static char input[64], other[64], options[sizeof OPTION], values[sizeof opt];
 
 static void remove_input(void) {
     unlink(input);
@@ -32,6 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         snprintf(input, sizeof input, "%s/fuzz_eval_%ld", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm", (long)getpid());
         snprintf(other, sizeof other, "%.56s.csv", input);
         atexit(remove_input);
+        memcpy(options, OPTION, sizeof OPTION);
+        memcpy(values, &opt, sizeof opt);
     }
     if (n == 0) return 0;
     int task = data[0] % 7;
@@ -43,6 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     int rc = eval_main(11, argv);
     kept = NULL;                                  // eval's main runs once in a process, and here again and again
     kept_room = 0;
+    memcpy(OPTION, options, sizeof OPTION);
+    memcpy(&opt, values, sizeof opt);
     assert(rc == 0 || rc == 1);
     return 0;
 }
