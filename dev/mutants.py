@@ -5,7 +5,7 @@
 
 Draws one-line changes of model.c, tokenizer.c and data.c (an operator, a constant, a condition, a statement that goes) and
 builds each at -O1 in a copy of the tree, from objects that are kept: only what the line reaches is compiled. The unit tests
-run, the quickest first, until a check fails; for tokenizer.c and data.c once more under the sanitizers; at last the scripts.
+run, the quickest first, until a check fails; then some of them under the sanitizers; at last the scripts, which take minutes.
 --units leaves the scripts out. A mutant whose object code is the original's changes nothing and is not counted.
 
 DIR/results has a line a mutant, written as it ends, so a run that is stopped goes on where it was; started again, what died
