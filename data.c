@@ -79,9 +79,10 @@ static Option *option_find(Option *o, int n, const char *name, size_t length, Er
     const char *nearest = "--help";
     size_t least = 4;                 // farther than that it is no slip
     for (int i = 0; i < n; i++) {
-        size_t m = o[i].name ? strlen(o[i].name) : 0, both = length < m ? length : m, head = 0, tail = 0;
+        if (!o[i].name) continue;     // a group's title
+        size_t m = strlen(o[i].name), both = length < m ? length : m, head = 0, tail = 0;
         while (head < both && name[head] == o[i].name[head]) head++;
-        if (m > 0 && head == length && head == m) return &o[i];
+        if (head == length && head == m) return &o[i];
         while (head + tail < both && name[length - 1 - tail] == o[i].name[m - 1 - tail]) tail++;
         size_t apart = length + m - both - head - tail;
         if (apart >= least) continue;
@@ -473,7 +474,6 @@ static int json_fail(const Parser *s, const char *wanted) {
     return err_set(s->e, "%s:%" PRIu32 ":%lu: found %s, want %s", s->where, s->line, column, found, wanted);
 }
 
-// A character's bytes, to where the string goes.
 static int text_step(Parser *s) {
     size_t n = utf8_length(s->p, (size_t)(s->end - s->p));
     if (n == 0) return json_fail(s, "UTF-8\nhint: iconv -t UTF-8, after -f and what it is, perhaps LATIN1");

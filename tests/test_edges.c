@@ -96,7 +96,8 @@ START_TEST(overlays_are_joined) {
 START_TEST(the_nearest_option_is_named) {
     static const char *const near[][2] = {
         {"--batc", "hint: --batch"}, {"--latch", "hint: --batch"}, {"--match1", "hint: --match"},
-        {"--baatch", "hint: --batch"}, {"--matchmen", "hint: --watchmen"}, {"--hatches", "hint: --help"}};
+        {"--baatch", "hint: --batch"}, {"--matchmen", "hint: --watchmen"}, {"--hatches", "hint: --help"},
+        {"-x", "hint: --help"}};                                   // no group, which has no name
     bool flag[3] = {0};
     for (size_t i = 0; i < sizeof near / sizeof *near; i++) {
         Option o[] = {{"--batch", OPT_FLAG, &flag[0], 0, 0, NULL, "", false},
