@@ -614,7 +614,7 @@ uint32_t json_get(const Json *j, uint32_t object, const char *key) {
 void json_free(Json *j) {
     free(j->node);
     free(j->text);
-    memset(j, 0, sizeof *j);
+    *j = (Json){0};
 }
 
 // What is not UTF-8 becomes U+FFFD.
@@ -1262,7 +1262,7 @@ int rows_load(Rows *r, const char *path, const RowsHow *how, Err *e) {
     Json *j = &r->json;
     Reader s = {.rows = r, .answers = how->answers, .e = e};
     char *columns = strdup(how->columns ? how->columns : "");
-    int rc = columns ? columns_parse(&s, columns) : err_memory(e, strlen(how->columns));
+    int rc = columns ? columns_parse(&s, columns) : err_memory(e, 1);
     if (rc == 0) rc = rows_parse(j, &at, path, data, bytes, how->skip_bad ? r : NULL, e);
     free(data);
     if (rc == 0 && j->table && at < j->nodes) {

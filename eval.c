@@ -1384,6 +1384,7 @@ static void vs_print(const Set *s, double *x, double *y) {
         size_t group = i < groups ? i : SIZE_MAX, n = scores_of(s, 0, metric, group, x);
         scores_of(s, 1, metric, group, y);
         c = compare(x, y, n, false);
+        // NOLINTNEXTLINE(*CallAndMessage): metric is first to last
         pair_print(i == 0, task, i < groups ? s->docs.group[i].name : task, METRIC[metric], &c);
     }
     snprintf(what, sizeof what, "%s of %s", METRIC[last], task);
