@@ -492,7 +492,7 @@ static Mat mat_from(Mat a, size_t i, size_t j) {  // without the first i rows an
 
 // half is a constant where speed matters: compilers may well mask loads to avoid two loops.
 static inline float element(Mat a, size_t at, bool half) {
-    uint32_t u = half ? (uint32_t)a.h[at] << 16 : 0;    // NOLINT(*NullDereference): half says which is there
+    uint32_t u = half ? (uint32_t)a.h[at] << 16 : 0;    // NOLINT(*NullDereference) // analyzer: half says
     float x = 0.0f;                               // in the double build half is never true
     memcpy(&x, &u, sizeof u);
     return half ? x : a.p[at];    // NOLINT(*NullDereference): as above
