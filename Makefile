@@ -161,6 +161,8 @@ static:           ## cppcheck, clang-tidy and gcc's analyzer: no finding
 	sh dev/static.sh
 coverage:         ## the tests on a build with counters: 95 % of each top-level file's lines are reached
 	sh tests/coverage.sh
+mutants:          ## do the tests notice 200 one-line changes of the rooms? Some hours; goes on where it was stopped
+	python3 dev/mutants.py
 check-real: all $(BUILD)/check_real ## checks on real models: make check-real REAL=folder
 	@[ -d "$(REAL)/models" ] || { echo 'want REAL=folder, with models/gpt2_nano_sort and models/stories260K in it'; exit 1; }
 	$(BUILD)/convert --zero-bias $(REAL)/models/gpt2_nano_sort $(BUILD)/nano.bin

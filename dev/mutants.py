@@ -8,8 +8,9 @@ builds each at -O1 in a copy of the tree, from objects that are kept: only what 
 run, the quickest first, until a check fails; then some of them under the sanitizers; at last the scripts, which take minutes.
 --units leaves the scripts out. A mutant whose object code is the original's changes nothing and is not counted.
 
+First every stage runs on the unchanged code: it must pass there, and the processor time that it takes sets its limit.
 DIR/results has a line a mutant, written as it ends, so a run that is stopped goes on where it was; started again, what died
-stays dead and what survived is tried again. What dev/mutants.txt lists changes no behaviour, for the reason given there; its
+stays dead, while its file's text is the same, and what survived is tried again. What dev/mutants.txt lists changes no behaviour, for the reason given there; its
 scripts are not run. Exit status 0 if at least 95 % of the others died and none that is listed did.
 """
 import argparse
@@ -27,19 +28,19 @@ import threading
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
 FILES = ["model.c", "tokenizer.c", "data.c"]
-# Programs, some with one of their suites or :cases, and the processor time that each may take: some three times what it
-# does take, the quickest first.
-OTHERS = {"test_rooms edges": 10, "test_eval": 10, "test_rooms train": 20, "test_convert": 20, "test_gguf": 20}
-MODEL = {"test_lora": 10, "test_model :PyTorch": 20, "test_model :edges": 10, "test_model :checks": 20,
-         "test_model :sampling": 40, "test_model :kernels": 60, "test_model :identities": 60, "test_grad": 90}
-UNIT = {"model.c": {**MODEL, "test_rooms data": 20, **OTHERS},
-        "tokenizer.c": {"test_rooms tokenizer": 20, "test_rooms data": 20, "test_rooms rows": 20, **OTHERS},
-        "data.c": {"test_rooms data": 20, "test_rooms rows": 20, "test_rooms tokenizer": 20, **OTHERS}}
-SANITIZED = {"model.c": {"test_lora": 100}, "tokenizer.c": {"test_rooms": 200}, "data.c": {"test_rooms": 200}}
+# Programs, some with one of their suites or :cases, the quickest first.
+OTHERS = ["test_rooms edges", "test_eval", "test_rooms train", "test_convert", "test_gguf"]
+MODEL = ["test_lora", "test_model :PyTorch", "test_model :edges", "test_model :checks", "test_model :sampling",
+         "test_model :kernels", "test_model :identities", "test_grad"]
+UNIT = {"model.c": [*MODEL, "test_rooms data", *OTHERS],
+        "tokenizer.c": ["test_rooms tokenizer", "test_rooms data", "test_rooms rows", *OTHERS],
+        "data.c": ["test_rooms data", "test_rooms rows", "test_rooms tokenizer", *OTHERS]}
+SANITIZED = {"model.c": ["test_lora"], "tokenizer.c": ["test_rooms"], "data.c": ["test_rooms"]}
 SCRIPTS = ["answers.sh", "chat.sh", "resume.sh", "cli.sh", "faults.sh all"]
 PROGRAMS = ["train", "eval", "convert", "chat", "errors", "train_kill", "pty", "train_faults", "eval_faults", "convert_faults"]
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 PASS, HOURS, MEMORY = 0.95, 4 * 3600, 6 << 30         # bytes: a mutant may well ask for all there is
+TIMES, SECONDS = 3, 10                                # a stage may take so much more than on the unchanged code
 # what is replaced, by what; a space on both sides keeps pointers, includes and exponents out
 CHANGES = [(r" < ", " <= "), (r" <= ", " < "), (r" > ", " >= "), (r" >= ", " > "), (r" == ", " != "), (r" != ", " == "),
            (r" && ", " || "), (r" \|\| ", " && "), (r" \+ ", " - "), (r" - ", " + "), (r" \* ", " + "), (r" / ", " * "),
@@ -61,13 +62,11 @@ def code_lines(text):
         elif inside and bare and not bare.startswith(("//", "#", "assert", "}")):
             out.append(i)
         head = head or (not inside and re.match(r"[A-Za-z][\w *]*\(", line) is not None and not line.endswith(";"))
-        inside = inside or (head and line.endswith("{"))
+        inside = inside or (head and line.split("//")[0].rstrip().endswith("{"))
     return out
 
 
-def draw(rng, texts):
-    name = rng.choices(FILES, [len(texts[f]) for f in FILES])[0]
-    text = texts[name]
+def draw(rng, text):
     i = rng.choice(code_lines(text))
     line = text[i]
     code = line.split("//")[0]
@@ -75,7 +74,7 @@ def draw(rng, texts):
     if not spots:
         return None
     m, new = rng.choice(spots)
-    return name, i, line[:m.start()] + m.expand(new) + line[m.end():]
+    return i, line[:m.start()] + m.expand(new) + line[m.end():]
 
 
 # ---- running --------------------------------------------------------------------------------------------------
@@ -135,7 +134,7 @@ class Build:
             with open(kept, "w", encoding="utf-8") as f:
                 f.write(said)
         said = open(kept, encoding="utf-8").read()
-        lines = [shlex.split(s.lstrip("-")) for s in said.split("\n") if " -o " in s]
+        lines = [shlex.split(s.lstrip("-")) for s in said.split("\n") if f" -o {self.out}/" in s]
         self.command = {words[words.index("-o") + 1]: words for words in lines}
         self.fast = work + "/fast.c"                 # the first check that fails ends the program
         with open(self.fast, "w", encoding="utf-8") as f:
@@ -184,11 +183,30 @@ class Build:
 
 # ---- judging --------------------------------------------------------------------------------------------------
 
+def used():
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def limits_of(build, tests):
+    """The seconds that each stage may take: from what it takes on the unchanged code, where it has to pass."""
+    out = {}
+    for t in sorted(tests):
+        name, _, suite = t.partition(" ")
+        program, before = build.program(name), used()
+        ok, _ = run([program], build.tree, HOURS, suite=suite, sanitized=build.sanitized)
+        if not ok:
+            sys.exit(f"{t} fails on the unchanged code")
+        out[t] = SECONDS + int(TIMES * (used() - before))
+        print(f"{'sanitized ' * build.sanitized}{t}: at most {out[t]} s", flush=True)
+    return out
+
+
 def tried(build, tests, label):
     """What notices the change: a test that fails, or takes too long, or nothing."""
-    for t, seconds in tests.items():
+    for t in tests:
         name, _, suite = t.partition(" ")
-        ok, late = run([build.program(name)], build.tree, seconds, suite=suite, sanitized=build.sanitized)
+        ok, late = run([build.program(name)], build.tree, build.limits[t], suite=suite, sanitized=build.sanitized)
         if not ok:
             return label + t + (", time-out" if late else "")
     return None
@@ -273,48 +291,49 @@ def main():
     p.add_argument("--units", action="store_true", help="no scripts")
     a = p.parse_args()
     texts = {f: open(os.path.join(ROOT, f), encoding="utf-8").read().split("\n") for f in FILES}
+    stamp = {f: hashlib.sha256("\n".join(texts[f]).encode()).hexdigest()[:16] for f in FILES}
+    share = {f: len(code_lines(texts[f])) for f in FILES}
     a.work = os.path.abspath(a.work)
-    known, before = listed_ones(), {}
-    first = f"rooms {hashlib.sha256(repr(texts).encode()).hexdigest()[:16]} seed {a.seed}"
+    known, before, results = listed_ones(), {}, {}
     log = os.path.join(a.work, "results")
     if not a.list:
         os.makedirs(a.work, exist_ok=True)
-        if os.path.exists(log):
-            lines = open(log, encoding="utf-8").read().split("\n")
-            if lines[0] != first:
-                sys.exit(f"{log} is of other rooms or another seed: remove it to begin anew")
-            before = {tuple(line.split("\t")[:4]): line.split("\t")[4] for line in lines[1:] if line.count("\t") == 4}
-        else:
-            open(log, "w", encoding="utf-8").write(first + "\n")
+        for line in open(log, encoding="utf-8") if os.path.exists(log) else []:
+            *key, of, fate = line.rstrip("\n").split("\t")
+            if len(key) == 4 and of == stamp[key[0]]:
+                before[tuple(key)] = fate
         shutil.rmtree(a.work + "/tree", ignore_errors=True)
         shutil.copytree(ROOT, a.work + "/tree", ignore=shutil.ignore_patterns("build", ".git"))
         plain, sane = Build(a.work, "plain", "OPT=-O1"), Build(a.work, "sane", "OPT=-O1 -g", "SANITIZE=" + SANITIZE)
         bases = {f: open(plain.room(f), "rb").read() for f in FILES}
-    rng, seen, results, counted = random.Random(a.seed), set(), {}, 0
-    while counted < a.count:
-        drawn = draw(rng, texts)
-        if drawn is None or drawn in seen or (a.only and drawn[0] != a.only):
-            continue
-        seen.add(drawn)
-        name, i, new = drawn
-        key = (name, str(i + 1), texts[name][i].strip(), new.strip())
-        if a.list:
-            counted += 1
-            print(*key, sep="\t")
-            continue
-        fate = before.get(key)
-        if fate is None or (fate == "SURVIVED" and key[2:] not in known):
-            path = f"{a.work}/tree/{name}"
-            with open(path, "w", encoding="utf-8") as f:
-                f.write("\n".join(texts[name][:i] + [new] + texts[name][i + 1:]))
-            fate = judged(plain, sane, name, bases[name], key[2:] in known, a.units)
-            with open(path, "w", encoding="utf-8") as f:
-                f.write("\n".join(texts[name]))
-            with open(log, "a", encoding="utf-8") as f:
-                f.write("\t".join([*key, fate]) + "\n")
-            print(f"{name}:{i + 1}: {fate}\n  - {key[2]}\n  + {key[3]}", flush=True)
-        results[key] = fate
-        counted += fate != "same code"
+        plain.limits = limits_of(plain, {t for f in FILES for t in UNIT[f]})
+        sane.limits = limits_of(sane, {t for f in FILES for t in SANITIZED[f]})
+    for name in [a.only] if a.only else FILES:
+        rng, seen, counted, text = random.Random(f"{a.seed} {name}"), set(), 0, texts[name]
+        while counted < (a.count if a.only else round(a.count * share[name] / sum(share.values()))):
+            drawn = draw(rng, text)
+            if drawn is None or drawn in seen:
+                continue
+            seen.add(drawn)
+            i, new = drawn
+            key = (name, str(i + 1), text[i].strip(), new.strip())
+            if a.list:
+                counted += 1
+                print(*key, sep="\t")
+                continue
+            fate = before.get(key)
+            if fate is None or (fate == "SURVIVED" and key[2:] not in known):
+                path = f"{a.work}/tree/{name}"
+                with open(path, "w", encoding="utf-8") as f:
+                    f.write("\n".join(text[:i] + [new] + text[i + 1:]))
+                fate = judged(plain, sane, name, bases[name], key[2:] in known, a.units)
+                with open(path, "w", encoding="utf-8") as f:
+                    f.write("\n".join(text))
+                with open(log, "a", encoding="utf-8") as f:
+                    f.write("\t".join([*key, stamp[name], fate]) + "\n")
+                print(f"{name}:{i + 1}: {fate}\n  - {key[2]}\n  + {key[3]}", flush=True)
+            results[key] = fate
+            counted += fate != "same code"
     return 0 if a.list else table(results)
 
 

@@ -632,7 +632,6 @@ static uint64_t peek64(const uint8_t *p) {
     return v;
 }
 
-// Fields that lie, with both checksums made right again: only the check of the field itself can find them.
 // An adapter's file has LoRA's matrices alone, and is of use with its own base only.
 START_TEST(adapters_know_their_base) {
     Shape s = {.rows = 1, .seq = 8, .step_tokens = 8, .train = true, .threads = 1};
@@ -681,10 +680,12 @@ START_TEST(adapters_know_their_base) {
     ck_assert_int_eq(checkpoint_open(&k, other, path, &err), -1);
     must_say("was not trained on");
     block_free(memory);
+    block_free(block);
 }
 END_TEST
 
 // peers 13
+// Fields that lie, with both checksums made right again: only the check of the field itself can find them.
 START_TEST(hostile_fields_are_refused) {
     static const struct { size_t at; uint64_t v; int bytes; const char *says; } lie[] = {
         {0, 'x', 1, "is no checkpoint"}, {8, 2, 4, "version = 2, want 1..1"},

@@ -124,39 +124,28 @@ static void check_gradients(const char *name, const Config *c, const Rectangle *
 }
 
 // Every single weight of a tiny model of each kind. Heads do not fill the width, and a row of length 0 and
-// rows with masked targets are there.
-START_TEST(every_weight_of_tiny_models) {
+// rows with masked targets are there. Then, with LoRA beside all linear layers, or beside two.
+static void tiny_model(const Golden *g, uint32_t lora_on) {
     const int len[] = {7, 2, 1, 0, 5};
     static Rectangle r;
-    Config c = GOLDEN[_i].cfg;
+    Config c = g->cfg;
     c.vocab = 11;
     c.context = 8;
     c.layers = 2;
     c.width = 6;
     c.hidden = 5;
     c.head_size = c.rope ? 4 : 3;
+    c.lora_rank = lora_on ? 3 : 0;
+    c.lora_alpha = lora_on ? 5 : 0;
+    c.lora_on = lora_on;
     rectangle(&r, c.vocab, 5, 7, len, 0);
-    check_gradients(GOLDEN[_i].name, &c, &r, true, 0);
+    check_gradients(g->name, &c, &r, true, 0);
 }
+
+START_TEST(every_weight_of_tiny_models) { tiny_model(&GOLDEN[_i], 0); }
 END_TEST
 
-// LoRA beside all linear layers of each of them, or beside two.
-START_TEST(lora_of_tiny_models) {
-    const int len[] = {7, 2, 1, 0, 5};
-    static Rectangle r;
-    Config c = GOLDEN[_i].cfg;
-    c.vocab = 11;
-    c.context = 8;
-    c.layers = 2;
-    c.width = 6;
-    c.hidden = 5;
-    c.head_size = c.rope ? 4 : 3;
-    c.lora_rank = 3;
-    c.lora_alpha = 5;
-    c.lora_on = _i % 2 ? LORA_QKV | LORA_FC2 : LORA_ALL;
-    rectangle(&r, c.vocab, 5, 7, len, 0);
-    check_gradients(GOLDEN[_i].name, &c, &r, true, 0);
-}
+START_TEST(lora_of_tiny_models) { tiny_model(&GOLDEN[_i], _i % 2 ? LORA_QKV | LORA_FC2 : LORA_ALL); }
 END_TEST
 
 // The golden models and batches themselves, whose sizes reach over the edges of tiles, strips and chunks.

@@ -193,7 +193,11 @@ END_TEST
 START_TEST(numbers_of_lora_are_checked) {
     Fault f;
     const Config good = with_lora(0);
-    ck_assert_int_eq(model_check(&good, &f), 0);
+    for (uint32_t on = 1; on <= LORA_ALL; on++) {
+        Config c = good;
+        c.lora_on = on;
+        ck_assert_int_eq(model_check(&c, &f), 0);
+    }
     const struct { int32_t rank; uint32_t on; float alpha; } bad[] = {
         {-1, 1, 1}, {1025, 1, 1}, {4, 0, 1}, {4, 16, 1}, {4, UINT32_MAX, 1}, {4, 1, 0}, {4, 1, -1},
         {4, 1, 2e4f},

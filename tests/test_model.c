@@ -1410,6 +1410,45 @@ END_TEST
 
 // ---- the suite --------------------------------------------------------------------------------------------
 
+// A batch of fewer tokens than there is room for leaves the rest of every buffer as it was: 0xFF.
+START_TEST(only_the_batchs_tokens_are_touched) {
+    static const size_t each[] = {
+        offsetof(Model, x.res), offsetof(Model, x.mid), offsetof(Model, x.ln1stat), offsetof(Model, x.ln2stat),
+        offsetof(Model, x.qkv), offsetof(Model, x.qkraw), offsetof(Model, x.qkstat), offsetof(Model, x.attstat),
+        offsetof(Model, x.atty), offsetof(Model, x.fc1), offsetof(Model, x.norm), offsetof(Model, x.act),
+        offsetof(Model, x.branch), offsetof(Model, x.low), offsetof(Model, x.dlow), offsetof(Model, x.dres),
+        offsetof(Model, x.dnorm), offsetof(Model, x.datt), offsetof(Model, x.dact), offsetof(Model, x.dbig)};
+    static Rectangle r;
+    Config c = GOLDEN[_i / 2].cfg;
+    c.lora_rank = _i % 2 ? 2 : 0;
+    c.lora_on = _i % 2 ? LORA_ALL : 0;
+    c.lora_alpha = _i % 2 ? 2 : 0;
+    golden_batch(&r, &GOLDEN[_i / 2], 0);
+    Own o = own_trainer(&c, r.b.B + 1, r.b.T, r.b.B + 1, 2);
+    golden_weights(&o.m);
+    add_gradient(&o.m, &r.b, 1.0f);
+    const size_t room = (r.b.B + 1) * r.b.T;
+    Plan p;
+    Fault f;
+    ck_assert_int_eq(model_plan(&p, &c, &o.m.shape, &f), 0);
+    int found = 0;
+    for (int i = 0; i < p.items; i++)
+        for (size_t k = 0; k < sizeof each / sizeof *each; k++) {
+            if (p.item[i].where != each[k]) continue;
+            uint8_t *buffer;
+            memcpy(&buffer, (const char *)&o.m + each[k], sizeof buffer);
+            size_t used = p.item[i].bytes / sizeof(float) / room * o.m.N * sizeof(float);
+            REQUIRE(used > 0 && used < p.item[i].bytes, "%s: no room to watch", p.item[i].name);
+            for (size_t at = used; at < p.item[i].bytes; at++)
+                REQUIRE(buffer[at] == 0xFF, "%s: byte %zu, behind the %zu of %zu tokens, was written",
+                        p.item[i].name, at, used, o.m.N);
+            found++;
+        }
+    ck_assert_int_ge(found, c.lora_rank ? 18 : 16);
+    own_free(&o);
+}
+END_TEST
+
 Suite *model_suite(void);
 Suite *model_suite(void) {
     Suite *s = suite_create("model");
@@ -1479,6 +1518,7 @@ Suite *model_suite(void) {
     tcase_add_loop_test(t, losses_of_more_rows_than_fit, 0, GOLDENS);
     tcase_add_loop_test(t, extending_touches_only_its_rows, 0, GOLDENS);
     tcase_add_test(t, largest_of_a_row_is_found_anywhere);
+    tcase_add_loop_test(t, only_the_batchs_tokens_are_touched, 0, 2 * GOLDENS);
     tcase_add_test(t, what_is_far_below_is_never_drawn);
     suite_add_tcase(s, t);
     return s;
