@@ -1410,6 +1410,19 @@ END_TEST
 
 // ---- the suite --------------------------------------------------------------------------------------------
 
+// The norm takes each gradient once, whether a tensor ends just before, at or behind the end of a chunk. Sums
+// of 1/4 are exact.
+START_TEST(norm_takes_every_gradient_once) {
+    static const int32_t size[][2] = {{257, 255}, {256, 256}, {65537, 1}, {65536, 2}, {43691, 3}};    // wte
+    const Config c = {.vocab = size[_i][0], .context = 2, .layers = 1, .heads = 1, .kv_heads = 1, .head_size = 1,
+                      .width = size[_i][1], .hidden = 1, .tied = 1, .norm_eps = 1e-5f};
+    Own o = own_trainer(&c, 1, 1, 1, 1);
+    tensor_fill(&o.m.g, &c, 0.5f);
+    ck_assert(model_grad_norm(&o.m) == sqrt(0.25 * (double)model_params(&c)));
+    own_free(&o);
+}
+END_TEST
+
 // A batch of fewer tokens than there is room for leaves the rest of every buffer as it was: 0xFF.
 START_TEST(only_the_batchs_tokens_are_touched) {
     static const size_t each[] = {
@@ -1518,6 +1531,7 @@ Suite *model_suite(void) {
     tcase_add_loop_test(t, losses_of_more_rows_than_fit, 0, GOLDENS);
     tcase_add_loop_test(t, extending_touches_only_its_rows, 0, GOLDENS);
     tcase_add_test(t, largest_of_a_row_is_found_anywhere);
+    tcase_add_loop_test(t, norm_takes_every_gradient_once, 0, 5);
     tcase_add_loop_test(t, only_the_batchs_tokens_are_touched, 0, 2 * GOLDENS);
     tcase_add_test(t, what_is_far_below_is_never_drawn);
     suite_add_tcase(s, t);
