@@ -148,6 +148,18 @@ END_TEST
 START_TEST(lora_of_tiny_models) { tiny_model(&GOLDEN[_i], _i % 2 ? LORA_QKV | LORA_FC2 : LORA_ALL); }
 END_TEST
 
+// A row of several strips, the scores of which take more room than a packed panel.
+START_TEST(long_row) {
+    const int len[] = {600};
+    static Rectangle r;
+    Config c = GOLDEN[0].cfg;
+    c.context = 600;
+    c.layers = 1;
+    rectangle(&r, c.vocab, 1, 600, len, 0);
+    check_gradients("long row", &c, &r, false, 4);
+}
+END_TEST
+
 // The golden models and batches themselves, whose sizes reach over the edges of tiles, strips and chunks.
 START_TEST(golden_models) {
     static Rectangle r;
@@ -162,6 +174,7 @@ int main(void) {
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, every_weight_of_tiny_models, 0, GOLDENS);
     tcase_add_loop_test(t, lora_of_tiny_models, 0, GOLDENS);
+    tcase_add_test(t, long_row);
     tcase_add_loop_test(t, golden_models, 0, GOLDENS);
     suite_add_tcase(s, t);
     return run_suite(s);

@@ -602,6 +602,8 @@ START_TEST(templates_are_refused) {
         {"{inptu}{target}{output}{eot}", "template: byte 0, '{inptu}{target}{output}{': unknown: want {instruction}"},
         {"{<|nope|>}{target}{output}{eot}", "no such special token"},
         {"{target}{output}{eot", "byte 16, '{eot': '{' without '}'"},
+        {"{abcdefghabcdefghabcdefghabcdefghabcdefghabcdefghabcdefghabcdefg}", "unknown: want"},    // 63 letters
+        {"{abcdefghabcdefghabcdefghabcdefghabcdefghabcdefghabcdefghabcdefgh}", "'{' without '}'"},
         {"{target}{output}{?input}x{eot}", "{?...} without {/}"},
         {"{/}{target}{output}{eot}", "{/} without {?...}"},
         {"{target}{target}{output}{eot}", "want one {target}"},

@@ -924,6 +924,16 @@ START_TEST(training_skips_end_of_text) {
     trained_free(&r);
 } END_TEST
 
+START_TEST(training_leaves_what_occurs_once) {
+    Trained r = train("abcdefgh", 8, 400);
+    ck_assert_uint_eq(r.t.vocab, 257);
+    trained_free(&r);
+    r = train("ab cd ab", 8, 400);                // of " ab" and "ab" the pair ab, once more
+    ck_assert_uint_eq(r.t.vocab, 258);
+    expect_token(&r.t, 256, "ab");
+    trained_free(&r);
+} END_TEST
+
 START_TEST(training_on_one_letter) {
     size_t n = 1 << 20;
     char *text = get(n);
@@ -984,6 +994,7 @@ Suite *tokenizer_suite(void) {
     tcase_add_test(c, trained_tokenizer_works);
     tcase_add_test(c, training_stops_early);
     tcase_add_test(c, training_skips_end_of_text);
+    tcase_add_test(c, training_leaves_what_occurs_once);
     tcase_add_test(c, training_on_one_letter);
     tcase_add_test(c, training_refuses);
     suite_add_tcase(s, c);
