@@ -707,11 +707,12 @@ typedef struct {
     size_t C, OC;
 } Linear;
 
-// x.low (N,R) = (alpha/R) inp down, or (alpha/R) a b of any other shapes with R columns
+// x.low (R,N) = (alpha/R) (inp down)^T, or that of any a, b with R columns: wide products are the fast ones
 static void lora_low(const Model *m, float *low, Mat a, Mat b, size_t K) {
     size_t R = (size_t)m->cfg.lora_rank;
     float scale = m->cfg.lora_alpha / (float)R;
-    matmul(m, low, R, a, b, NULL, m->N, K, R);
+    if (m->N == 1) matmul(m, low, R, a, b, NULL, 1, K, R);
+    else matmul(m, low, m->N, flipped(b), flipped(a), NULL, R, K, m->N);
     for (size_t i = 0; i < m->N * R; i++) low[i] *= scale;
 }
 
@@ -721,7 +722,7 @@ static void linear_forward(const Model *m, float *out, const float *inp, const L
     matmul(m, out, y->OC, mat(inp, y->C), y->w, y->b, m->N, y->C, y->OC);
     if (!y->down) return;
     lora_low(m, m->x.low, mat(inp, y->C), mat(y->down, R), y->C);
-    matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), out, m->N, R, y->OC);
+    matmul(m, out, y->OC, transposed(m->x.low, m->N), mat(y->up, y->OC), out, m->N, R, y->OC);
 }
 
 // LoRA's part of the backward pass. Forward: low = s x down, s = alpha/R; y = .. + low up. From dout = dL/dy:
@@ -732,10 +733,10 @@ static void lora_backward(const Model *m, float *dinp, const float *dout, const 
     size_t N = m->N, C = y->C, OC = y->OC, R = (size_t)m->cfg.lora_rank;
     float *low = m->x.low, *dlow = m->x.dlow;
     lora_low(m, low, mat(x, C), mat(y->down, R), C);
-    matmul(m, y->dup, OC, transposed(low, R), mat(dout, OC), y->dup, R, N, OC);
+    matmul(m, y->dup, OC, mat(low, N), mat(dout, OC), y->dup, R, N, OC);
     lora_low(m, dlow, mat(dout, OC), transposed(y->up, OC), OC);
-    matmul(m, y->ddown, R, transposed(x, C), mat(dlow, R), y->ddown, C, N, R);
-    if (dinp) matmul(m, dinp, C, mat(dlow, R), transposed(y->down, R), dinp, N, R, C);
+    matmul(m, y->ddown, R, transposed(x, C), transposed(dlow, N), y->ddown, C, N, R);
+    if (dinp) matmul(m, dinp, C, transposed(dlow, N), transposed(y->down, R), dinp, N, R, C);
 }
 
 // dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order.
