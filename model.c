@@ -12,14 +12,12 @@
 // forward has out = f(x), it has dx_i = sum_o dout_o df_o/dx_i. A d before a name is the derivative of the
 // loss L, so dx is dL/dx; where x is used twice, dx is the sum of what both uses give.
 //
-// Read it downwards, the first time from the tensor table on and without what is between tile and matmul; or
-// begin with model_forward, which calls all the rest.
+// Read it downwards, at first from the tensor table on, without tile to matmul; or begin with model_forward.
 //
 // Invariants. Forward overwrites (=), backward adds to gradients of weights (+=), zeroed once per step. Every
-// sum has one written order (dev/NUMERICS.md), which depends on the shapes alone: not on threads, not on how
-// many rows are computed at once, not on the compiler. fmaf(a, b, c) is a*b + c, rounded once; nothing else
-// is fused (-ffp-contract=off). An OpenMP loop's threads split what they write along its index, or a comment
-// says who writes what; none has a reduction.
+// sum has one written order (dev/NUMERICS.md), which depends on the shapes alone: not on threads, compilers,
+// rows computed at once. fmaf(a, b, c) is a*b + c rounded once; nothing else is fused (-ffp-contract=off). An
+// OpenMP loop's threads split what they write along its index, or a comment says how; none has a reduction.
 #include "model.h"
 
 // ---- instruction sets -------------------------------------------------------------------------------------
@@ -102,8 +100,7 @@ static inline float exp_own(float x) {
 }
 #endif
 
-// log(x) for x > 0, finite: x = 2^e m with m in (sqrt(1/2), sqrt 2], and with s = (m-1)/(m+1)
-// log m = 2 (s + s^3/3 + s^5/5 + ...)
+// log(x), x > 0 finite: x = 2^e m, sqrt(1/2) < m <= sqrt 2; s = (m-1)/(m+1), log m = 2 (s + s^3/3 + ...)
 static double log_own(double x) {
     uint64_t u = bits_of(x);
     int e = (int)(u >> 52) - 1023;
@@ -326,10 +323,9 @@ size_t model_params(const Config *c) {
 }
 
 // ---- memory plan ------------------------------------------------------------------------------------------
-// A run's memory is one block; model_plan lists its pieces. First sizes that change the speed and no bit:
-// the matrix product's tile of MR x NR outputs lives in registers: 12 x 32 takes 24 of AVX-512's 32 registers
-// of 16 floats, 4 x 24 takes 12 of AVX2's 16 registers of 8. KC rows of a panel of b, and MC rows of a, are
-// packed at a time, so that tile finds its numbers side by side; they stay in the second cache.
+// A run's memory is one block; model_plan lists its pieces. First sizes that change the speed and no bit: a
+// tile of MR x NR outputs lives in registers: 12 x 32 takes 24 of AVX-512's 32 of 16 floats, 4 x 24 takes 12
+// of AVX2's 16 of 8. KC rows of a panel of b and MC rows of a are packed at a time, as tile reads them.
 #if defined(__AVX512F__)
 enum { MR = 12, NR = 32 };
 #else
@@ -340,8 +336,7 @@ enum { PANELS = 0 };                              // the definition packs nothin
 #else
 enum { KC = 784, MC = 528, PANELS = MC * KC + KC * 32 };    // MC is a multiple of every MR, 32 the widest NR
 #endif
-// Bytes; queries that attention handles at once; elements to one partial sum of the gradient norm
-enum { ALIGN = 64, STRIP = 96, CHUNK = 1 << 16 };
+enum { ALIGN = 64, STRIP = 96, CHUNK = 1 << 16 };    // bytes; queries at once; elements to one partial sum
 
 static void plan_add(Plan *p, const char *name, size_t where, size_t count, size_t unit) {
     if (count == 0) return;
@@ -498,11 +493,13 @@ static inline float element(Mat a, size_t at, bool half) {
     return half ? x : a.p[at];    // NOLINT(*NullDereference): as above
 }
 
-enum { LINE = 16, ABREAST = 8 };                  // floats that come into a cache at once; rows read at once
+enum { LINE = 16, SPAN = 2 * LINE, ABREAST = 8, QUAD = 4 };    // LINE floats come into a cache at once
 #ifdef __GNUC__
 #define PREFETCH(at, writes) __builtin_prefetch(at, writes, writes ? 3 : 2)    // to the first, or the second
+#define FLATTENED inline __attribute__((always_inline))    // lest clang miss that an argument is constant
 #else
 #define PREFETCH(at, writes) ((void)(at))
+#define FLATTENED inline
 #endif
 static inline void soon(Mat a, size_t at) { PREFETCH(a.p ? (const void *)&a.p[at] : &a.h[at], 0); }
 // Work is split over this many threads: one where starting more would cost more than it saves.
@@ -524,50 +521,61 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
         }
 }
 #else
-// out (MR,NR) = start (MR,NR) + a (kc,MR)^T b (kc,NR), a and b packed. The inner loops have constant length,
-// so that the compiler keeps acc in registers; start's row stride 0 repeats one row, a bias or zeros.
-static void tile(float *out, size_t ldo, const float *start, size_t ldstart,
-                 const float *a, const float *b, size_t kc) {
+// What a tile fetches: the next tile's outputs, `rows` of them, and of b's next panel every turns-th line
+typedef struct { const float *out; size_t rows; Mat b; size_t turn, turns; } Next;
+
+// out (rows,NR) = start (rows,NR) + a (kc,rows)^T b (kc,NR), a and b packed, a's panel MR wide. Inner loops
+// have constant length, so that the compiler keeps acc in registers; start's row stride 0 repeats one row, a
+// bias or zeros. A little is fetched every SPAN steps; here, as compilers drop a function that only fetches.
+static FLATTENED void tile(size_t rows, float *out, size_t ldo, const float *start, size_t ldstart,
+                           const float *a, const float *b, size_t kc, Next n) {
     float acc[MR][NR];
-    for (size_t i = 0; i < MR; i++)
+    for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < NR; j++) acc[i][j] = start[i * ldstart + j];
-    for (size_t k = 0; k < kc; k++)
-        for (size_t i = 0; i < MR; i++)
-            for (size_t j = 0; j < NR; j++) acc[i][j] = fmaf(a[k * MR + i], b[k * NR + j], acc[i][j]);
-    for (size_t i = 0; i < MR; i++)
+    for (size_t k0 = 0; k0 < kc; k0 += SPAN) {
+        for (size_t i = k0 / QUAD; i < min_size(n.rows, (k0 + SPAN) / QUAD); i++)
+            for (size_t j = 0; j < NR; j += LINE) PREFETCH(&n.out[i * ldo + j], 1);
+        for (size_t j = n.turn; j < (n.b.col == 1 ? (NR + LINE - 1) / LINE * SPAN : 2 * NR); j += n.turns)
+            soon(n.b, n.b.col == 1 ? (k0 + j % SPAN) * n.b.row + j / SPAN * LINE
+                                   : k0 + j / NR * LINE + j % NR * n.b.col);
+        for (size_t k = k0; k < min_size(k0 + SPAN, kc); k++)
+            for (size_t i = 0; i < rows; i++)
+                for (size_t j = 0; j < NR; j++) acc[i][j] = fmaf(a[k * MR + i], b[k * NR + j], acc[i][j]);
+    }
+    for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < NR; j++) out[i * ldo + j] = acc[i][j];
 }
 
-// The same where fewer rows or columns remain: through a full tile on the side, as panels are zero-padded.
+// The same where fewer rows or columns remain: through a tile on the side, as panels are zero-padded.
 static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart,
-                      const float *a, const float *b, size_t kc, size_t rows, size_t cols) {
+                      const float *a, const float *b, size_t kc, Next next, size_t rows, size_t cols) {
     float side[MR * NR] = {0};
     for (size_t i = 0; i < rows; i++) memcpy(side + i * NR, start + i * ldstart, cols * sizeof *side);
-    tile(side, NR, side, NR, a, b, kc);
+    if (rows <= MR / 3) tile(MR / 3, side, NR, side, NR, a, b, kc, next);
+    else tile(MR, side, NR, side, NR, a, b, kc, next);
     for (size_t i = 0; i < rows; i++) memcpy(out + i * ldo, side + i * NR, cols * sizeof *side);
 }
 
-// While tile t of n computes, what the next one writes comes into the cache, and of b's next panel a share.
-static inline void prepare(const float *out, size_t ldo, Mat b, size_t kc, size_t t, size_t n) {
-    for (size_t i = MR; t + 2 < n && i < 2 * MR; i++)
-        for (size_t j = 0; j < NR; j += LINE) PREFETCH(&out[i * ldo + j], 1);
-    for (size_t k = kc * t / n; b.col == 1 && k < kc * (t + 1) / n; k++)
-        for (size_t j = 0; j < NR; j += LINE) soon(b, k * b.row + j);
-}
-
 // n <= width vectors of kc numbers, rows of v, become a panel (kc,width): rows of a, or columns of b flipped.
+// Numbers that lie along k are turned in squares, QUAD by LINE, which compilers know how to do in registers.
 static inline void pack_as(float *restrict to, Mat v, size_t n, size_t kc, size_t width, bool half) {
-    size_t k = 0;
+    float square[LINE * QUAD];
+    size_t k = 0, quads = n / QUAD * QUAD;
     if (n < width) memset(to, 0, kc * width * sizeof *to);
-    if (n == width && v.row == 1)
-        for (; k < kc && !half; k++) memcpy(to + k * width, v.p + k * v.col, width * sizeof *to);
-    if (n == width && v.row == 1)
-        for (; k < kc; k++)
-            for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
-    if (n == width && v.col == 1)                 // LINE at a time: what is written stays in the first cache
-        for (; k + LINE <= kc; k += LINE)
-            for (size_t i = 0; i < width; i++)
-                for (size_t l = k; l < k + LINE; l++) to[l * width + i] = element(v, i * v.row + l, half);
+    for (; n == width && v.row == 1 && !half && k < kc; k++)
+        memcpy(to + k * width, v.p + k * v.col, width * sizeof *to);
+    for (; n == width && v.row == 1 && k < kc; k++)
+        for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
+    for (; v.col == 1 && k + LINE <= kc; k += LINE)
+        for (size_t i0 = 0; i0 < quads; i0 += QUAD) {
+            for (size_t l = 0; l < LINE; l++)
+                for (size_t i = 0; i < QUAD; i++)
+                    square[l * QUAD + i] = element(v, (i0 + i) * v.row + k + l, half);
+            for (size_t l = 0; l < LINE; l++)
+                memcpy(to + (k + l) * width + i0, square + l * QUAD, QUAD * sizeof *to);
+        }
+    for (size_t i = quads; i < n; i++)
+        for (size_t l = 0; l < k; l++) to[l * width + i] = element(v, i * v.row + l * v.col, half);
     for (; k < kc; k++)
         for (size_t i = 0; i < n; i++) to[k * width + i] = element(v, i * v.row + k * v.col, half);
 }
@@ -576,8 +584,7 @@ static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
     else pack_as(to, v, n, kc, width, true);
 }
 
-// One row times a matrix (decoding) reads the matrix once and packs nothing. Eight rows of b at a time go to
-// the sums in out, and the eight behind them come into the cache.
+// One row (decoding) packs nothing: eight rows of b at a time go to the sums in out, eight to the cache.
 static inline void rows_add(float *restrict out, const float *x, Mat b, size_t rows, size_t n, bool half) {
     for (size_t j = 0; j < n; j++) {
         float sum = out[j];
@@ -600,8 +607,7 @@ static inline void rows_product(float *out, Mat a, Mat b, size_t K, size_t N, bo
     }
 }
 
-// The same if b lies column by column, as the head does: eight columns at a time, a sum each in a register.
-// Where fewer remain, the last stands in for the others.
+// The same if b lies column by column (the head): eight at a time, a sum each; the last fills in for missing.
 static inline void columns_product(float *out, const float *x, Mat b, size_t K, size_t N, bool half) {
     Mat w[ABREAST];
     float sum[ABREAST];
@@ -645,17 +651,20 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
             for (size_t i = 0; i < mc; i += MR)
                 pack(pa + i * kc, mat_from(a, i0 + i, k0), min_size(MR, mc - i), kc, MR);
             for (size_t j = 0; j < N; j += NR) {
-                size_t cols = min_size(NR, N - j);
+                size_t cols = min_size(NR, N - j), right = N - j < 2 * NR ? 0 : NR;
                 pack(pb, flipped(mat_from(b, k0, j)), cols, kc, NR);
                 for (size_t i = 0; i < mc; i += MR) {
-                    size_t rows = min_size(MR, mc - i);
+                    size_t rows = min_size(MR, mc - i), below = mc - i < 2 * MR || cols < NR ? 0 : MR;
                     float *at = out + (i0 + i) * ldo + j;
                     bool memory = k0 > 0 || start == out;
                     const float *from = memory ? at : start ? start + j : zeros;
-                    if (N - j >= 2 * NR)
-                        prepare(at, ldo, mat_from(b, k0, j + NR), kc, i / MR, (mc + MR - 1) / MR);
-                    if (rows == MR && cols == NR) tile(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc);
-                    else tile_edge(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc, rows, cols);
+                    size_t left = (mc - 1 - i) / MR;    // the last tiles fetch: it must not leave the cache
+                    Next next = {at + below * ldo, below, mat_from(b, k0, j + right),
+                                 right && left < ABREAST ? left : 4 * NR,
+                                 min_size(ABREAST, (mc - 1) / MR + 1)};
+                    if (rows == MR && cols == NR)
+                        tile(MR, at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc, next);
+                    else tile_edge(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc, next, rows, cols);
                 }
             }
         }
@@ -688,22 +697,22 @@ static void matmul(const Model *m, float *out, size_t ldo, Mat a, Mat b, const f
     }
 }
 
-// A linear layer, y = x w + b + (alpha/R) (x down) up, of which LoRA's part may be missing: its weights,
-// its gradients (NULL: frozen, or not training), its sizes.
+// A linear layer, y = x w + b + (alpha/R) (x down) up, of which LoRA's part may be missing
 typedef struct {
     Mat w;                            // (C,OC)
     const float *b;                   // (OC) or NULL
-    float *dw, *db;
+    float *dw, *db;                   // gradients: NULL if frozen, or not training
     const float *down, *up;           // (C,R), (R,OC); or NULL
     float *ddown, *dup;
     size_t C, OC;
 } Linear;
 
-// x.low (N,R) = (alpha/R) inp down, or (alpha/R) a b of any other shapes with R columns
+// x.low (R,N) = (alpha/R) (inp down)^T, or that of any a, b with R columns: wide products are the fast ones
 static void lora_low(const Model *m, float *low, Mat a, Mat b, size_t K) {
     size_t R = (size_t)m->cfg.lora_rank;
     float scale = m->cfg.lora_alpha / (float)R;
-    matmul(m, low, R, a, b, NULL, m->N, K, R);
+    if (m->N == 1) matmul(m, low, R, a, b, NULL, 1, K, R);
+    else matmul(m, low, m->N, flipped(b), flipped(a), NULL, R, K, m->N);
     for (size_t i = 0; i < m->N * R; i++) low[i] *= scale;
 }
 
@@ -713,7 +722,7 @@ static void linear_forward(const Model *m, float *out, const float *inp, const L
     matmul(m, out, y->OC, mat(inp, y->C), y->w, y->b, m->N, y->C, y->OC);
     if (!y->down) return;
     lora_low(m, m->x.low, mat(inp, y->C), mat(y->down, R), y->C);
-    matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), out, m->N, R, y->OC);
+    matmul(m, out, y->OC, transposed(m->x.low, m->N), mat(y->up, y->OC), out, m->N, R, y->OC);
 }
 
 // LoRA's part of the backward pass. Forward: low = s x down, s = alpha/R; y = .. + low up. From dout = dL/dy:
@@ -724,10 +733,10 @@ static void lora_backward(const Model *m, float *dinp, const float *dout, const 
     size_t N = m->N, C = y->C, OC = y->OC, R = (size_t)m->cfg.lora_rank;
     float *low = m->x.low, *dlow = m->x.dlow;
     lora_low(m, low, mat(x, C), mat(y->down, R), C);
-    matmul(m, y->dup, OC, transposed(low, R), mat(dout, OC), y->dup, R, N, OC);
+    matmul(m, y->dup, OC, mat(low, N), mat(dout, OC), y->dup, R, N, OC);
     lora_low(m, dlow, mat(dout, OC), transposed(y->up, OC), OC);
-    matmul(m, y->ddown, R, transposed(x, C), mat(dlow, R), y->ddown, C, N, R);
-    if (dinp) matmul(m, dinp, C, mat(dlow, R), transposed(y->down, R), dinp, N, R, C);
+    matmul(m, y->ddown, R, transposed(x, C), transposed(dlow, N), y->ddown, C, N, R);
+    if (dinp) matmul(m, dinp, C, transposed(dlow, N), transposed(y->down, R), dinp, N, R, C);
 }
 
 // dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order.
@@ -852,8 +861,7 @@ static Layer layer_of(const Model *m, size_t l) {
 }
 
 // ---- norm of q and k --------------------------------------------------------------------------------------
-// Qwen3: an RMSNorm over each head of q and k, before the rotation. In place in heads (N,Q); raw (N,A+KV)
-// keeps what was there.
+// Qwen3: an RMSNorm over each head of q and k, before the rotation; in heads (N,Q), kept in raw (N,A+KV)
 static void qknorm_forward(const Model *m, const Layer *y) {
     Dims d = dims_of(&m->cfg);
     size_t heads = d.NH + d.NKV, QK = d.A + d.KV;
@@ -867,8 +875,7 @@ static void qknorm_forward(const Model *m, const Layer *y) {
     }
 }
 
-// dqkv (N,Q) in place, from the gradient after the norm to that before it; dqnw, dknw (HS) are added to,
-// token by token, head by head.
+// dqkv (N,Q) in place, from the gradient after the norm to that before it; token by token, head by head
 static void qknorm_backward(const Model *m, float *dqkv, const Layer *y) {
     Dims d = dims_of(&m->cfg);
     size_t heads = d.NH + d.NKV, QK = d.A + d.KV;
@@ -943,8 +950,7 @@ static void act_backward(const Model *m, float *dfc1, const float *dact, const f
 // depends on how far apart two tokens are. TRAP: these are Hugging Face's pairs; llama2.c pairs neighbours
 // (2i, 2i+1), and its weights are permuted on import.
 
-// Llama 3.1's scaling: wavelengths longer than context/low are slowed by factor, those shorter than
-// context/high are left alone, and those between are blended.
+// Llama 3.1: wavelengths above context/low are slowed by factor, below context/high left, between blended
 static double rope_scaled(const Config *c, double f) {
     double turns = (double)c->rope_context * f / 0x1.921fb54442d18p+2;    // context / wavelength (2 pi / f)
     double low = (double)c->rope_low, high = (double)c->rope_high, slow = f / (double)c->rope_factor;
@@ -971,8 +977,7 @@ static void rope_table(const Model *m, size_t positions) {
     }
 }
 
-// Turns every q and k head of qkv (N,Q) in place: forward by +angle (sign 1). A rotation's transpose is its
-// inverse, so the gradient is turned by -angle (sign -1).
+// Turns each q, k head of qkv (N,Q) in place by sign * angle; -1: a gradient, by the transpose, its inverse
 static void rope_turn(const Model *m, float *qkv, float sign) {
     Dims d = dims_of(&m->cfg);
     size_t half = d.HS / 2;
@@ -1112,8 +1117,7 @@ static void attention_backward(Model *m, const Batch *b, const Layer *y, float *
     Dims d = dims_of(&m->cfg);
     size_t units = b->B * d.NKV, group = d.NH / d.NKV;
     int threads = workers(m, m->N * d.A);
-    // Worker w takes every threads-th (row, key/value head) with its group of query heads, and writes their
-    // columns of dqkv.
+    // Worker w takes every threads-th (row, key/value head), and writes its and its queries' columns of dqkv.
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int w = 0; w < threads; w++)
         for (size_t u = (size_t)w; u < units; u += (size_t)threads) {

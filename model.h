@@ -144,7 +144,7 @@ typedef struct {
     float *branch;                    // (N,C)      what attention or MLP adds to the residual stream
     float *dres, *dnorm, *datt, *dact;    // (N,C) (N,C) (N,A) (N,F)  gradients
     float *dbig;                      // (N,max(Q,F1))   of fc1, then of q, k, v
-    float *low, *dlow;                // (N,R)      LoRA: x down, scaled, and its gradient; R its rank
+    float *low, *dlow;                // (R,N)      LoRA: x down, scaled, and its gradient; R its rank
     float *headin, *dheadin;          // (H,C)      rows of the chunk at the head, after the norm
     float *logits;                    // (H,V)
     float *rope;                      // (max(T,cached),HS)   of each position HS/2 cosines, then sines
