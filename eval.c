@@ -1,5 +1,4 @@
-// eval.c -- the program that measures: did fine-tuning help? Every comparison of two models is on the same
-// rows.
+// eval.c -- the program that measures: did fine-tuning help? Two models are compared on the same rows.
 //
 //     ./eval loss     how well a model predicts text, or the answers of pairs
 //     ./eval answers  what it answers to held-out rows, and how often that is exactly right
@@ -246,9 +245,10 @@ static void conclude(char *s, size_t room, const char *metric, const Compared *c
                  fabs(c->difference), higher ? "higher" : "lower", c->low, c->high);
 }
 
-static const char *shown(char s[32], double x) {              // a number that may be unknown
-    const char *form = !isfinite(x) ? opt.json ? "null" : "-" : opt.json ? "%.9g" : "%.4f";
-    snprintf(s, 32, form, x);
+// A number that may be unknown, until the next call
+static const char *shown(double x) {
+    static char s[32];
+    snprintf(s, sizeof s, !isfinite(x) ? opt.json ? "null" : "-" : opt.json ? "%.9g" : "%.4f", x);
     return s;
 }
 
@@ -256,11 +256,10 @@ static const char *shown(char s[32], double x) {              // a number that m
 static void pair_print(bool head, const char *what, const char *name, const char *metric, const Compared *c) {
     char p[32] = "-";
     if (opt.json) {
-        printf("{\"compared\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, ", what, name,
-               metric, c->n);
-        printf("\"difference\": %.9g, \"low\": %.9g, \"high\": %.9g, \"only_first\": %zu, "
-               "\"only_second\": %zu, \"p\": %s}\n", c->difference, c->low, c->high, c->only[0], c->only[1],
-               shown(p, c->p));
+        printf("{\"compared\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, "
+               "\"difference\": %.9g, \"low\": %.9g, \"high\": %.9g, \"only_first\": %zu, "
+               "\"only_second\": %zu, \"p\": %s}\n", what, name, metric, c->n, c->difference, c->low, c->high,
+               c->only[0], c->only[1], shown(c->p));
         return;
     }
     if (head) printf("\nsecond minus first  metric        n differ.      95 %% interval  1st  2nd       p\n");
@@ -363,7 +362,7 @@ static int loss_of(Loss *l, const char *path, const char *const *text, int texts
 }
 
 static void loss_print(const Loss *l, int model, const char *name) {
-    char bits[32], windows[80] = "";
+    char windows[80] = "";
     double mean = l->all / (double)l->sum.targets, bpb = l->all / log(2.0) / (double)l->sum.bytes;
     size_t context = l->context, stride = opt.stride ? (size_t)opt.stride : context;
     const char *form = opt.json ? ", \"context\": %zu, \"stride\": %zu"
@@ -371,27 +370,25 @@ static void loss_print(const Loss *l, int model, const char *name) {
     if (opt.text) snprintf(windows, sizeof windows, form, context, stride);
     if (opt.json)                     // special tokens have no bytes
         printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g%s, \"bits_per_byte\": %s}\n",
-               model, l->rows, l->sum.targets, mean, windows, shown(bits, bpb));
+               model, l->rows, l->sum.targets, mean, windows, shown(bpb));
     else printf("%-32.32s %8zu %9.4f %10.3f %14.4f\n%s", name, l->sum.targets, mean, exp(mean), bpb, windows);
 }
 
-// Only where both models predict the same bytes in each row: windows of different tokenizers do not
-static int loss_compare(const Loss l[2], Err *e) {
+// Only where both models predict the same bytes in each row: windows of different tokenizers do not. The
+// nats become weighted bits.
+static void loss_compare(Loss l[2]) {
     size_t n = l[0].rows;
-    double *bits = keep(2 * n, sizeof *bits, e), weight = (double)n / log(2.0) / (double)l[0].sum.bytes;
+    double weight = (double)n / log(2.0) / (double)l[0].sum.bytes;
     bool same = n == l[1].rows && l[0].sum.bytes > 0;
-    if (!bits) return -1;
     for (size_t i = 0; same && i < n; i++) {
         same = l[0].size[i].bytes == l[1].size[i].bytes;
-        bits[i] = weight * l[0].nats[i];
-        bits[n + i] = weight * l[1].nats[i];
+        for (int m = 0; m < 2; m++) l[m].nats[i] *= weight;
     }
     if (!same && !opt.json) printf("Not compared: the rows of the two do not hold the same bytes.\n");
-    if (!same) return 0;
-    Compared c = compare(bits, bits + n, n, true);
+    if (!same) return;
+    Compared c = compare(l[0].nats, l[1].nats, n, true);
     pair_print(true, "loss", "rows or windows", "bits/byte", &c);
     conclusion_print("loss in bits per byte", &c);
-    return 0;
 }
 
 static int eval_loss(const char *const *text, int texts, Err *e) {
@@ -413,7 +410,8 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
             log_line(results, "{\"model\": %d, \"row\": %zu, \"targets\": %zu, \"bytes\": %zu, "
                      "\"nats\": %.9g}", i, k, l[i].size[k].targets, l[i].size[k].bytes, l[i].nats[k]);
     }
-    return rc || (models > 1 && loss_compare(l, e)) ? -1 : 0;
+    if (!rc && models > 1) loss_compare(l);
+    return rc;
 }
 
 // ---- eval answers ---------------------------------------------------------------------------------
@@ -421,7 +419,6 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
 // a line break, an answer also ends at its first: a base model that was never taught to end its answer is
 // judged by its first line.
 
-typedef struct { char *text; size_t tokens; bool cut; } Answer;   // trimmed; by --max-tokens, full cache
 typedef struct {
     Rows rows, shots;
     size_t n, most;                   // most: rows with the most frequent reference
@@ -433,7 +430,7 @@ typedef struct {                      // a model with so many shots
     char *quoted;                     // as JSON; free()
     size_t shots, prompt_tokens, tokens;
     Prompt *prompt;                   // (rows) like the next two
-    Answer *answer;
+    Generated *answer;                // texts are trimmed, and kept
     double *right;                    // 0 or 1
     double seconds, first;            // of generating all; until the first token of a prompt alone
     double same, alike;               // of --samples: rows of which all are alike; pairs that are
@@ -475,28 +472,27 @@ static int test_load(Test *t, Err *e) {
     return 0;
 }
 
-static void prompt_add(Prompt *p, const int32_t *tok, size_t n) {
-    memcpy(p->tok + p->n, tok, n * sizeof *tok);
-    p->n += n;
+// Of begin-of-text, which each row has, only the prompt's first stays.
+static void prompt_add(Prompt *p, const Tokenizer *t, const int32_t *tok, size_t n) {
+    size_t skip = t->bos >= 0 && p->n > 0;
+    memcpy(p->tok + p->n, tok + skip, (n - skip) * sizeof *tok);
+    p->n += n - skip;
 }
 
 // The prompt of a row: the shots, each ended by an empty line instead of its end-of-turn, then the row up to
-// {target}. Begin-of-text stands once, before all.
+// {target}
 static int prompt_make(Prompt *p, const Example *row, const Examples *shots, const Tokenizer *t, Err *e) {
-    int32_t blank[8];
+    static const uint8_t line[] = "\n\n";
     uint64_t scratch[64];
-    size_t blanks = 0, n = row->prompt, bos = t->bos >= 0;
-    if (shots->n && tokenizer_encode_size(t, 2) <= sizeof scratch)
-        blanks = tokenizer_encode(t, (const uint8_t *)"\n\n", 2, false, blank, scratch);
-    for (size_t i = 0; i < shots->n; i++) n += shots->ex[i].len - 1 + blanks;
+    size_t n = row->prompt;
+    bool blank = tokenizer_encode_size(t, 2) <= sizeof scratch;
+    for (size_t i = 0; i < shots->n; i++) n += shots->ex[i].len - 1 + tokenizer_most(t, 2);
     if (!(p->tok = keep(n, sizeof *p->tok, e))) return -1;
     for (size_t i = 0; i < shots->n; i++) {
-        size_t skip = i ? bos : 0;
-        prompt_add(p, shots->ex[i].tok + skip, shots->ex[i].len - 1 - skip);
-        prompt_add(p, blank, blanks);
+        prompt_add(p, t, shots->ex[i].tok, shots->ex[i].len - 1);
+        if (blank) p->n += tokenizer_encode(t, line, 2, false, p->tok + p->n, scratch);
     }
-    size_t skip = shots->n ? bos : 0;
-    prompt_add(p, row->tok + skip, row->prompt - skip);
+    prompt_add(p, t, row->tok, row->prompt);
     return 0;
 }
 
@@ -522,96 +518,85 @@ static int prompts_make(Line *l, size_t *longest, const Test *t, const Loaded *x
     return rc;
 }
 
-typedef struct { Sampling how; uint64_t seed; size_t most; bool first_line; } Asking;    // most: tokens
+typedef struct { const char *what; Sampling how; size_t most, batch; bool line; } Asking;
 
-// Answers to prompts p[0..n) together
-static int answer(Answer *out, Loaded *x, const Prompt *p, size_t n, const Asking *a, Err *e) {
-    Generated *g = keep(n, sizeof *g, e);
-    if (!g || generate(&x->m, &x->k.tok, p, n, &a->how, a->seed, a->most, a->first_line, g, e)) return -1;
+// Answers of at most a->most tokens, or a line, to prompts p[0..n). Each has a seed of its own, so no batch
+// changes it.
+static int answer(Generated *out, Loaded *x, const Prompt *p, size_t n, const Asking *a, Err *e) {
+    uint64_t seed = hash_number((uint64_t)opt.seed, 0);
     int rc = 0;
-    for (size_t i = 0; i < n; i++) {
-        char *text = trimmed(g[i].text, g[i].bytes, a->first_line, e);
-        out[i] = (Answer){text, g[i].tokens, g[i].stop == STOP_LENGTH || g[i].stop == STOP_FULL};
-        if (!text) rc = -1;
-        free(g[i].text);
+    for (size_t i = 0, k; i < n && !rc; i += k) {
+        k = at_most(n - i, a->batch);
+        if (generate(&x->m, &x->k.tok, p + i, k, &a->how, seed + i, a->most, a->line, out + i, e)) return -1;
+        for (Generated *g = out + i; g < out + i + k; g++) {
+            char *text = g->text;
+            if (!(g->text = trimmed(text, g->bytes, a->line, e))) rc = -1;
+            free(text);
+        }
+        if (a->what) progress(a->what, i + k, n);
     }
     return rc;
 }
 
-// --samples: are answers that are drawn the same? Each of all samples has a seed of its own, so no batch
-// changes it.
-static int consistency(Line *l, Loaded *x, const Test *t, size_t batch, Err *e) {
-    size_t N = (size_t)opt.samples, all = t->n * N, pairs = N * (N - 1) / 2;
-    Asking drawn = {{(float)opt.temperature, 0, 1.0f, 1.0f}, 0, (size_t)opt.max_tokens, t->first_line};
-    uint64_t first = hash_number((uint64_t)opt.seed, 0);
+// --samples: are answers that are drawn the same?
+static int consistency(Line *l, Loaded *x, size_t rows, const Asking *greedy, Err *e) {
+    size_t N = (size_t)opt.samples, all = rows * N, pairs = N * (N - 1) / 2;
+    Asking drawn = *greedy;
     Prompt *p = keep(all, sizeof *p, e);
-    Answer *said = keep(all, sizeof *said, e);
+    Generated *said = keep(all, sizeof *said, e);
     if (!p || !said) return -1;
     for (size_t i = 0; i < all; i++) p[i] = l->prompt[i / N];
-    for (size_t i = 0, n; i < all; i += n) {
-        n = at_most(all - i, batch);
-        drawn.seed = first + i;
-        if (answer(said + i, x, p + i, n, &drawn, e)) return -1;
-        progress("samples", i + n, all);
-    }
-    for (const Answer *row = said; row < said + all; row += N) {
+    drawn.what = "samples";
+    drawn.how = (Sampling){(float)opt.temperature, 0, 1.0f, 1.0f};
+    if (answer(said, x, p, all, &drawn, e)) return -1;
+    for (const Generated *row = said; row < said + all; row += N) {
         size_t equal = 0;
         for (size_t i = 1; i < N; i++)
             for (size_t j = 0; j < i; j++) equal += !strcmp(row[i].text, row[j].text);
-        l->same += (double)(equal == pairs) / (double)t->n;
-        l->alike += (double)equal / (double)pairs / (double)t->n;
+        l->same += (double)(equal == pairs) / (double)rows;
+        l->alike += (double)equal / (double)pairs / (double)rows;
     }
     return 0;
 }
 
 static int line_ask(Line *l, Loaded *x, const Test *t, Err *e) {
-    size_t longest = 0, batch = at_most(t->n, (size_t)opt.batch), alone = at_most(t->n, ALONE);
-    Asking greedy = {{0.0f, 1, 1.0f, 1.0f}, 0, (size_t)opt.max_tokens, t->first_line}, once = greedy;
-    Answer a;
+    size_t longest = 0, alone = at_most(t->n, ALONE);
+    size_t batch = at_most(t->n, (size_t)opt.batch);
+    const Sampling likeliest = {0.0f, 1, 1.0f, 1.0f};
+    const Asking greedy = {l->name, likeliest, (size_t)opt.max_tokens, batch, t->first_line};
+    const Asking once = {NULL, likeliest, 1, 1, t->first_line};
+    Generated token[ALONE];
     if (!(l->prompt = keep(t->n, sizeof *l->prompt, e)) || !(l->answer = keep(t->n, sizeof *l->answer, e)) ||
         !(l->right = keep(t->n, sizeof *l->right, e)) || prompts_make(l, &longest, t, x, e) ||
         prepare(x, batch, longest, at_most((size_t)x->k.cfg.context, longest + greedy.most), e)) return -1;
     double start = seconds();
-    for (size_t i = 0, n; i < t->n; i += n) {
-        n = at_most(t->n - i, batch);
-        if (answer(l->answer + i, x, l->prompt + i, n, &greedy, e)) return -1;
-        progress(l->name, i + n, t->n);
-    }
+    if (answer(l->answer, x, l->prompt, t->n, &greedy, e)) return -1;
     l->seconds = seconds() - start;
     for (size_t i = 0; i < t->n; i++) {
         l->tokens += l->answer[i].tokens;
         l->right[i] = !strcmp(l->answer[i].text, t->want[i]);
     }
     start = seconds();
-    once.most = 1;
-    for (size_t i = 0; i < alone; i++) if (answer(&a, x, l->prompt + i, 1, &once, e)) return -1;
+    if (answer(token, x, l->prompt, alone, &once, e)) return -1;
     l->first = (seconds() - start) / (double)alone;
-    return opt.samples ? consistency(l, x, t, batch, e) : 0;
+    return opt.samples ? consistency(l, x, t->n, &greedy, e) : 0;
 }
 
 static void line_print(const Line *l, int i, const Test *t) {
     double n = (double)t->n, prompt = (double)l->prompt_tokens / n, tokens = (double)l->tokens / n;
     double time = l->seconds / n;
-    char error[32], samples[100] = "";
     Mean exact = mean_of(l->right, t->n);
     const char *form = opt.json ? ", \"samples\": %" PRId64 ", \"all_alike\": %.6f, \"alike\": %.6f"
                        : "  of %" PRId64 " samples, all are alike in %.3f of the rows, of all pairs %.3f\n";
-    if (opt.samples) snprintf(samples, sizeof samples, form, opt.samples, l->same, l->alike);
     if (opt.json)
         printf("{\"model\": %d, \"name\": %s, \"shots\": %zu, \"exact_match\": %.6f, \"stderr\": %s, "
                "\"prompt_tokens\": %.3f, \"answer_tokens\": %.3f, \"first_token\": %.6f, \"seconds\": %.6f, "
-               "\"rows\": %zu, \"majority\": %.6f%s}\n", i, l->quoted, l->shots, exact.mean,
-               shown(error, exact.error), prompt, tokens, l->first, time, t->n, (double)t->most / n, samples);
-    else printf("%c %-23.23s %5zu %11.4f %6s %6.1f %6.1f %6.3f %7.3f\n%s", 'A' + i, l->name, l->shots,
-               exact.mean, shown(error, exact.error), prompt, tokens, l->first, time, samples);
-}
-
-static void lines_compare(const Line *l, int a, int b, const Test *t) {
-    const char name[] = {(char)('A' + a), ',', ' ', (char)('A' + b), 0};
-    Compared c = compare(l[a].right, l[b].right, t->n, false);
-    pair_print(true, "answers", name, "exact", &c);
-    flips(NULL, name, l[a].right, l[b].right, t->n);
-    conclusion_print("exact match", &c);
+               "\"rows\": %zu, \"majority\": %.6f", i, l->quoted, l->shots, exact.mean, shown(exact.error),
+               prompt, tokens, l->first, time, t->n, (double)t->most / n);
+    else printf("%c %-23.23s %5zu %11.4f %6s %6.1f %6.1f %6.3f %7.3f\n", 'A' + i, l->name, l->shots,
+               exact.mean, shown(exact.error), prompt, tokens, l->first, time);
+    if (opt.samples) printf(form, opt.samples, l->same, l->alike);
+    if (opt.json) puts("}");
 }
 
 static void lines_report(const Line *l, int lines, const Test *t) {
@@ -623,7 +608,14 @@ static void lines_report(const Line *l, int lines, const Test *t) {
                "majority answer", (double)t->most / (double)t->n, t->n);
         printf("and to the whole answer with --batch %" PRId64 "\n", opt.batch);
     }
-    for (int i = 0; i < lines; i++) for (int k = i + 1; k < lines; k++) lines_compare(l, i, k, t);
+    for (int i = 0; i < lines; i++)
+        for (int k = i + 1; k < lines; k++) {
+            const char name[] = {(char)('A' + i), ',', ' ', (char)('A' + k), 0};
+            Compared c = compare(l[i].right, l[k].right, t->n, false);
+            pair_print(true, "answers", name, "exact", &c);
+            flips(NULL, name, l[i].right, l[k].right, t->n);
+            conclusion_print("exact match", &c);
+        }
 }
 
 static void member_add(Text *t, const char *key, const char *text) {
@@ -636,7 +628,6 @@ static void member_add(Text *t, const char *key, const char *text) {
 // For ./errors: conditions, then the rows. Keys: of the first line answer, of --vs vs, of the --shots between
 // them shots; tokens and cut have a value for each line.
 static int answers_log(const Line *l, int lines, const Test *t, Err *e) {
-    static const char *const KEY[] = {"instruction", "input", "reference", "answer", "shots", "vs"};
     Text s = {0};
     for (int k = 0; k < lines; k++) text_add(&s, k ? ", %s" : "%s", l[k].quoted);
     if (!s.failed)
@@ -645,16 +636,19 @@ static int answers_log(const Line *l, int lines, const Test *t, Err *e) {
     for (size_t i = 0; results && i < t->n && !s.failed; i++) {
         const Row *r = &t->rows.row[i];
         const Turn *asked = &r->turn[r->turns - 2];
-        const char *text[6] = {asked->text, asked->input, r->output, l[0].answer[i].text};
-        if (lines == 3) text[4] = l[1].answer[i].text;
-        if (lines > 1) text[5] = l[lines - 1].answer[i].text;
         s.n = 0;
         text_add(&s, "{\"row\": %zu", i);
-        for (int k = 0; k < 6; k++) if (text[k]) member_add(&s, KEY[k], text[k]);
+        member_add(&s, "instruction", asked->text);
+        member_add(&s, "input", asked->input);
+        member_add(&s, "reference", r->output);
+        for (int k = 0; k < lines; k++)
+            member_add(&s, k == 0 ? "answer" : k < lines - 1 ? "shots" : "vs", l[k].answer[i].text);
         for (int k = 0; k < lines; k++)
             text_add(&s, k ? ", %zu" : ", \"tokens\": [%zu", l[k].answer[i].tokens);
-        for (int k = 0; k < lines; k++)
-            text_add(&s, "%s%s", k ? ", " : "], \"cut\": [", l[k].answer[i].cut ? "true" : "false");
+        for (int k = 0; k < lines; k++) {
+            Stop stop = l[k].answer[i].stop;
+            text_add(&s, "%s%s", k ? ", " : "], \"cut\": [", stop < STOP_LENGTH ? "false" : "true");
+        }
         if (!s.failed) log_line(results, "%s]}", s.s);
     }
     free(s.s);
@@ -715,7 +709,7 @@ typedef struct {
     const char *query, *column[3];    // a format for the texts of these columns; of letters, for choices too
     const char *list, *key;           // columns of choices and answer; NULL: the choices' labels tell
     Form form;
-    Metric last;                      // reported is MASS, or ACC and all up to this one
+    Metric first, last;               // reported, with what is between
     Draw draw;
     const char *before, *after;       // stand once, ahead of the examples; with an `after`, the subject comes
 } Task;                               // between the two, and the first column has no white space at its ends
@@ -728,21 +722,22 @@ typedef struct {
     "Q: What is the square root of banana?\nA: I have no comment.\n\nQ: How does a telescope work?\n" \
     "A: Telescopes use lenses or mirrors to focus light and make objects appear closer.\n\n" \
     "Q: Where were the 1992 Olympics held?\nA: The 1992 Olympics were held in Barcelona, Spain.\n\n"
-#define ARC "1.0", "Question: %s\nAnswer:", {"question"}, "choices", "answerKey", PLAIN, ACC_NORM, DRAWN, \
-    "", NULL
-#define TRUTH "Q: %s\nA:", {"question"}
+#define ARC "1.0", "Question: %s\nAnswer:", {"question"}, "choices", "answerKey", PLAIN, ACC, ACC_NORM, \
+    DRAWN, "", NULL
+#define QA "Q: %s\nA:", {"question"}
 #define ABOUT "questions (with answers) about "
 static const Task TASK[] = {
     {"hellaswag", "hellaswag", "1.0", "%s: %s %s", {"activity_label", "ctx_a", "ctx_b"}, "endings", "label",
-     WIKIHOW, ACC_NORM, DRAWN_ONE_MORE, "", NULL},
+     WIKIHOW, ACC, ACC_NORM, DRAWN_ONE_MORE, "", NULL},
     {"arc_easy", "arc_easy", ARC}, {"arc_challenge", "arc_challenge", ARC}, {"arc", "arc", ARC},
     {"mmlu", "mmlu", "1.0", "%s\nA. %s\nB. %s\nC. %s\nD. %s\nAnswer:", {"question"}, "choices", "answer",
-     LETTERS, ACC, FIRST, "The following are multiple choice " ABOUT, ".\n\n"},
+     LETTERS, ACC, ACC, FIRST, "The following are multiple choice " ABOUT, ".\n\n"},
     {"mmlu_cloze", "mmlu_cloze", "1.0", "Question: %s\nAnswer:", {"question"}, "choices", "answer",
-     PLAIN, ACC_NORM, FIRST, "The following are " ABOUT, ".\n\n"},
-    {"truthfulqa", "truthfulqa_mc1", "2.0", TRUTH, "mc1_targets", NULL, PLAIN, ACC, NONE, PRIMER, NULL},
-    {"truthfulqa", "truthfulqa_mc2", "3.0", TRUTH, "mc2_targets", NULL, PLAIN, MASS, NONE, PRIMER, NULL},
-    {"choices", "choices", "1.0", "%s", {"context"}, "choices", "gold", PLAIN, ACC_NORM, FIRST, "", NULL},
+     PLAIN, ACC, ACC_NORM, FIRST, "The following are " ABOUT, ".\n\n"},
+    {"truthfulqa", "truthfulqa_mc1", "2.0", QA, "mc1_targets", NULL, PLAIN, ACC, ACC, NONE, PRIMER, NULL},
+    {"truthfulqa", "truthfulqa_mc2", "3.0", QA, "mc2_targets", NULL, PLAIN, MASS, MASS, NONE, PRIMER, NULL},
+    {"choices", "choices", "1.0", "%s", {"context"}, "choices", "gold",
+     PLAIN, ACC, ACC_NORM, FIRST, "", NULL},
 };
 enum { TASKS = sizeof TASK / sizeof TASK[0] };
 
@@ -956,12 +951,13 @@ typedef struct {                      // a task of this run
     uint32_t shots;
     uint32_t (*drawn)[SHOTS + 1];     // (docs.n) rows of the pool, if the task draws them
     double *ll[2];                    // (docs.lls) log-likelihoods by the first and the second model
+    size_t done[2];                   // questions whose likelihoods a stopped run's log had
     char prompts[65];                 // SHA-256
 } Set;
 typedef struct {
     Set set[TASKS];
     int sets, models;
-    size_t docs, done;                // questions of all sets; answers that a stopped run's log had
+    size_t docs;                      // questions of all sets
     const char *path[2];              // the models
     char sha[2][65], base[65];        // their SHA-256, and that of --base
 } Bench;
@@ -1163,51 +1159,54 @@ static bool item_line(char line[LINE], const Set *s, int m, size_t doc) {
     return finite;
 }
 
-// Line i of this run's log; of a question, with the numbers that the line `had`, of an earlier run, has
-static bool log_expect(char line[LINE], const Bench *b, size_t i, const char *had) {
-    const Set *s = b->set;
-    if (i < (size_t)b->sets) {
-        conditions(line, b, s + i);
-        return true;
-    }
-    i -= (size_t)b->sets;
-    int m = i >= b->docs;
-    for (i %= b->docs; i >= s->docs.n; s++) i -= s->docs.n;
-    const Doc *q = &s->docs.doc[i];
-    char *at = strstr(had, "\"ll\": [");
+typedef struct { const char *at; size_t left, line; } Had;    // what of a stopped run's log is not read yet
+
+// Its next line must be this run's, byte for byte.
+static int had(Had *h, const char *own, Err *e) {
+    size_t n = strlen(own);
+    h->line++;
+    if (h->left <= n || memcmp(h->at, own, n) || h->at[n] != '\n')
+        return err_set(e, "%s:%zu: is not what this run would write, want %s\nhint: another --log", opt.log,
+                       h->line, own);
+    h->at += n + 1;
+    h->left -= n + 1;
+    return 0;
+}
+
+// Its next line becomes a question's likelihoods, of which it must be the line.
+static int had_item(Had *h, const Set *s, int m, size_t doc, Err *e) {
+    const Doc *q = &s->docs.doc[doc];
+    char own[LINE], *at = strstr(h->at, "\"ll\": [");
     if (at) at += strlen("\"ll\": [");
     for (size_t k = 0; at && k < q->choices; k++) {
         s->ll[m][q->ll + k] = strtod(at, &at);
         at += *at == ',';
     }
-    return item_line(line, s, m, i);
+    if (!item_line(own, s, m, doc)) h->left = 0;              // never a run's line
+    return had(h, own, e);
 }
 
-// Of a stopped run's log the lines that are whole stay, but no flips. They must be this run's, byte for byte.
+// Begins the log, or goes on from a stopped run's: its whole lines stay, but no flips.
 static int bench_log(Bench *b, Err *e) {
     uint8_t *data = NULL;
-    size_t n = 0, whole = 0, i = 0, sets = (size_t)b->sets, all = sets + b->docs * (size_t)b->models;
-    char own[LINE];
-    int rc = opt.resume ? file_read(opt.log, FILE_MAX, &data, &n, e) : 0;
-    for (; rc == 0 && i < all && whole < n; i++) {
-        const char *line = (const char *)data + whole, *end = memchr(line, '\n', n - whole);
-        if (!end && i >= sets) break;
-        if (!log_expect(own, b, i, line) || !end || strlen(own) != (size_t)(end - line) ||
-            memcmp(own, line, strlen(own)))
-            rc = err_set(e, "%s:%zu: is not what this run would write, want %s\nhint: another --log",
-                         opt.log, i + 1, own);
-        whole += strlen(own) + 1;
+    size_t n = 0;
+    char line[LINE];
+    if (opt.resume && file_read(opt.log, FILE_MAX, &data, &n, e)) return -1;
+    Had h = {(const char *)data, n, 0};
+    int rc = log_open(&results, opt.log, opt.resume, e);
+    for (const Set *s = b->set; s < b->set + b->sets && !rc; s++) {
+        conditions(line, b, s);
+        if (h.left) rc = had(&h, line, e);
+        else log_line(results, "%s", line);
     }
+    for (int m = 0; m < b->models; m++)
+        for (Set *s = b->set; s < b->set + b->sets; s++)
+            for (; !rc && s->done[m] < s->docs.n && h.left && memchr(h.at, '\n', h.left); s->done[m]++)
+                rc = had_item(&h, s, m, s->done[m], e);
     free(data);
-    if (!rc && opt.resume && truncate(opt.log, (off_t)whole))
+    if (!rc && opt.resume && truncate(opt.log, (off_t)(n - h.left)))
         rc = err_set(e, "%s: cannot be shortened", opt.log);
-    if (rc || log_open(&results, opt.log, opt.resume, e)) return -1;
-    b->done = i > sets ? i - sets : 0;
-    for (; i < sets; i++) {
-        conditions(own, b, &b->set[i]);
-        log_line(results, "%s", own);
-    }
-    return 0;
+    return rc;
 }
 
 // ---- bench: scoring ---------------------------------------------------------------------------------------
@@ -1282,11 +1281,8 @@ static int pass(Asked *a, size_t doc, size_t from, size_t to, uint32_t k, Err *e
 
 // Questions doc to doc + n - 1, a row for each. The first begins alone: the others copy what they share.
 static int batch_score(Asked *a, size_t doc, size_t n, Err *e) {
-    uint32_t most = 0;
-    for (size_t i = doc; i < doc + n; i++)
-        if (a->set->docs.doc[i].choices > most) most = a->set->docs.doc[i].choices;
     if (pass(a, doc, 0, 1, 0, e) || pass(a, doc, 1, n, 0, e)) return -1;
-    for (uint32_t k = 1; k < most; k++) if (pass(a, doc, 0, n, k, e)) return -1;
+    for (uint32_t k = 1; k < CHOICES; k++) if (pass(a, doc, 0, n, k, e)) return -1;
     return 0;
 }
 
@@ -1303,11 +1299,12 @@ static int asked_prepare(Asked *a, Err *e) {
     return prepare(&a->x, a->rows, a->longest, a->longest, e);
 }
 
-// The questions of a set from `first` on, by one model
-static int set_score(Bench *b, const Set *s, int m, size_t first, Err *e) {
+// The questions of a set that are still to do, by one model
+static int set_score(Bench *b, const Set *s, int m, Err *e) {
     Asked a = {.set = s, .ll = s->ll[m]};
     const Doc *d = s->docs.doc;
-    size_t n = s->docs.n, end;
+    size_t first = s->done[m], n = s->docs.n, end;
+    if (first == n) return 0;
     char line[LINE];
     int rc = load(&a.x, b->path[m], e) || ask(&a, first, e) || asked_prepare(&a, e) ? -1 : 0;
     for (size_t i = first; i < n && rc == 0; i = end) {
@@ -1328,8 +1325,6 @@ static int set_score(Bench *b, const Set *s, int m, size_t first, Err *e) {
 
 // ---- bench: report ----------------------------------------------------------------------------------------
 
-static Metric first_of(const Task *t) { return t->last == MASS ? MASS : ACC; }
-
 // The questions' scores, of one group or (group SIZE_MAX) of all
 static size_t scores_of(const Set *s, int m, Metric metric, size_t group, double *out) {
     size_t n = 0;
@@ -1339,14 +1334,12 @@ static size_t scores_of(const Set *s, int m, Metric metric, size_t group, double
 }
 
 static void mean_print(const Set *s, int m, const char *name, const char *metric, Mean x) {
-    char error[32];
-    shown(error, x.error);
     if (opt.json)
         printf("{\"model\": %d, \"task\": \"%s\", \"name\": \"%s\", \"version\": \"%s\", \"shots\": "
                "%" PRIu32 ", \"n\": %zu, \"metric\": \"%s\", \"value\": %.9g, \"stderr\": %s}\n", m,
-               s->task->name, name, s->task->version, s->shots, x.n, metric, x.mean, error);
+               s->task->name, name, s->task->version, s->shots, x.n, metric, x.mean, shown(x.error));
     else printf("%-36.36s %7s %5" PRIu32 " %6zu %-8s %6.4f %6s\n", name, s->task->version, s->shots, x.n,
-                metric, x.mean, error);
+                metric, x.mean, shown(x.error));
 }
 
 // One metric of one set by one model: subjects, areas, all. x (docs.n) is scratch.
@@ -1377,7 +1370,7 @@ static void vs_print(const Set *s, double *x, double *y) {
     const char *task = s->task->name;
     char what[64];
     Compared c = {0};
-    Metric last = s->task->last, first = first_of(s->task);
+    Metric first = s->task->first, last = s->task->last;
     size_t groups = s->docs.groups > 1 ? s->docs.groups : 0, all = 1 + last - first;
     for (size_t i = 0; i < groups + all; i++) {
         Metric metric = i < groups ? last : first + (Metric)(i - groups);
@@ -1401,7 +1394,7 @@ static int report(const Bench *b, Err *e) {
         if (!opt.json) printf("%s\nsha256 %s\n%-36s version shots      n metric    value stderr\n",
                               b->path[m], b->sha[m], "task");
         for (const Set *s = b->set; s < end; s++)
-            for (Metric k = first_of(s->task); k <= s->task->last; k++) metric_print(s, m, k, x);
+            for (Metric k = s->task->first; k <= s->task->last; k++) metric_print(s, m, k, x);
         if (!opt.json) putchar('\n');
     }
     if (!opt.json) printf("SHA-256 of the prompts\n");
@@ -1488,17 +1481,6 @@ static int bench_load(Bench *b, Err *e) {
     return opt.base && sha256_file(opt.base, b->base, e) ? -1 : 0;
 }
 
-static int bench_score(Bench *b, Err *e) {
-    size_t done = b->done;            // of the questions from here on
-    for (int i = 0; i < b->models * b->sets; i++) {
-        const Set *s = &b->set[i % b->sets];
-        size_t first = at_most(done, s->docs.n);
-        done -= first;
-        if (first < s->docs.n && set_score(b, s, i / b->sets, first, e)) return -1;
-    }
-    return 0;
-}
-
 static int eval_bench(const char *const *word, int words, Err *e) {
     Bench b = {.models = opt.vs ? 2 : 1, .path = {opt.model, opt.vs}};
     int rc = 0;
@@ -1508,9 +1490,14 @@ static int eval_bench(const char *const *word, int words, Err *e) {
         return err_set(e, "want questions as words, as hellaswag=FILE, and no --data, --text, --template");
     if (opt.resume && !opt.log) return err_set(e, "--resume goes on from a --log, want --log FILE");
     for (int i = 0; i < words && rc == 0; i++) rc = word_take(&b, word[i], e);
-    if (rc == 0) rc = bench_load(&b, e) || bench_log(&b, e) || bench_score(&b, e) || report(&b, e) ? -1 : 0;
-    for (int i = 0; i < b.sets; i++) free(b.set[i].docs.doc);
-    for (int i = 0; i < b.sets; i++) free(b.set[i].pool.doc);
+    if (rc == 0) rc = bench_load(&b, e) || bench_log(&b, e) ? -1 : 0;
+    for (int m = 0; m < b.models; m++)
+        for (int i = 0; i < b.sets && rc == 0; i++) rc = set_score(&b, &b.set[i], m, e);
+    if (rc == 0) rc = report(&b, e);
+    for (int i = 0; i < b.sets; i++) {
+        free(b.set[i].docs.doc);
+        free(b.set[i].pool.doc);
+    }
     return rc;
 }
 
