@@ -759,13 +759,18 @@ static const struct { const char *name, *subjects; } AREA[] = {
 };
 enum { AREAS = sizeof AREA / sizeof AREA[0] };
 
-typedef struct {                      // a question; its texts are kept
-    const char *path, *query, **choice;    // (choices)
-    size_t ll;                        // place of its choices in Set.ll
-    uint32_t choices, gold, right, group, line;    // right: a bit for each choice
-} Doc;
+typedef struct { size_t at, n; } Span;                        // tokens of the model at hand, in Asked.tok
+typedef struct { const char *text; Span tok; double ll[2]; } Choice;    // ll: log-likelihoods by both models
 typedef struct { char name[NAME]; size_t n; } Group;          // a subject, or all of a task without subjects
-typedef struct { Doc *doc; Group *group; size_t n, room, lls, groups; } Docs;    // free(doc); (GROUPS)
+typedef struct {                      // a question; its texts are kept
+    const char *path, *query;
+    Choice *choice;                   // (choices)
+    Group *group;
+    const uint32_t *drawn;            // its examples, rows of the pool, if the task draws them
+    Span tok;
+    uint32_t choices, gold, right, line;    // right: a bit for each choice
+} Doc;
+typedef struct { Doc *doc; Group *group; size_t n, room, groups; } Docs;    // free(doc); (GROUPS)
 
 // ---- bench: rows ------------------------------------------------------------------------------------------
 
@@ -851,7 +856,7 @@ static int choices_read(Source *s, uint32_t list, uint32_t key) {
         if (!c) return -1;
         if (s->task->form == WIKIHOW) clean(c);
         if (!*c) return row_bad(s, text, "has an empty choice in \"%s\"", name);
-        s->doc.choice[i] = c;
+        s->doc.choice[i].text = c;
         if (is_right(s, key, mark, i)) s->doc.right |= 1u << i;
         at = node[pairs ? at + 1 : at].next;
         if (label) label = node[label].next;
@@ -875,8 +880,8 @@ static int query_make(Source *s) {
         part[i] = text;
     }
     for (int i = 0; i < 4 && t->form == LETTERS; i++) {
-        part[1 + i] = s->doc.choice[i];
-        s->doc.choice[i] = LETTER[i];
+        part[1 + i] = s->doc.choice[i].text;
+        s->doc.choice[i].text = LETTER[i];
     }
     text_add(&q, t->query, part[0], part[1], part[2], part[3], part[4]);
     if (t->form == WIKIHOW && !q.failed) clean(q.s);
@@ -904,7 +909,7 @@ static int group_find(Source *s) {
         if (strlen(d->group[i].name) == n && !memcmp(d->group[i].name, from, n)) break;
     if (i == GROUPS) return row_bad(s, s->row, "has the 257th %s, want at most 256", "subject");
     if (i == d->groups) memcpy(d->group[d->groups++].name, from, n);
-    s->doc.group = (uint32_t)i;
+    s->doc.group = &d->group[i];
     return 0;
 }
 
@@ -912,14 +917,13 @@ static int doc_read(Source *s, size_t limit) {
     Docs *d = s->d;
     uint32_t key = 0, list;
     s->number++;
-    s->doc = (Doc){.path = s->doc.path, .ll = d->lls, .line = s->j->node[s->row].line};
+    s->doc = (Doc){.path = s->doc.path, .line = s->j->node[s->row].line};
     if (s->task->key && !(key = column(s, s->task->key))) return -1;
     if (!(list = column(s, s->task->list)) || group_find(s)) return -1;
-    if (limit && d->group[s->doc.group].n >= limit) return 0;
+    if (limit && s->doc.group->n >= limit) return 0;
     if (choices_read(s, list, key) || query_make(s)) return -1;
     if (grow(&d->doc, &d->room, d->n + 1, sizeof s->doc, s->e)) return -1;
-    d->group[s->doc.group].n++;
-    d->lls += s->doc.choices;
+    s->doc.group->n++;
     d->doc[d->n++] = s->doc;
     return 0;
 }
@@ -949,8 +953,6 @@ typedef struct {                      // a task of this run
     Docs docs, pool;                  // questions; where examples come from
     const char *examples;             // of a release that was named as a folder
     uint32_t shots;
-    uint32_t (*drawn)[SHOTS + 1];     // (docs.n) rows of the pool, if the task draws them
-    double *ll[2];                    // (docs.lls) log-likelihoods by the first and the second model
     size_t done[2];                   // questions whose likelihoods a stopped run's log had
     char prompts[65];                 // SHA-256
 } Set;
@@ -963,19 +965,17 @@ typedef struct {
 } Bench;
 
 // All that stands before the choices of a question; returns how many examples there are of those wanted.
-static uint32_t put_context(Text *t, const Set *s, size_t doc) {
-    const Docs *pool = &s->pool;
-    const Doc *q = &s->docs.doc[doc];
-    const char *group = s->docs.group[q->group].name;
+static uint32_t put_context(Text *t, const Set *s, const Doc *q) {
+    const char *group = q->group->name;
     uint32_t n = 0;
     t->n = 0;
     text_add(t, "%s", s->task->before);
     for (const char *c = group; s->task->after && *c; c++) text_add(t, "%c", *c == '_' ? ' ' : *c);
     if (s->task->after) text_add(t, "%s", s->task->after);
-    for (size_t i = 0; i < pool->n && n < s->shots; i++) {
-        const Doc *shot = &pool->doc[s->drawn ? s->drawn[doc][n] : i];
-        if (!s->drawn && strcmp(pool->group[shot->group].name, group)) continue;
-        text_add(t, "%s %s\n\n", shot->query, shot->choice[shot->gold]);
+    for (size_t i = 0; i < s->pool.n && n < s->shots; i++) {
+        const Doc *shot = &s->pool.doc[q->drawn ? q->drawn[n] : i];
+        if (!q->drawn && strcmp(shot->group->name, group)) continue;
+        text_add(t, "%s %s\n\n", shot->query, shot->choice[shot->gold].text);
         n++;
     }
     text_add(t, "%s", q->query);
@@ -986,9 +986,13 @@ static int shots_draw(Set *s, Err *e) {
     uint32_t n = (uint32_t)s->pool.n, k = s->shots + (s->task->draw == DRAWN_ONE_MORE);
     Twister t;
     if (s->shots == 0 || s->task->draw == FIRST || n < k) return 0;
-    if (!(s->drawn = keep(s->docs.n, sizeof *s->drawn, e))) return -1;
+    uint32_t (*drawn)[SHOTS + 1] = keep(s->docs.n, sizeof *drawn, e);
+    if (!drawn) return -1;
     twister_seed(&t, 1234);
-    for (size_t i = 0; i < s->docs.n; i++) twister_sample(&t, n, k, s->drawn[i]);
+    for (size_t i = 0; i < s->docs.n; i++) {
+        twister_sample(&t, n, k, drawn[i]);
+        s->docs.doc[i].drawn = drawn[i];
+    }
     return 0;
 }
 
@@ -998,14 +1002,13 @@ static int prompts_hash(Set *s, Err *e) {
     Text t = {0};
     int rc = 0;
     sha256_init(&sum);
-    for (size_t i = 0; i < s->docs.n && !t.failed && !rc; i++) {
-        const Doc *q = &s->docs.doc[i];
-        uint32_t n = put_context(&t, s, i);
+    for (const Doc *q = s->docs.doc; q < s->docs.doc + s->docs.n && !t.failed && !rc; q++) {
+        uint32_t n = put_context(&t, s, q);
         if (n < s->shots)
             rc = err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for %s", s->shots,
-                         n, s->docs.group[q->group].name);
+                         n, q->group->name);
         for (uint32_t k = 0; k < q->choices; k++)
-            text_add(&t, "%c%s", q->right >> k & 1 ? 1 : 0, q->choice[k]);
+            text_add(&t, "%c%s", q->right >> k & 1 ? 1 : 0, q->choice[k].text);
         text_add(&t, "\n%c", 0);
         if (!t.failed) sha256_add(&sum, t.s, t.n);
     }
@@ -1016,22 +1019,21 @@ static int prompts_hash(Set *s, Err *e) {
 
 // ---- bench: tokens ----------------------------------------------------------------------------------------
 
-typedef struct { size_t at, n; } Span;
 typedef struct {                      // a set and a model that is asked it
     const Set *set;
-    double *ll;                       // of the set, this model's
+    int m;                            // 0, 1
     Loaded x;
     int32_t bos;                      // -1: none
     int32_t *tok;                     // all questions and choices in its tokens; free()
     size_t n, room, scratch_room, P;  // P: the model's context
     void *scratch;                    // free()
-    Span *question, *choice;          // (docs.n), (docs.lls): in tok
-    size_t cut, first_cut, longest;   // questions that the context cuts, the first of them; tokens at once
+    const Doc *first_cut;             // of the questions that the context cuts
+    size_t cut, longest;              // how many those are; tokens at once
     size_t rows, packed, wanted;      // of the batch: questions; tokens; those whose likelihood is asked for
     int32_t *in, *len, *past;         // (rows,longest) (rows) (rows) as Batch has them
     Span *held;                       // (rows) in tok: the question, or its beginning, that the cache has
-    int32_t *row, *target, *owner;    // of each token asked for: packed row, the token, whose choice it is
-    double *loss;
+    int32_t *row, *target;            // of each token asked for: packed row, the token,
+    double *loss, **owner;            // its loss, its choice's likelihood
 } Asked;
 
 // Text becomes n tokens behind those of a, which do not count yet.
@@ -1045,63 +1047,58 @@ static int encode(Asked *a, const Text *c, size_t bytes, size_t *n, Err *e) {
 }
 
 // Tokens to leave out at the left so that the last token of choice k is predicted from at most P tokens
-static size_t cut_of(const Asked *a, size_t doc, uint32_t k) {
-    size_t n = a->question[doc].n + a->choice[a->set->docs.doc[doc].ll + k].n;
+static size_t cut_of(const Asked *a, const Doc *q, uint32_t k) {
+    size_t n = q->tok.n + q->choice[k].tok.n;
     return n > a->P + 1 ? n - a->P - 1 : 0;
 }
 
 // White space at the question's end goes to its choices; a choice's tokens are those that question and choice
 // together have more than the question alone.
-static int ask_one(Asked *a, size_t doc, Text *c, Err *e) {
-    const Doc *q = &a->set->docs.doc[doc];
-    Span *question = &a->question[doc];
+static int ask_one(Asked *a, Doc *q, Text *c, Err *e) {
     size_t n, both;
     bool whole = true;
-    put_context(c, a->set, doc);
+    put_context(c, a->set, q);
     size_t text = c->n;
-    question->at = a->n;
+    q->tok.at = a->n;
     a->n += a->bos >= 0;
     if (encode(a, c, c->failed ? 0 : text_end(c->s), &n, e)) return -1;
-    if (a->bos >= 0) a->tok[question->at] = a->bos;
+    if (a->bos >= 0) a->tok[q->tok.at] = a->bos;
     a->n += n;
-    question->n = a->n - question->at;
+    q->tok.n = a->n - q->tok.at;
     for (uint32_t k = 0; k < q->choices; k++) {
-        Span *choice = &a->choice[q->ll + k];
+        Span *choice = &q->choice[k].tok;
         c->n = text;
-        text_add(c, " %s", q->choice[k]);
+        text_add(c, " %s", q->choice[k].text);
         if (encode(a, c, c->n, &both, e)) return -1;
         *choice = (Span){a->n, both > n ? both - n : 0};
-        if (question->n == 0 || choice->n < 1 || choice->n > a->P)
+        if (q->tok.n == 0 || choice->n < 1 || choice->n > a->P)
             return err_set(e, "%s:%" PRIu32 ": a question of %zu tokens, its choice %" PRIu32 " of %zu: want "
-                           "1 or more, and 1 to %zu, the model's context", q->path, q->line, question->n,
-                           k + 1, choice->n, a->P);
+                           "1 or more, and 1 to %zu, the model's context", q->path, q->line, q->tok.n, k + 1,
+                           choice->n, a->P);
         memmove(a->tok + a->n, a->tok + a->n + n, choice->n * sizeof *a->tok);
         a->n += choice->n;
-        size_t cut = cut_of(a, doc, k), seen = question->n + choice->n - 1 - cut;
+        size_t cut = cut_of(a, q, k), seen = q->tok.n + choice->n - 1 - cut;
         if (seen > a->longest) a->longest = seen;
         whole = whole && cut == 0;
     }
-    if (!whole && a->cut++ == 0) a->first_cut = doc;
+    if (!whole && a->cut++ == 0) a->first_cut = q;
     return 0;
 }
 
-// Questions from `doc` on
-static int ask(Asked *a, size_t doc, Err *e) {
+// Questions from `first` on
+static int ask(Asked *a, size_t first, Err *e) {
     const Docs *d = &a->set->docs;
     const Tokenizer *t = &a->x.k.tok;
     Text c = {0};
     int rc = 0;
     a->P = (size_t)a->x.k.cfg.context;
     a->bos = !strcmp(opt.bos, "off") ? -1 : !strcmp(opt.bos, "on") && t->bos < 0 ? t->eot : t->bos;
-    a->question = keep(d->n, sizeof *a->question, e);
-    a->choice = keep(d->lls, sizeof *a->choice, e);
-    if (!a->question || !a->choice) return -1;
-    for (; doc < d->n && rc == 0; doc++) rc = ask_one(a, doc, &c, e);
+    for (Doc *q = d->doc + first; q < d->doc + d->n && rc == 0; q++) rc = ask_one(a, q, &c, e);
     free(c.s);
     if (rc == 0 && a->cut)
         fprintf(stderr, "eval: %zu of %zu questions are longer than the context of %zu tokens and lose their "
-                "beginning, first %s:%" PRIu32 "\n", a->cut, d->n, a->P, d->doc[a->first_cut].path,
-                d->doc[a->first_cut].line);
+                "beginning, first %s:%" PRIu32 "\n", a->cut, d->n, a->P, a->first_cut->path,
+                a->first_cut->line);
     return rc;
 }
 
@@ -1118,12 +1115,12 @@ static uint32_t best_of(const double *x, uint32_t n) {        // ties: the first
 
 // acc: is the likeliest choice the right one?  acc_norm: that with the likeliest character (code point)?
 // MASS: the right choices' share of the probability.
-static double doc_score(const Set *s, int m, const Doc *q, Metric metric) {
+static double doc_score(const Doc *q, int m, Metric metric) {
     double each[CHOICES], right = 0, all = 0;
     for (uint32_t k = 0; k < q->choices; k++) {
         size_t points = 0;
-        for (const char *c = q->choice[k]; *c; c++) points += (*c & 0xC0) != 0x80;
-        each[k] = s->ll[m][q->ll + k] / (metric == ACC_NORM ? (double)points : 1);
+        for (const char *c = q->choice[k].text; *c; c++) points += (*c & 0xC0) != 0x80;
+        each[k] = q->choice[k].ll[m] / (metric == ACC_NORM ? (double)points : 1);
     }
     uint32_t best = best_of(each, q->choices);
     if (metric != MASS) return best == q->gold;
@@ -1143,19 +1140,19 @@ static void conditions(char line[LINE], const Bench *b, const Set *s) {
 }
 
 // A question's line. Its numbers become what the line can hold of them; false: one is no number.
-static bool item_line(char line[LINE], const Set *s, int m, size_t doc) {
-    const Doc *q = &s->docs.doc[doc];
-    double *ll = s->ll[m] + q->ll;
+static bool item_line(char line[LINE], const Set *s, int m, const Doc *q) {
+    double ll[CHOICES];
     char list[CHOICES * 24] = "";
     bool finite = true;
     for (size_t k = 0, n = 0; k < q->choices; k++) {
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.9g", k ? ", " : "", ll[k]);
-        ll[k] = strtod(strrchr(list, ' ') ? strrchr(list, ' ') : list, NULL);
+        const char *own = list + n;
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.9g", k ? ", " : "", q->choice[k].ll[m]);
+        q->choice[k].ll[m] = ll[k] = strtod(own + strspn(own, ", "), NULL);
         finite = finite && isfinite(ll[k]);
     }
     snprintf(line, LINE, "{\"task\": \"%s\", \"model\": %d, \"item\": %zu, \"group\": \"%s\", \"ll\": [%s], "
-             "\"pred\": %" PRIu32 ", \"gold\": %" PRIu32 "}", s->task->name, m, doc,
-             s->docs.group[q->group].name, list, best_of(ll, q->choices), q->gold);
+             "\"pred\": %" PRIu32 ", \"gold\": %" PRIu32 "}", s->task->name, m, (size_t)(q - s->docs.doc),
+             q->group->name, list, best_of(ll, q->choices), q->gold);
     return finite;
 }
 
@@ -1174,15 +1171,14 @@ static int had(Had *h, const char *own, Err *e) {
 }
 
 // Its next line becomes a question's likelihoods, of which it must be the line.
-static int had_item(Had *h, const Set *s, int m, size_t doc, Err *e) {
-    const Doc *q = &s->docs.doc[doc];
+static int had_item(Had *h, const Set *s, int m, const Doc *q, Err *e) {
     char own[LINE], *at = strstr(h->at, "\"ll\": [");
     if (at) at += strlen("\"ll\": [");
     for (size_t k = 0; at && k < q->choices; k++) {
-        s->ll[m][q->ll + k] = strtod(at, &at);
+        q->choice[k].ll[m] = strtod(at, &at);
         at += *at == ',';
     }
-    if (!item_line(own, s, m, doc)) h->left = 0;              // never a run's line
+    if (!item_line(own, s, m, q)) h->left = 0;              // never a run's line
     return had(h, own, e);
 }
 
@@ -1202,7 +1198,7 @@ static int bench_log(Bench *b, Err *e) {
     for (int m = 0; m < b->models; m++)
         for (Set *s = b->set; s < b->set + b->sets; s++)
             for (; !rc && s->done[m] < s->docs.n && h.left && memchr(h.at, '\n', h.left); s->done[m]++)
-                rc = had_item(&h, s, m, s->done[m], e);
+                rc = had_item(&h, s, m, &s->docs.doc[s->done[m]], e);
     free(data);
     if (!rc && opt.resume && truncate(opt.log, (off_t)(n - h.left)))
         rc = err_set(e, "%s: cannot be shortened", opt.log);
@@ -1221,11 +1217,11 @@ static void row_add(Asked *a, size_t r, Span tokens) {        // rows in ascendi
     a->packed += tokens.n;
 }
 
-// Asks at a packed row for the likelihood of the token at `at`, which is a choice's.
-static void want(Asked *a, size_t packed, size_t at, size_t choice) {
+// Asks at a packed row for the likelihood of a choice's token i.
+static void want(Asked *a, size_t packed, Choice *c, size_t i) {
     a->row[a->wanted] = (int32_t)packed;
-    a->target[a->wanted] = a->tok[at];
-    a->owner[a->wanted++] = (int32_t)choice;
+    a->target[a->wanted] = a->tok[c->tok.at + i];
+    a->owner[a->wanted++] = &c->ll[a->m];
 }
 
 // Row r of the cache gets what any row has of a question's beginning; all but its last token at most, so that
@@ -1246,43 +1242,40 @@ static size_t cache_find(Asked *a, size_t r, Span question) {
 }
 
 // Choice k of a question into row r; before it the question, unless the choice before was cut alike.
-static void choice_add(Asked *a, size_t r, size_t doc, uint32_t k) {
-    const Doc *q = &a->set->docs.doc[doc];
-    const Span *choice = a->choice + q->ll;
-    size_t cut = cut_of(a, doc, k);
-    Span question = {a->question[doc].at + cut, a->question[doc].n - cut};
-    bool begin = k == 0 || cut_of(a, doc, k - 1) != cut;
+static void choice_add(Asked *a, size_t r, const Doc *q, uint32_t k) {
+    Choice *c = &q->choice[k];
+    size_t cut = cut_of(a, q, k), n = c->tok.n;
+    Span question = {q->tok.at + cut, q->tok.n - cut};
+    bool begin = k == 0 || cut_of(a, q, k - 1) != cut;
     size_t past = begin ? cache_find(a, r, question) : question.n;
     a->past[r] = (int32_t)past;
     row_add(a, r, (Span){question.at + past, question.n - past});
-    for (uint32_t j = k; begin && j < q->choices && cut_of(a, doc, j) == cut; j++)
-        want(a, a->packed - 1, choice[j].at, q->ll + j);
-    row_add(a, r, (Span){choice[k].at, choice[k].n - 1});
-    for (size_t i = 1; i < choice[k].n; i++)
-        want(a, a->packed - choice[k].n + i, choice[k].at + i, q->ll + k);
+    for (uint32_t j = k; begin && j < q->choices && cut_of(a, q, j) == cut; j++)
+        want(a, a->packed - 1, &q->choice[j], 0);
+    row_add(a, r, (Span){c->tok.at, n - 1});
+    for (size_t i = 1; i < n; i++) want(a, a->packed - n + i, c, i);
 }
 
-// One forward pass: of the questions behind `doc`, those from `from` to `to`, their choices k. Each choice's
+// One forward pass: of the questions q[from] to q[to - 1], each in its row, their choices k. Each choice's
 // likelihoods are added in the order of its tokens.
-static int pass(Asked *a, size_t doc, size_t from, size_t to, uint32_t k, Err *e) {
-    const Doc *q = a->set->docs.doc + doc;
+static int pass(Asked *a, const Doc *q, size_t from, size_t to, uint32_t k, Err *e) {
     Batch b = {a->in, NULL, a->len, a->past, to, a->longest};
     Fault f;
     memset(a->len, 0, 2 * a->rows * sizeof *a->len);          // and past
     a->packed = a->wanted = 0;
-    for (size_t r = from; r < to; r++) if (k < q[r].choices) choice_add(a, r, doc + r, k);
+    for (size_t r = from; r < to; r++) if (k < q[r].choices) choice_add(a, r, &q[r], k);
     if (a->packed && model_forward(&a->x.m, &b, &f)) return err_fault(e, a->x.k.path, &f);
     if (a->wanted) model_losses(&a->x.m, a->row, a->target, a->wanted, a->loss);
-    for (size_t i = 0; i < a->wanted; i++) a->ll[a->owner[i]] -= a->loss[i];
+    for (size_t i = 0; i < a->wanted; i++) *a->owner[i] -= a->loss[i];
     for (size_t r = from; r < to; r++)
-        if (k < q[r].choices) a->held[r].n = a->question[doc + r].n - cut_of(a, doc + r, k);
+        if (k < q[r].choices) a->held[r].n = q[r].tok.n - cut_of(a, &q[r], k);
     return 0;
 }
 
-// Questions doc to doc + n - 1, a row for each. The first begins alone: the others copy what they share.
-static int batch_score(Asked *a, size_t doc, size_t n, Err *e) {
-    if (pass(a, doc, 0, 1, 0, e) || pass(a, doc, 1, n, 0, e)) return -1;
-    for (uint32_t k = 1; k < CHOICES; k++) if (pass(a, doc, 0, n, k, e)) return -1;
+// Questions q[0] to q[n - 1], a row for each. The first begins alone: the others copy what they share.
+static int batch_score(Asked *a, const Doc *q, size_t n, Err *e) {
+    if (pass(a, q, 0, 1, 0, e) || pass(a, q, 1, n, 0, e)) return -1;
+    for (uint32_t k = 1; k < CHOICES; k++) if (pass(a, q, 0, n, k, e)) return -1;
     return 0;
 }
 
@@ -1291,31 +1284,30 @@ static int asked_prepare(Asked *a, Err *e) {
     a->rows = at_most((size_t)opt.batch, (TOKENS_AT_ONCE - 1) / a->longest + 1);
     size_t cells = a->rows * a->longest, most = cells + a->rows * CHOICES;
     if (!(a->in = keep(cells, sizeof *a->in, e)) || !(a->len = keep(2 * a->rows, sizeof *a->len, e)) ||
-        !(a->held = keep(a->rows, sizeof *a->held, e)) || !(a->row = keep(3 * most, sizeof *a->row, e)) ||
-        !(a->loss = keep(most, sizeof *a->loss, e))) return -1;
+        !(a->held = keep(a->rows, sizeof *a->held, e)) || !(a->row = keep(2 * most, sizeof *a->row, e)) ||
+        !(a->loss = keep(most, sizeof *a->loss, e)) || !(a->owner = keep(most, sizeof *a->owner, e)))
+        return -1;
     a->past = a->len + a->rows;
     a->target = a->row + most;
-    a->owner = a->target + most;
     return prepare(&a->x, a->rows, a->longest, a->longest, e);
 }
 
 // The questions of a set that are still to do, by one model
 static int set_score(Bench *b, const Set *s, int m, Err *e) {
-    Asked a = {.set = s, .ll = s->ll[m]};
-    const Doc *d = s->docs.doc;
-    size_t first = s->done[m], n = s->docs.n, end;
-    if (first == n) return 0;
+    Asked a = {.set = s, .m = m};
+    const Doc *first = s->docs.doc + s->done[m], *last = s->docs.doc + s->docs.n, *q = first, *end;
+    if (first == last) return 0;
     char line[LINE];
-    int rc = load(&a.x, b->path[m], e) || ask(&a, first, e) || asked_prepare(&a, e) ? -1 : 0;
-    for (size_t i = first; i < n && rc == 0; i = end) {
-        for (end = i + 1; end < n && end - i < a.rows && d[end].group == d[i].group;) end++;
-        rc = batch_score(&a, i, end - i, e);
-        for (; i < end && rc == 0; i++) {
-            if (item_line(line, s, m, i)) log_line(results, "%s", line);
+    int rc = load(&a.x, b->path[m], e) || ask(&a, s->done[m], e) || asked_prepare(&a, e) ? -1 : 0;
+    while (q < last && rc == 0) {
+        for (end = q + 1; end < last && end < q + a.rows && end->group == q->group;) end++;
+        rc = batch_score(&a, q, (size_t)(end - q), e);
+        for (; q < end && rc == 0; q++) {
+            if (item_line(line, s, m, q)) log_line(results, "%s", line);
             else rc = err_set(e, "%s: the log-likelihoods of %s:%" PRIu32 " are no numbers", b->path[m],
-                              d[i].path, d[i].line);
+                              q->path, q->line);
         }
-        if (rc == 0) progress(s->task->name, end - first, n - first);
+        if (rc == 0) progress(s->task->name, (size_t)(end - first), (size_t)(last - first));
     }
     free(a.tok);
     free(a.scratch);
@@ -1325,11 +1317,11 @@ static int set_score(Bench *b, const Set *s, int m, Err *e) {
 
 // ---- bench: report ----------------------------------------------------------------------------------------
 
-// The questions' scores, of one group or (group SIZE_MAX) of all
-static size_t scores_of(const Set *s, int m, Metric metric, size_t group, double *out) {
+// The questions' scores, of one group or (NULL) of all
+static size_t scores_of(const Set *s, int m, Metric metric, const Group *g, double *out) {
     size_t n = 0;
     for (const Doc *q = s->docs.doc; q < s->docs.doc + s->docs.n; q++)
-        if (group == SIZE_MAX || q->group == group) out[n++] = doc_score(s, m, q, metric);
+        if (!g || q->group == g) out[n++] = doc_score(q, m, metric);
     return n;
 }
 
@@ -1347,7 +1339,7 @@ static void metric_print(const Set *s, int m, Metric metric, double *x) {
     const Docs *d = &s->docs;
     Mean each[GROUPS], part[GROUPS], macro = {0, (double)NAN, d->n};
     for (size_t g = 0; g < d->groups; g++) {
-        each[g] = mean_of(x, scores_of(s, m, metric, g, x));
+        each[g] = mean_of(x, scores_of(s, m, metric, &d->group[g], x));
         macro.mean += each[g].mean / (double)d->groups;
         mean_print(s, m, d->group[g].name, METRIC[metric], each[g]);
     }
@@ -1374,11 +1366,12 @@ static void vs_print(const Set *s, double *x, double *y) {
     size_t groups = s->docs.groups > 1 ? s->docs.groups : 0, all = 1 + last - first;
     for (size_t i = 0; i < groups + all; i++) {
         Metric metric = i < groups ? last : first + (Metric)(i - groups);
-        size_t group = i < groups ? i : SIZE_MAX, n = scores_of(s, 0, metric, group, x);
-        scores_of(s, 1, metric, group, y);
+        const Group *g = i < groups ? &s->docs.group[i] : NULL;
+        size_t n = scores_of(s, 0, metric, g, x);
+        scores_of(s, 1, metric, g, y);
         c = compare(x, y, n, false);
         // NOLINTNEXTLINE(*CallAndMessage): metric is first to last
-        pair_print(i == 0, task, i < groups ? s->docs.group[i].name : task, METRIC[metric], &c);
+        pair_print(i == 0, task, g ? g->name : task, METRIC[metric], &c);
     }
     snprintf(what, sizeof what, "%s of %s", METRIC[last], task);
     conclusion_print(what, &c);
@@ -1474,7 +1467,6 @@ static int bench_load(Bench *b, Err *e) {
     for (Set *s = b->set; s < b->set + b->sets; s++) {
         s->shots = s->task->draw == NONE ? 0 : (uint32_t)opt.shots;
         b->docs += s->docs.n;
-        for (int m = 0; m < b->models; m++) if (!(s->ll[m] = keep(s->docs.lls, sizeof **s->ll, e))) return -1;
         if ((s->shots && pool_load(s, e)) || shots_draw(s, e) || prompts_hash(s, e)) return -1;
     }
     for (int m = 0; m < b->models; m++) if (sha256_file(b->path[m], b->sha[m], e)) return -1;
