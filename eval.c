@@ -1200,7 +1200,7 @@ static int bench_log(Bench *b, Err *e) {
             for (; !rc && s->done[m] < s->docs.n && h.left && memchr(h.at, '\n', h.left); s->done[m]++)
                 rc = had_item(&h, s, m, &s->docs.doc[s->done[m]], e);
     free(data);
-    if (!rc && opt.resume && truncate(opt.log, (off_t)(n - h.left)))
+    if (!rc && h.left && truncate(opt.log, (off_t)(n - h.left)))
         rc = err_set(e, "%s: cannot be shortened", opt.log);
     return rc;
 }
