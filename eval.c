@@ -95,11 +95,13 @@ static void progress(const char *what, size_t done, size_t of) {
     if (done == of) began = seconds();
 }
 
-typedef struct {
+typedef struct {                      // a model, and what it is asked
     Checkpoint k;
     char *template;                   // free()
     void *block;
     Model m;
+    Examples ex;
+    BatchMemory batch;
 } Loaded;
 
 static int load(Loaded *x, const char *path, Err *e) {
@@ -118,6 +120,8 @@ static int prepare(Loaded *x, size_t rows, size_t seq, size_t cached, Err *e) {
 }
 
 static void unload(Loaded *x) {
+    batch_free(&x->batch);
+    examples_free(&x->ex);
     block_free(x->block);
     free(x->template);
     checkpoint_close(&x->k);
@@ -314,35 +318,35 @@ static Size taught_size(const Example *x, const Tokenizer *t) {
     return sum;
 }
 
-static int loss_examples(Examples *ex, Rows *rows, const Loaded *x, const char *const *text, int texts,
-                         Err *e) {
+static int loss_examples(Loaded *x, Rows *rows, const char *const *text, int texts, Err *e) {
     size_t most = (size_t)x->k.cfg.context, stride = opt.stride ? (size_t)opt.stride : most;
     if (stride > most) return err_set(e, "--stride: %zu, want at most the context of %zu", stride, most);
-    if (opt.text) return examples_text(ex, text, texts, &x->k.tok, most + 1, stride, e);
+    if (opt.text) return examples_text(&x->ex, text, texts, &x->k.tok, most + 1, stride, e);
     if (load_rows(rows, opt.data, e)) return -1;
     rows->n = limited(rows->n);
-    return examples_make(ex, rows, x->template, &x->k.tok, most + 1, TOO_LONG_REFUSE, TEACH_ANSWERS, e);
+    return examples_make(&x->ex, rows, x->template, &x->k.tok, most + 1, TOO_LONG_REFUSE, TEACH_ANSWERS, e);
 }
 
-static int loss_run(Loss *l, Loaded *x, const Examples *ex, BatchMemory *b, Err *e) {
-    size_t n = limited(ex->n), batch = at_most(n, (size_t)opt.batch), seq = ex->longest - 1;
+static int loss_run(Loss *l, Loaded *x, Err *e) {
+    size_t n = limited(x->ex.n), batch = at_most(n, (size_t)opt.batch), seq = x->ex.longest - 1;
     const Example **row = keep(n, sizeof *row, e);
+    Batch *view = &x->batch.view;
     Fault f;
     *l = (Loss){.nats = keep(n, sizeof *l->nats, e), .size = keep(n, sizeof *l->size, e), .rows = n,
                 .context = (size_t)x->k.cfg.context};
     if (!row || !l->nats || !l->size) return -1;
-    if (prepare(x, batch, seq, 0, e) || batch_alloc(b, batch, seq, e)) return -1;
+    if (prepare(x, batch, seq, 0, e) || batch_alloc(&x->batch, batch, seq, e)) return -1;
     for (size_t i = 0; i < n; i++) {
-        row[i] = &ex->ex[i];
+        row[i] = &x->ex.ex[i];
         l->size[i] = taught_size(row[i], &x->k.tok);
         l->sum.targets += l->size[i].targets;
         l->sum.bytes += l->size[i].bytes;
     }
-    for (size_t i = 0; i < n; i += b->view.B) {
-        batch_fill(b, row + i, at_most(n - i, batch));
-        if (model_forward(&x->m, &b->view, &f)) return err_fault(e, x->k.path, &f);
-        model_loss(&x->m, &b->view, 0.0f, &l->all, l->nats + i);
-        progress("loss", i + b->view.B, n);
+    for (size_t i = 0; i < n; i += view->B) {
+        batch_fill(&x->batch, row + i, at_most(n - i, batch));
+        if (model_forward(&x->m, view, &f)) return err_fault(e, x->k.path, &f);
+        model_loss(&x->m, view, 0.0f, &l->all, l->nats + i);
+        progress("loss", i + view->B, n);
     }
     return 0;
 }
@@ -350,12 +354,7 @@ static int loss_run(Loss *l, Loaded *x, const Examples *ex, BatchMemory *b, Err 
 static int loss_of(Loss *l, const char *path, const char *const *text, int texts, Err *e) {
     Loaded x;
     Rows rows = {0};
-    Examples ex = {0};
-    BatchMemory b = {.memory = NULL};
-    int rc = load(&x, path, e) || loss_examples(&ex, &rows, &x, text, texts, e) ||
-             loss_run(l, &x, &ex, &b, e) ? -1 : 0;
-    batch_free(&b);
-    examples_free(&ex);
+    int rc = load(&x, path, e) || loss_examples(&x, &rows, text, texts, e) || loss_run(l, &x, e) ? -1 : 0;
     rows_free(&rows);
     unload(&x);
     return rc;
@@ -497,23 +496,22 @@ static int prompt_make(Prompt *p, const Example *row, const Examples *shots, con
 }
 
 // The prompts of all rows, and the longest one's tokens
-static int prompts_make(Line *l, size_t *longest, const Test *t, const Loaded *x, Err *e) {
-    Examples ex = {0}, shots = {0};
+static int prompts_make(Line *l, size_t *longest, const Test *t, Loaded *x, Err *e) {
+    Examples shots = {0};
     size_t context = (size_t)x->k.cfg.context;
-    int rc = examples_make(&ex, &t->rows, x->template, &x->k.tok, context, TOO_LONG_REFUSE, TEACH_NONE, e);
+    int rc = examples_make(&x->ex, &t->rows, x->template, &x->k.tok, context, TOO_LONG_REFUSE, TEACH_NONE, e);
     if (!rc && l->shots)
         rc = examples_make(&shots, &t->shots, x->template, &x->k.tok, context + 1, TOO_LONG_REFUSE,
                            TEACH_ANSWERS, e);
     for (size_t i = 0; i < t->n && !rc; i++) {
         Prompt *p = &l->prompt[i];
-        if ((rc = prompt_make(p, &ex.ex[i], &shots, &x->k.tok, e))) break;
+        if ((rc = prompt_make(p, &x->ex.ex[i], &shots, &x->k.tok, e))) break;
         if (p->n > context)
             rc = err_set(e, "%s:%" PRIu32 ": the prompt has %zu tokens, want at most the context of %zu\n"
                          "hint: fewer --shots", t->rows.path, t->rows.row[i].line, p->n, context);
         if (p->n > *longest) *longest = p->n;
         l->prompt_tokens += p->n;
     }
-    examples_free(&ex);
     examples_free(&shots);
     return rc;
 }
@@ -760,7 +758,12 @@ static const struct { const char *name, *subjects; } AREA[] = {
 enum { AREAS = sizeof AREA / sizeof AREA[0] };
 
 typedef struct { size_t at, n; } Span;                        // tokens of the model at hand, in Asked.tok
-typedef struct { const char *text; Span tok; double ll[2]; } Choice;    // ll: log-likelihoods by both models
+typedef struct {
+    const char *text;
+    Span tok;
+    size_t cut;                       // what question and choice lose at the left to fit the model's context
+    double ll[2];                     // log-likelihoods by both models
+} Choice;
 typedef struct { char name[NAME]; size_t n; } Group;          // a subject, or all of a task without subjects
 typedef struct {                      // a question; its texts are kept
     const char *path, *query;
@@ -1046,12 +1049,6 @@ static int encode(Asked *a, const Text *c, size_t bytes, size_t *n, Err *e) {
     return 0;
 }
 
-// Tokens to leave out at the left so that the last token of choice k is predicted from at most P tokens
-static size_t cut_of(const Asked *a, const Doc *q, uint32_t k) {
-    size_t n = q->tok.n + q->choice[k].tok.n;
-    return n > a->P + 1 ? n - a->P - 1 : 0;
-}
-
 // White space at the question's end goes to its choices; a choice's tokens are those that question and choice
 // together have more than the question alone.
 static int ask_one(Asked *a, Doc *q, Text *c, Err *e) {
@@ -1065,21 +1062,21 @@ static int ask_one(Asked *a, Doc *q, Text *c, Err *e) {
     if (a->bos >= 0) a->tok[q->tok.at] = a->bos;
     a->n += n;
     q->tok.n = a->n - q->tok.at;
-    for (uint32_t k = 0; k < q->choices; k++) {
-        Span *choice = &q->choice[k].tok;
+    for (Choice *k = q->choice; k < q->choice + q->choices; k++) {
         c->n = text;
-        text_add(c, " %s", q->choice[k].text);
+        text_add(c, " %s", k->text);
         if (encode(a, c, c->n, &both, e)) return -1;
-        *choice = (Span){a->n, both > n ? both - n : 0};
-        if (q->tok.n == 0 || choice->n < 1 || choice->n > a->P)
-            return err_set(e, "%s:%" PRIu32 ": a question of %zu tokens, its choice %" PRIu32 " of %zu: want "
-                           "1 or more, and 1 to %zu, the model's context", q->path, q->line, q->tok.n, k + 1,
-                           choice->n, a->P);
-        memmove(a->tok + a->n, a->tok + a->n + n, choice->n * sizeof *a->tok);
-        a->n += choice->n;
-        size_t cut = cut_of(a, q, k), seen = q->tok.n + choice->n - 1 - cut;
-        if (seen > a->longest) a->longest = seen;
-        whole = whole && cut == 0;
+        k->tok = (Span){a->n, both > n ? both - n : 0};
+        if (q->tok.n == 0 || k->tok.n < 1 || k->tok.n > a->P)
+            return err_set(e, "%s:%" PRIu32 ": a question of %zu tokens, its choice %d of %zu: want 1 or "
+                           "more, and 1 to %zu, the model's context", q->path, q->line, q->tok.n,
+                           (int)(k - q->choice) + 1, k->tok.n, a->P);
+        memmove(a->tok + a->n, a->tok + a->n + n, k->tok.n * sizeof *a->tok);
+        a->n += k->tok.n;
+        size_t seen = q->tok.n + k->tok.n - 1;                // the last token is predicted from so many
+        k->cut = seen > a->P ? seen - a->P : 0;
+        if (seen - k->cut > a->longest) a->longest = seen - k->cut;
+        whole = whole && k->cut == 0;
     }
     if (!whole && a->cut++ == 0) a->first_cut = q;
     return 0;
@@ -1244,14 +1241,13 @@ static size_t cache_find(Asked *a, size_t r, Span question) {
 // Choice k of a question into row r; before it the question, unless the choice before was cut alike.
 static void choice_add(Asked *a, size_t r, const Doc *q, uint32_t k) {
     Choice *c = &q->choice[k];
-    size_t cut = cut_of(a, q, k), n = c->tok.n;
+    size_t cut = c->cut, n = c->tok.n;
     Span question = {q->tok.at + cut, q->tok.n - cut};
-    bool begin = k == 0 || cut_of(a, q, k - 1) != cut;
+    bool begin = k == 0 || c[-1].cut != cut;
     size_t past = begin ? cache_find(a, r, question) : question.n;
     a->past[r] = (int32_t)past;
     row_add(a, r, (Span){question.at + past, question.n - past});
-    for (uint32_t j = k; begin && j < q->choices && cut_of(a, q, j) == cut; j++)
-        want(a, a->packed - 1, &q->choice[j], 0);
+    for (; begin && k < q->choices && q->choice[k].cut == cut; k++) want(a, a->packed - 1, &q->choice[k], 0);
     row_add(a, r, (Span){c->tok.at, n - 1});
     for (size_t i = 1; i < n; i++) want(a, a->packed - n + i, c, i);
 }
@@ -1268,7 +1264,7 @@ static int pass(Asked *a, const Doc *q, size_t from, size_t to, uint32_t k, Err 
     if (a->wanted) model_losses(&a->x.m, a->row, a->target, a->wanted, a->loss);
     for (size_t i = 0; i < a->wanted; i++) *a->owner[i] -= a->loss[i];
     for (size_t r = from; r < to; r++)
-        if (k < q[r].choices) a->held[r].n = q[r].tok.n - cut_of(a, &q[r], k);
+        if (k < q[r].choices) a->held[r].n = q[r].tok.n - q[r].choice[k].cut;
     return 0;
 }
 
