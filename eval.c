@@ -100,6 +100,7 @@ typedef struct {                      // a model, and what it is asked
     char *template;                   // free()
     void *block;
     Model m;
+    Rows rows;
     Examples ex;
     BatchMemory batch;
 } Loaded;
@@ -122,6 +123,7 @@ static int prepare(Loaded *x, size_t rows, size_t seq, size_t cached, Err *e) {
 static void unload(Loaded *x) {
     batch_free(&x->batch);
     examples_free(&x->ex);
+    rows_free(&x->rows);
     block_free(x->block);
     free(x->template);
     checkpoint_close(&x->k);
@@ -318,13 +320,14 @@ static Size taught_size(const Example *x, const Tokenizer *t) {
     return sum;
 }
 
-static int loss_examples(Loaded *x, Rows *rows, const char *const *text, int texts, Err *e) {
+static int loss_examples(Loaded *x, const char *const *text, int texts, Err *e) {
     size_t most = (size_t)x->k.cfg.context, stride = opt.stride ? (size_t)opt.stride : most;
     if (stride > most) return err_set(e, "--stride: %zu, want at most the context of %zu", stride, most);
     if (opt.text) return examples_text(&x->ex, text, texts, &x->k.tok, most + 1, stride, e);
-    if (load_rows(rows, opt.data, e)) return -1;
-    rows->n = limited(rows->n);
-    return examples_make(&x->ex, rows, x->template, &x->k.tok, most + 1, TOO_LONG_REFUSE, TEACH_ANSWERS, e);
+    if (load_rows(&x->rows, opt.data, e)) return -1;
+    x->rows.n = limited(x->rows.n);
+    return examples_make(&x->ex, &x->rows, x->template, &x->k.tok, most + 1, TOO_LONG_REFUSE, TEACH_ANSWERS,
+                         e);
 }
 
 static int loss_run(Loss *l, Loaded *x, Err *e) {
@@ -349,15 +352,6 @@ static int loss_run(Loss *l, Loaded *x, Err *e) {
         progress("loss", i + view->B, n);
     }
     return 0;
-}
-
-static int loss_of(Loss *l, const char *path, const char *const *text, int texts, Err *e) {
-    Loaded x;
-    Rows rows = {0};
-    int rc = load(&x, path, e) || loss_examples(&x, &rows, text, texts, e) || loss_run(l, &x, e) ? -1 : 0;
-    rows_free(&rows);
-    unload(&x);
-    return rc;
 }
 
 static void loss_print(const Loss *l, int model, const char *name) {
@@ -400,7 +394,11 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
     if (opt.stride && !opt.text) return err_set(e, "--stride needs --text: rows are not cut into windows");
     for (int i = 0; i < texts; i++) if (opt.text && log_apart(text[i], e)) return -1;
     if (log_open(&results, opt.log, false, e)) return -1;
-    for (int i = 0; i < models && !rc; i++) rc = loss_of(&l[i], name[i], text, texts, e);
+    for (int i = 0; i < models && !rc; i++) {
+        Loaded x;
+        rc = load(&x, name[i], e) || loss_examples(&x, text, texts, e) || loss_run(&l[i], &x, e) ? -1 : 0;
+        unload(&x);
+    }
     if (!rc && !opt.json)
         printf("%-32s %8s %9s %10s %14s\n", "model", "targets", "loss", "perplexity", "bits per byte");
     for (int i = 0; i < models && !rc; i++) {
@@ -440,7 +438,7 @@ static char *trimmed(const char *text, size_t n, bool first_line, Err *e) {
     for (; n && strchr(" \t\r\n", *s); n--) s++;
     const uint8_t *line = first_line ? memchr(s, '\n', n) : NULL;
     if (line) n = (size_t)(line - s);
-    while (n && (s[n - 1] == 0 || strchr(" \t\r\n", s[n - 1]))) n--;
+    while (n && strchr(" \t\r\n", s[n - 1])) n--;            // a 0 goes too
     return keep_text(s, n, e);
 }
 
@@ -558,8 +556,7 @@ static int consistency(Line *l, Loaded *x, size_t rows, const Asking *greedy, Er
 }
 
 static int line_ask(Line *l, Loaded *x, const Test *t, Err *e) {
-    size_t longest = 0, alone = at_most(t->n, ALONE);
-    size_t batch = at_most(t->n, (size_t)opt.batch);
+    size_t longest = 0, batch = at_most(t->n, (size_t)opt.batch), alone = at_most(t->n, ALONE);
     const Sampling likeliest = {0.0f, 1, 1.0f, 1.0f};
     const Asking greedy = {l->name, likeliest, (size_t)opt.max_tokens, batch, t->first_line};
     const Asking once = {NULL, likeliest, 1, 1, t->first_line};
