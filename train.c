@@ -420,10 +420,9 @@ static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *w
     if (name)
         snprintf(place, sizeof place, "%s%s[%zu] is %g, ", weight ? "" : "the gradient of ", name, at,
                  isnan(v) ? fabs(v) : v);
-    if (step == 0)
-        return err_set(e, "step 0: %s%s, want finite numbers\nhint: the model is so before training", place,
-                       what);
-    if (!writes()) return err_set(e, "step %" PRId64 ": %s%s, want finite numbers", step, place, what);
+    if (step == 0 || !writes())
+        return err_set(e, "step %" PRId64 ": %s%s, want finite numbers%s", step, place, what,
+                       step ? "" : "\nhint: the model is so before training");
     remove(r->path[STATE]);
     if (is_terminal(2)) fprintf(stderr, "\n");    // below the progress line
     bool last = !weight && isfinite(loss) && good > 0;
