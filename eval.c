@@ -1172,7 +1172,7 @@ static int had_item(Had *h, const Set *s, int m, const Doc *q, Err *e) {
         q->choice[k].ll[m] = strtod(at, &at);
         at += *at == ',';
     }
-    if (!item_line(own, s, m, q)) h->left = 0;              // never a run's line
+    if (!item_line(own, s, m, q)) h->left = 0;                // no line of a run's
     return had(h, own, e);
 }
 
@@ -1237,14 +1237,14 @@ static size_t cache_find(Asked *a, size_t r, Span question) {
 
 // Choice k of a question into row r; before it the question, unless the choice before was cut alike.
 static void choice_add(Asked *a, size_t r, const Doc *q, uint32_t k) {
-    Choice *c = &q->choice[k];
+    Choice *c = &q->choice[k], *end = q->choice + q->choices;
     size_t cut = c->cut, n = c->tok.n;
     Span question = {q->tok.at + cut, q->tok.n - cut};
     bool begin = k == 0 || c[-1].cut != cut;
     size_t past = begin ? cache_find(a, r, question) : question.n;
     a->past[r] = (int32_t)past;
     row_add(a, r, (Span){question.at + past, question.n - past});
-    for (; begin && k < q->choices && q->choice[k].cut == cut; k++) want(a, a->packed - 1, &q->choice[k], 0);
+    for (Choice *j = c; begin && j < end && j->cut == cut; j++) want(a, a->packed - 1, j, 0);
     row_add(a, r, (Span){c->tok.at, n - 1});
     for (size_t i = 1; i < n; i++) want(a, a->packed - n + i, c, i);
 }
@@ -1293,7 +1293,7 @@ static int set_score(Bench *b, const Set *s, int m, Err *e) {
     char line[LINE];
     int rc = load(&a.x, b->path[m], e) || ask(&a, s->done[m], e) || asked_prepare(&a, e) ? -1 : 0;
     while (q < last && rc == 0) {
-        for (end = q + 1; end < last && end < q + a.rows && end->group == q->group;) end++;
+        for (end = q + 1; end < last && (size_t)(end - q) < a.rows && end->group == q->group;) end++;
         rc = batch_score(&a, q, (size_t)(end - q), e);
         for (; q < end && rc == 0; q++) {
             if (item_line(line, s, m, q)) log_line(results, "%s", line);
