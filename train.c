@@ -141,8 +141,8 @@ typedef struct {
     Rows rows, val_rows;
     Examples all, val_all, train, val;     // train and val are views of all, or of all and val_all
     Examples general;                 // windows of --general
-    const char *text[MAX_TEXTS + 1];
-    int texts;
+    const char *file[MAX_TEXTS + 1];  // --data; or --text, and further ones
+    int files;
     Teach teach;
     int too_long, skip_bad, schedule, dtype;    // TooLong; --bad-rows skip; Schedule; Dtype
     Text lineage;
@@ -824,12 +824,12 @@ static int check_outputs(Run *r, Err *e) {
             return err_set(e, "--out: a path of %zu bytes is too long", strlen(opt.out));
         if (i == AGAIN) opt.out = r->path[AGAIN];
     }
-    const char *path[] = {opt.data, opt.val, opt.model, opt.template, opt.general, r->verified, opt.out,
+    const char *path[] = {opt.val, opt.model, opt.template, opt.general, r->verified, opt.out,
                           r->path[STATE], r->path[BEST], r->path[LAST], opt.log};
-    enum { READ = 6, ALL = sizeof path / sizeof *path };           // the rest is written
+    enum { READ = 5, ALL = sizeof path / sizeof *path };           // the rest is written
     for (int w = READ; w < ALL; w++)
-        for (int i = 0; path[w] && *path[w] && i < w + r->texts; i++) {
-            const char *other = i < w ? path[i] : r->text[i - w];
+        for (int i = 0; path[w] && *path[w] && i < w + r->files; i++) {
+            const char *other = i < w ? path[i] : r->file[i - w];
             if (other && *other && same_file(path[w], other))
                 return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
                                path[w] == opt.log ? "--log" : "--out");
@@ -898,10 +898,10 @@ static int tokenizer_keep(Tokenizer *t, void **memory, Err *e) {
 static int read_texts(const Run *r, uint8_t **all, size_t *total, Err *e) {
     const size_t most = (size_t)1 << 31;
     size_t room = 0;
-    for (int i = 0; i < r->texts; i++) {
+    for (int i = 0; i < r->files; i++) {
         uint8_t *data;
         size_t n;
-        if (file_read(r->text[i], *total < most ? most - *total : 0, &data, &n, e)) return -1;
+        if (file_read(r->file[i], *total < most ? most - *total : 0, &data, &n, e)) return -1;
         data[n++] = '\n';                         // instead of file_read's 0
         int rc = grow(all, &room, *total + n, 1, e);
         if (rc == 0) memcpy(*all + *total, data, n);
@@ -934,25 +934,25 @@ static int learn_tokenizer(Run *r, Err *e) {
     return memory ? rc : -1;
 }
 
-static int load_rows(const Run *r, const char *path, Rows *rows, Examples *x, size_t seq, Err *e) {
+static int load_files(const Run *r, const char *const *file, int files, Rows *rows, Examples *x, size_t seq,
+                      Err *e) {
     const RowsHow how = {true, r->skip_bad, opt.columns};
-    if (rows_load(rows, path, &how, e)) return -1;
+    if (opt.text) return examples_text(x, file, files, &r->base.tok, seq, seq - 1, e);
+    if (rows_load(rows, *file, &how, e)) return -1;
     return examples_make(x, rows, r->template, &r->base.tok, seq, (TooLong)r->too_long, r->teach, e);
 }
 
 static int load_examples(Run *r, Err *e) {
     size_t most = (size_t)r->base.cfg.context + 1, seq = opt.seq ? (size_t)opt.seq : most;
     if (seq > most) return err_set(e, "--seq: %zu, want 2..%zu, one more than the context", seq, most);
-    if (opt.text ? examples_text(&r->all, r->text, r->texts, &r->base.tok, seq, seq - 1, e) ||
-                   (opt.val && examples_text(&r->val_all, &opt.val, 1, &r->base.tok, seq, seq - 1, e))
-        : load_rows(r, opt.data, &r->rows, &r->all, seq, e) ||
-          (opt.val && load_rows(r, opt.val, &r->val_rows, &r->val_all, seq, e))) return -1;
+    if (load_files(r, r->file, r->files, &r->rows, &r->all, seq, e) ||
+        (opt.val && load_files(r, &opt.val, 1, &r->val_rows, &r->val_all, seq, e))) return -1;
     examples_split(&r->all, opt.val ? 0.0 : opt.split, (uint64_t)opt.seed, &r->train, &r->val);
     if (opt.val) r->val = r->val_all;
     if (opt.early_stop && !r->val.n)
         return err_set(e, "--early-stop: no row is held out, want --val FILE or a --split above 0");
     if (!r->train.n)
-        return err_set(e, "%s: no row is left to train on, want at least 1", opt.data ? opt.data : opt.text);
+        return err_set(e, "%s: no row is left to train on, want at least 1", r->file[0]);
     r->longest = r->train.longest > r->val.longest ? r->train.longest : r->val.longest;
     return 0;
 }
@@ -989,9 +989,9 @@ static int describe(Run *r, Err *e) {
         text_add(t, "%s %s=%d%s", i ? "" : "init", CONFIG_FIELD[i].name, (int)v,
                  i + 1 < CONFIG_INTS ? "" : "\n");
     }
-    if (say_file(t, "base", opt.model, e) || say_file(t, "data", opt.data, e)) return -1;
-    for (int i = 0; i < r->texts && opt.text; i++)
-        if (say_file(t, "text", r->text[i], e)) return -1;
+    if (say_file(t, "base", opt.model, e)) return -1;
+    for (int i = 0; i < r->files; i++)
+        if (say_file(t, opt.text ? "text" : "data", r->file[i], e)) return -1;
     if (say_file(t, "held-out", opt.val, e)) return -1;
     text_add(t, "options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64,
              opt.mask, r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq,
@@ -1118,16 +1118,16 @@ static void release(Run *r) {
 int main(int argc, char **argv) {
     static Run r;                     // zeroed: from here on release() is legal
     Err e;
-    int words = 0, rc = options_parse(OPTION, OPTIONS, argc, argv, r.text + 1, MAX_TEXTS, &words, &e);
+    int words = 0, rc = options_parse(OPTION, OPTIONS, argc, argv, r.file + 1, MAX_TEXTS, &words, &e);
     if (!rc && (opt.help || opt.version)) {
         if (opt.help) help();
         else printf("tune.c %s\n", TUNE_VERSION);
         return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
     }
     if (!rc && words && !opt.text)
-        rc = err_set(&e, "'%s': a word that belongs to no option\nhint: ./train --help", r.text[1]);
-    r.text[0] = opt.text;
-    r.texts = words + 1;
+        rc = err_set(&e, "'%s': a word that belongs to no option\nhint: ./train --help", r.file[1]);
+    r.file[0] = opt.text ? opt.text : opt.data;
+    r.files = words + 1;
     r.started = seconds();
     signal(SIGINT, on_interrupt);
     signal(SIGTERM, on_interrupt);
