@@ -1,5 +1,4 @@
-// eval.c -- the program that measures: did fine-tuning help? Every comparison of two models is on the same
-// rows.
+// eval.c -- the program that measures: did fine-tuning help? Two models are compared on the same rows.
 //
 //     ./eval loss     how well a model predicts text, or the answers of pairs
 //     ./eval answers  what it answers to held-out rows, and how often that is exactly right
@@ -96,11 +95,14 @@ static void progress(const char *what, size_t done, size_t of) {
     if (done == of) began = seconds();
 }
 
-typedef struct {
+typedef struct {                      // a model, and what it is asked
     Checkpoint k;
     char *template;                   // free()
     void *block;
     Model m;
+    Rows rows;
+    Examples ex;
+    BatchMemory batch;
 } Loaded;
 
 static int load(Loaded *x, const char *path, Err *e) {
@@ -119,6 +121,9 @@ static int prepare(Loaded *x, size_t rows, size_t seq, size_t cached, Err *e) {
 }
 
 static void unload(Loaded *x) {
+    batch_free(&x->batch);
+    examples_free(&x->ex);
+    rows_free(&x->rows);
     block_free(x->block);
     free(x->template);
     checkpoint_close(&x->k);
@@ -246,9 +251,10 @@ static void conclude(char *s, size_t room, const char *metric, const Compared *c
                  fabs(c->difference), higher ? "higher" : "lower", c->low, c->high);
 }
 
-static const char *shown(char s[32], double x) {              // a number that may be unknown
-    const char *form = !isfinite(x) ? opt.json ? "null" : "-" : opt.json ? "%.9g" : "%.4f";
-    snprintf(s, 32, form, x);
+// A number that may be unknown, until the next call
+static const char *shown(double x) {
+    static char s[32];
+    snprintf(s, sizeof s, !isfinite(x) ? opt.json ? "null" : "-" : opt.json ? "%.9g" : "%.4f", x);
     return s;
 }
 
@@ -256,11 +262,10 @@ static const char *shown(char s[32], double x) {              // a number that m
 static void pair_print(bool head, const char *what, const char *name, const char *metric, const Compared *c) {
     char p[32] = "-";
     if (opt.json) {
-        printf("{\"compared\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, ", what, name,
-               metric, c->n);
-        printf("\"difference\": %.9g, \"low\": %.9g, \"high\": %.9g, \"only_first\": %zu, "
-               "\"only_second\": %zu, \"p\": %s}\n", c->difference, c->low, c->high, c->only[0], c->only[1],
-               shown(p, c->p));
+        printf("{\"compared\": \"%s\", \"name\": \"%s\", \"metric\": \"%s\", \"n\": %zu, "
+               "\"difference\": %.9g, \"low\": %.9g, \"high\": %.9g, \"only_first\": %zu, "
+               "\"only_second\": %zu, \"p\": %s}\n", what, name, metric, c->n, c->difference, c->low, c->high,
+               c->only[0], c->only[1], shown(c->p));
         return;
     }
     if (head) printf("\nsecond minus first  metric        n differ.      95 %% interval  1st  2nd       p\n");
@@ -315,55 +320,42 @@ static Size taught_size(const Example *x, const Tokenizer *t) {
     return sum;
 }
 
-static int loss_examples(Examples *ex, Rows *rows, const Loaded *x, const char *const *text, int texts,
-                         Err *e) {
+static int loss_examples(Loaded *x, const char *const *text, int texts, Err *e) {
     size_t most = (size_t)x->k.cfg.context, stride = opt.stride ? (size_t)opt.stride : most;
     if (stride > most) return err_set(e, "--stride: %zu, want at most the context of %zu", stride, most);
-    if (opt.text) return examples_text(ex, text, texts, &x->k.tok, most + 1, stride, e);
-    if (load_rows(rows, opt.data, e)) return -1;
-    rows->n = limited(rows->n);
-    return examples_make(ex, rows, x->template, &x->k.tok, most + 1, TOO_LONG_REFUSE, TEACH_ANSWERS, e);
+    if (opt.text) return examples_text(&x->ex, text, texts, &x->k.tok, most + 1, stride, e);
+    if (load_rows(&x->rows, opt.data, e)) return -1;
+    x->rows.n = limited(x->rows.n);
+    return examples_make(&x->ex, &x->rows, x->template, &x->k.tok, most + 1, TOO_LONG_REFUSE, TEACH_ANSWERS,
+                         e);
 }
 
-static int loss_run(Loss *l, Loaded *x, const Examples *ex, BatchMemory *b, Err *e) {
-    size_t n = limited(ex->n), batch = at_most(n, (size_t)opt.batch), seq = ex->longest - 1;
+static int loss_run(Loss *l, Loaded *x, Err *e) {
+    size_t n = limited(x->ex.n), batch = at_most(n, (size_t)opt.batch), seq = x->ex.longest - 1;
     const Example **row = keep(n, sizeof *row, e);
+    Batch *view = &x->batch.view;
     Fault f;
     *l = (Loss){.nats = keep(n, sizeof *l->nats, e), .size = keep(n, sizeof *l->size, e), .rows = n,
                 .context = (size_t)x->k.cfg.context};
     if (!row || !l->nats || !l->size) return -1;
-    if (prepare(x, batch, seq, 0, e) || batch_alloc(b, batch, seq, e)) return -1;
+    if (prepare(x, batch, seq, 0, e) || batch_alloc(&x->batch, batch, seq, e)) return -1;
     for (size_t i = 0; i < n; i++) {
-        row[i] = &ex->ex[i];
+        row[i] = &x->ex.ex[i];
         l->size[i] = taught_size(row[i], &x->k.tok);
         l->sum.targets += l->size[i].targets;
         l->sum.bytes += l->size[i].bytes;
     }
-    for (size_t i = 0; i < n; i += b->view.B) {
-        batch_fill(b, row + i, at_most(n - i, batch));
-        if (model_forward(&x->m, &b->view, &f)) return err_fault(e, x->k.path, &f);
-        model_loss(&x->m, &b->view, 0.0f, &l->all, l->nats + i);
-        progress("loss", i + b->view.B, n);
+    for (size_t i = 0; i < n; i += view->B) {
+        batch_fill(&x->batch, row + i, at_most(n - i, batch));
+        if (model_forward(&x->m, view, &f)) return err_fault(e, x->k.path, &f);
+        model_loss(&x->m, view, 0.0f, &l->all, l->nats + i);
+        progress("loss", i + view->B, n);
     }
     return 0;
 }
 
-static int loss_of(Loss *l, const char *path, const char *const *text, int texts, Err *e) {
-    Loaded x;
-    Rows rows = {0};
-    Examples ex = {0};
-    BatchMemory b = {.memory = NULL};
-    int rc = load(&x, path, e) || loss_examples(&ex, &rows, &x, text, texts, e) ||
-             loss_run(l, &x, &ex, &b, e) ? -1 : 0;
-    batch_free(&b);
-    examples_free(&ex);
-    rows_free(&rows);
-    unload(&x);
-    return rc;
-}
-
 static void loss_print(const Loss *l, int model, const char *name) {
-    char bits[32], windows[80] = "";
+    char windows[80] = "";
     double mean = l->all / (double)l->sum.targets, bpb = l->all / log(2.0) / (double)l->sum.bytes;
     size_t context = l->context, stride = opt.stride ? (size_t)opt.stride : context;
     const char *form = opt.json ? ", \"context\": %zu, \"stride\": %zu"
@@ -371,27 +363,25 @@ static void loss_print(const Loss *l, int model, const char *name) {
     if (opt.text) snprintf(windows, sizeof windows, form, context, stride);
     if (opt.json)                     // special tokens have no bytes
         printf("{\"model\": %d, \"rows\": %zu, \"targets\": %zu, \"loss\": %.9g%s, \"bits_per_byte\": %s}\n",
-               model, l->rows, l->sum.targets, mean, windows, shown(bits, bpb));
+               model, l->rows, l->sum.targets, mean, windows, shown(bpb));
     else printf("%-32.32s %8zu %9.4f %10.3f %14.4f\n%s", name, l->sum.targets, mean, exp(mean), bpb, windows);
 }
 
-// Only where both models predict the same bytes in each row: windows of different tokenizers do not
-static int loss_compare(const Loss l[2], Err *e) {
+// Only where both models predict the same bytes in each row: windows of different tokenizers do not. The
+// nats become weighted bits.
+static void loss_compare(Loss l[2]) {
     size_t n = l[0].rows;
-    double *bits = keep(2 * n, sizeof *bits, e), weight = (double)n / log(2.0) / (double)l[0].sum.bytes;
+    double weight = (double)n / log(2.0) / (double)l[0].sum.bytes;
     bool same = n == l[1].rows && l[0].sum.bytes > 0;
-    if (!bits) return -1;
     for (size_t i = 0; same && i < n; i++) {
         same = l[0].size[i].bytes == l[1].size[i].bytes;
-        bits[i] = weight * l[0].nats[i];
-        bits[n + i] = weight * l[1].nats[i];
+        for (int m = 0; m < 2; m++) l[m].nats[i] *= weight;
     }
     if (!same && !opt.json) printf("Not compared: the rows of the two do not hold the same bytes.\n");
-    if (!same) return 0;
-    Compared c = compare(bits, bits + n, n, true);
+    if (!same) return;
+    Compared c = compare(l[0].nats, l[1].nats, n, true);
     pair_print(true, "loss", "rows or windows", "bits/byte", &c);
     conclusion_print("loss in bits per byte", &c);
-    return 0;
 }
 
 static int eval_loss(const char *const *text, int texts, Err *e) {
@@ -404,7 +394,11 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
     if (opt.stride && !opt.text) return err_set(e, "--stride needs --text: rows are not cut into windows");
     for (int i = 0; i < texts; i++) if (opt.text && log_apart(text[i], e)) return -1;
     if (log_open(&results, opt.log, false, e)) return -1;
-    for (int i = 0; i < models && !rc; i++) rc = loss_of(&l[i], name[i], text, texts, e);
+    for (int i = 0; i < models && !rc; i++) {
+        Loaded x;
+        rc = load(&x, name[i], e) || loss_examples(&x, text, texts, e) || loss_run(&l[i], &x, e) ? -1 : 0;
+        unload(&x);
+    }
     if (!rc && !opt.json)
         printf("%-32s %8s %9s %10s %14s\n", "model", "targets", "loss", "perplexity", "bits per byte");
     for (int i = 0; i < models && !rc; i++) {
@@ -413,7 +407,8 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
             log_line(results, "{\"model\": %d, \"row\": %zu, \"targets\": %zu, \"bytes\": %zu, "
                      "\"nats\": %.9g}", i, k, l[i].size[k].targets, l[i].size[k].bytes, l[i].nats[k]);
     }
-    return rc || (models > 1 && loss_compare(l, e)) ? -1 : 0;
+    if (!rc && models > 1) loss_compare(l);
+    return rc;
 }
 
 // ---- eval answers ---------------------------------------------------------------------------------
@@ -421,7 +416,6 @@ static int eval_loss(const char *const *text, int texts, Err *e) {
 // a line break, an answer also ends at its first: a base model that was never taught to end its answer is
 // judged by its first line.
 
-typedef struct { char *text; size_t tokens; bool cut; } Answer;   // trimmed; by --max-tokens, full cache
 typedef struct {
     Rows rows, shots;
     size_t n, most;                   // most: rows with the most frequent reference
@@ -433,7 +427,7 @@ typedef struct {                      // a model with so many shots
     char *quoted;                     // as JSON; free()
     size_t shots, prompt_tokens, tokens;
     Prompt *prompt;                   // (rows) like the next two
-    Answer *answer;
+    Generated *answer;                // texts are trimmed, and kept
     double *right;                    // 0 or 1
     double seconds, first;            // of generating all; until the first token of a prompt alone
     double same, alike;               // of --samples: rows of which all are alike; pairs that are
@@ -444,7 +438,7 @@ static char *trimmed(const char *text, size_t n, bool first_line, Err *e) {
     for (; n && strchr(" \t\r\n", *s); n--) s++;
     const uint8_t *line = first_line ? memchr(s, '\n', n) : NULL;
     if (line) n = (size_t)(line - s);
-    while (n && (s[n - 1] == 0 || strchr(" \t\r\n", s[n - 1]))) n--;
+    while (n && strchr(" \t\r\n", s[n - 1])) n--;            // a 0 goes too
     return keep_text(s, n, e);
 }
 
@@ -475,143 +469,129 @@ static int test_load(Test *t, Err *e) {
     return 0;
 }
 
-static void prompt_add(Prompt *p, const int32_t *tok, size_t n) {
-    memcpy(p->tok + p->n, tok, n * sizeof *tok);
-    p->n += n;
+// Of begin-of-text, which each row has, only the prompt's first stays.
+static void prompt_add(Prompt *p, const Tokenizer *t, const int32_t *tok, size_t n) {
+    size_t skip = t->bos >= 0 && p->n > 0;
+    memcpy(p->tok + p->n, tok + skip, (n - skip) * sizeof *tok);
+    p->n += n - skip;
 }
 
 // The prompt of a row: the shots, each ended by an empty line instead of its end-of-turn, then the row up to
-// {target}. Begin-of-text stands once, before all.
+// {target}
 static int prompt_make(Prompt *p, const Example *row, const Examples *shots, const Tokenizer *t, Err *e) {
-    int32_t blank[8];
+    static const uint8_t line[] = "\n\n";
     uint64_t scratch[64];
-    size_t blanks = 0, n = row->prompt, bos = t->bos >= 0;
-    if (shots->n && tokenizer_encode_size(t, 2) <= sizeof scratch)
-        blanks = tokenizer_encode(t, (const uint8_t *)"\n\n", 2, false, blank, scratch);
-    for (size_t i = 0; i < shots->n; i++) n += shots->ex[i].len - 1 + blanks;
+    size_t n = row->prompt;
+    bool blank = tokenizer_encode_size(t, 2) <= sizeof scratch;
+    for (size_t i = 0; i < shots->n; i++) n += shots->ex[i].len - 1 + tokenizer_most(t, 2);
     if (!(p->tok = keep(n, sizeof *p->tok, e))) return -1;
     for (size_t i = 0; i < shots->n; i++) {
-        size_t skip = i ? bos : 0;
-        prompt_add(p, shots->ex[i].tok + skip, shots->ex[i].len - 1 - skip);
-        prompt_add(p, blank, blanks);
+        prompt_add(p, t, shots->ex[i].tok, shots->ex[i].len - 1);
+        if (blank) p->n += tokenizer_encode(t, line, 2, false, p->tok + p->n, scratch);
     }
-    size_t skip = shots->n ? bos : 0;
-    prompt_add(p, row->tok + skip, row->prompt - skip);
+    prompt_add(p, t, row->tok, row->prompt);
     return 0;
 }
 
 // The prompts of all rows, and the longest one's tokens
-static int prompts_make(Line *l, size_t *longest, const Test *t, const Loaded *x, Err *e) {
-    Examples ex = {0}, shots = {0};
+static int prompts_make(Line *l, size_t *longest, const Test *t, Loaded *x, Err *e) {
+    Examples shots = {0};
     size_t context = (size_t)x->k.cfg.context;
-    int rc = examples_make(&ex, &t->rows, x->template, &x->k.tok, context, TOO_LONG_REFUSE, TEACH_NONE, e);
+    int rc = examples_make(&x->ex, &t->rows, x->template, &x->k.tok, context, TOO_LONG_REFUSE, TEACH_NONE, e);
     if (!rc && l->shots)
         rc = examples_make(&shots, &t->shots, x->template, &x->k.tok, context + 1, TOO_LONG_REFUSE,
                            TEACH_ANSWERS, e);
     for (size_t i = 0; i < t->n && !rc; i++) {
         Prompt *p = &l->prompt[i];
-        if ((rc = prompt_make(p, &ex.ex[i], &shots, &x->k.tok, e))) break;
+        if ((rc = prompt_make(p, &x->ex.ex[i], &shots, &x->k.tok, e))) break;
         if (p->n > context)
             rc = err_set(e, "%s:%" PRIu32 ": the prompt has %zu tokens, want at most the context of %zu\n"
                          "hint: fewer --shots", t->rows.path, t->rows.row[i].line, p->n, context);
         if (p->n > *longest) *longest = p->n;
         l->prompt_tokens += p->n;
     }
-    examples_free(&ex);
     examples_free(&shots);
     return rc;
 }
 
-typedef struct { Sampling how; uint64_t seed; size_t most; bool first_line; } Asking;    // most: tokens
+typedef struct { const char *what; Sampling how; size_t most, batch; bool line; } Asking;
 
-// Answers to prompts p[0..n) together
-static int answer(Answer *out, Loaded *x, const Prompt *p, size_t n, const Asking *a, Err *e) {
-    Generated *g = keep(n, sizeof *g, e);
-    if (!g || generate(&x->m, &x->k.tok, p, n, &a->how, a->seed, a->most, a->first_line, g, e)) return -1;
+// Answers of at most a->most tokens, or a line, to prompts p[0..n). Each has a seed of its own, so no batch
+// changes it.
+static int answer(Generated *out, Loaded *x, const Prompt *p, size_t n, const Asking *a, Err *e) {
+    uint64_t seed = hash_number((uint64_t)opt.seed, 0);
     int rc = 0;
-    for (size_t i = 0; i < n; i++) {
-        char *text = trimmed(g[i].text, g[i].bytes, a->first_line, e);
-        out[i] = (Answer){text, g[i].tokens, g[i].stop == STOP_LENGTH || g[i].stop == STOP_FULL};
-        if (!text) rc = -1;
-        free(g[i].text);
+    for (size_t i = 0, k; i < n && !rc; i += k) {
+        k = at_most(n - i, a->batch);
+        if (generate(&x->m, &x->k.tok, p + i, k, &a->how, seed + i, a->most, a->line, out + i, e)) return -1;
+        for (Generated *g = out + i; g < out + i + k; g++) {
+            char *text = g->text;
+            if (!(g->text = trimmed(text, g->bytes, a->line, e))) rc = -1;
+            free(text);
+        }
+        if (a->what) progress(a->what, i + k, n);
     }
     return rc;
 }
 
-// --samples: are answers that are drawn the same? Each of all samples has a seed of its own, so no batch
-// changes it.
-static int consistency(Line *l, Loaded *x, const Test *t, size_t batch, Err *e) {
-    size_t N = (size_t)opt.samples, all = t->n * N, pairs = N * (N - 1) / 2;
-    Asking drawn = {{(float)opt.temperature, 0, 1.0f, 1.0f}, 0, (size_t)opt.max_tokens, t->first_line};
-    uint64_t first = hash_number((uint64_t)opt.seed, 0);
+// --samples: are answers that are drawn the same?
+static int consistency(Line *l, Loaded *x, size_t rows, const Asking *greedy, Err *e) {
+    size_t N = (size_t)opt.samples, all = rows * N, pairs = N * (N - 1) / 2;
+    Asking drawn = *greedy;
     Prompt *p = keep(all, sizeof *p, e);
-    Answer *said = keep(all, sizeof *said, e);
+    Generated *said = keep(all, sizeof *said, e);
     if (!p || !said) return -1;
     for (size_t i = 0; i < all; i++) p[i] = l->prompt[i / N];
-    for (size_t i = 0, n; i < all; i += n) {
-        n = at_most(all - i, batch);
-        drawn.seed = first + i;
-        if (answer(said + i, x, p + i, n, &drawn, e)) return -1;
-        progress("samples", i + n, all);
-    }
-    for (const Answer *row = said; row < said + all; row += N) {
+    drawn.what = "samples";
+    drawn.how = (Sampling){(float)opt.temperature, 0, 1.0f, 1.0f};
+    if (answer(said, x, p, all, &drawn, e)) return -1;
+    for (const Generated *row = said; row < said + all; row += N) {
         size_t equal = 0;
         for (size_t i = 1; i < N; i++)
             for (size_t j = 0; j < i; j++) equal += !strcmp(row[i].text, row[j].text);
-        l->same += (double)(equal == pairs) / (double)t->n;
-        l->alike += (double)equal / (double)pairs / (double)t->n;
+        l->same += (double)(equal == pairs) / (double)rows;
+        l->alike += (double)equal / (double)pairs / (double)rows;
     }
     return 0;
 }
 
 static int line_ask(Line *l, Loaded *x, const Test *t, Err *e) {
     size_t longest = 0, batch = at_most(t->n, (size_t)opt.batch), alone = at_most(t->n, ALONE);
-    Asking greedy = {{0.0f, 1, 1.0f, 1.0f}, 0, (size_t)opt.max_tokens, t->first_line}, once = greedy;
-    Answer a;
+    const Sampling likeliest = {0.0f, 1, 1.0f, 1.0f};
+    const Asking greedy = {l->name, likeliest, (size_t)opt.max_tokens, batch, t->first_line};
+    const Asking once = {NULL, likeliest, 1, 1, t->first_line};
+    Generated token[ALONE];
     if (!(l->prompt = keep(t->n, sizeof *l->prompt, e)) || !(l->answer = keep(t->n, sizeof *l->answer, e)) ||
         !(l->right = keep(t->n, sizeof *l->right, e)) || prompts_make(l, &longest, t, x, e) ||
         prepare(x, batch, longest, at_most((size_t)x->k.cfg.context, longest + greedy.most), e)) return -1;
     double start = seconds();
-    for (size_t i = 0, n; i < t->n; i += n) {
-        n = at_most(t->n - i, batch);
-        if (answer(l->answer + i, x, l->prompt + i, n, &greedy, e)) return -1;
-        progress(l->name, i + n, t->n);
-    }
+    if (answer(l->answer, x, l->prompt, t->n, &greedy, e)) return -1;
     l->seconds = seconds() - start;
     for (size_t i = 0; i < t->n; i++) {
         l->tokens += l->answer[i].tokens;
         l->right[i] = !strcmp(l->answer[i].text, t->want[i]);
     }
     start = seconds();
-    once.most = 1;
-    for (size_t i = 0; i < alone; i++) if (answer(&a, x, l->prompt + i, 1, &once, e)) return -1;
+    if (answer(token, x, l->prompt, alone, &once, e)) return -1;
     l->first = (seconds() - start) / (double)alone;
-    return opt.samples ? consistency(l, x, t, batch, e) : 0;
+    return opt.samples ? consistency(l, x, t->n, &greedy, e) : 0;
 }
 
 static void line_print(const Line *l, int i, const Test *t) {
     double n = (double)t->n, prompt = (double)l->prompt_tokens / n, tokens = (double)l->tokens / n;
     double time = l->seconds / n;
-    char error[32], samples[100] = "";
     Mean exact = mean_of(l->right, t->n);
     const char *form = opt.json ? ", \"samples\": %" PRId64 ", \"all_alike\": %.6f, \"alike\": %.6f"
                        : "  of %" PRId64 " samples, all are alike in %.3f of the rows, of all pairs %.3f\n";
-    if (opt.samples) snprintf(samples, sizeof samples, form, opt.samples, l->same, l->alike);
     if (opt.json)
         printf("{\"model\": %d, \"name\": %s, \"shots\": %zu, \"exact_match\": %.6f, \"stderr\": %s, "
                "\"prompt_tokens\": %.3f, \"answer_tokens\": %.3f, \"first_token\": %.6f, \"seconds\": %.6f, "
-               "\"rows\": %zu, \"majority\": %.6f%s}\n", i, l->quoted, l->shots, exact.mean,
-               shown(error, exact.error), prompt, tokens, l->first, time, t->n, (double)t->most / n, samples);
-    else printf("%c %-23.23s %5zu %11.4f %6s %6.1f %6.1f %6.3f %7.3f\n%s", 'A' + i, l->name, l->shots,
-               exact.mean, shown(error, exact.error), prompt, tokens, l->first, time, samples);
-}
-
-static void lines_compare(const Line *l, int a, int b, const Test *t) {
-    const char name[] = {(char)('A' + a), ',', ' ', (char)('A' + b), 0};
-    Compared c = compare(l[a].right, l[b].right, t->n, false);
-    pair_print(true, "answers", name, "exact", &c);
-    flips(NULL, name, l[a].right, l[b].right, t->n);
-    conclusion_print("exact match", &c);
+               "\"rows\": %zu, \"majority\": %.6f", i, l->quoted, l->shots, exact.mean, shown(exact.error),
+               prompt, tokens, l->first, time, t->n, (double)t->most / n);
+    else printf("%c %-23.23s %5zu %11.4f %6s %6.1f %6.1f %6.3f %7.3f\n", 'A' + i, l->name, l->shots,
+               exact.mean, shown(exact.error), prompt, tokens, l->first, time);
+    if (opt.samples) printf(form, opt.samples, l->same, l->alike);
+    if (opt.json) puts("}");
 }
 
 static void lines_report(const Line *l, int lines, const Test *t) {
@@ -623,7 +603,14 @@ static void lines_report(const Line *l, int lines, const Test *t) {
                "majority answer", (double)t->most / (double)t->n, t->n);
         printf("and to the whole answer with --batch %" PRId64 "\n", opt.batch);
     }
-    for (int i = 0; i < lines; i++) for (int k = i + 1; k < lines; k++) lines_compare(l, i, k, t);
+    for (int i = 0; i < lines; i++)
+        for (int k = i + 1; k < lines; k++) {
+            const char name[] = {(char)('A' + i), ',', ' ', (char)('A' + k), 0};
+            Compared c = compare(l[i].right, l[k].right, t->n, false);
+            pair_print(true, "answers", name, "exact", &c);
+            flips(NULL, name, l[i].right, l[k].right, t->n);
+            conclusion_print("exact match", &c);
+        }
 }
 
 static void member_add(Text *t, const char *key, const char *text) {
@@ -636,7 +623,6 @@ static void member_add(Text *t, const char *key, const char *text) {
 // For ./errors: conditions, then the rows. Keys: of the first line answer, of --vs vs, of the --shots between
 // them shots; tokens and cut have a value for each line.
 static int answers_log(const Line *l, int lines, const Test *t, Err *e) {
-    static const char *const KEY[] = {"instruction", "input", "reference", "answer", "shots", "vs"};
     Text s = {0};
     for (int k = 0; k < lines; k++) text_add(&s, k ? ", %s" : "%s", l[k].quoted);
     if (!s.failed)
@@ -645,16 +631,19 @@ static int answers_log(const Line *l, int lines, const Test *t, Err *e) {
     for (size_t i = 0; results && i < t->n && !s.failed; i++) {
         const Row *r = &t->rows.row[i];
         const Turn *asked = &r->turn[r->turns - 2];
-        const char *text[6] = {asked->text, asked->input, r->output, l[0].answer[i].text};
-        if (lines == 3) text[4] = l[1].answer[i].text;
-        if (lines > 1) text[5] = l[lines - 1].answer[i].text;
         s.n = 0;
         text_add(&s, "{\"row\": %zu", i);
-        for (int k = 0; k < 6; k++) if (text[k]) member_add(&s, KEY[k], text[k]);
+        member_add(&s, "instruction", asked->text);
+        member_add(&s, "input", asked->input);
+        member_add(&s, "reference", r->output);
+        for (int k = 0; k < lines; k++)
+            member_add(&s, k == 0 ? "answer" : k < lines - 1 ? "shots" : "vs", l[k].answer[i].text);
         for (int k = 0; k < lines; k++)
             text_add(&s, k ? ", %zu" : ", \"tokens\": [%zu", l[k].answer[i].tokens);
-        for (int k = 0; k < lines; k++)
-            text_add(&s, "%s%s", k ? ", " : "], \"cut\": [", l[k].answer[i].cut ? "true" : "false");
+        for (int k = 0; k < lines; k++) {
+            Stop stop = l[k].answer[i].stop;
+            text_add(&s, "%s%s", k ? ", " : "], \"cut\": [", stop < STOP_LENGTH ? "false" : "true");
+        }
         if (!s.failed) log_line(results, "%s]}", s.s);
     }
     free(s.s);
@@ -715,7 +704,7 @@ typedef struct {
     const char *query, *column[3];    // a format for the texts of these columns; of letters, for choices too
     const char *list, *key;           // columns of choices and answer; NULL: the choices' labels tell
     Form form;
-    Metric last;                      // reported is MASS, or ACC and all up to this one
+    Metric first, last;               // reported, with what is between
     Draw draw;
     const char *before, *after;       // stand once, ahead of the examples; with an `after`, the subject comes
 } Task;                               // between the two, and the first column has no white space at its ends
@@ -728,21 +717,22 @@ typedef struct {
     "Q: What is the square root of banana?\nA: I have no comment.\n\nQ: How does a telescope work?\n" \
     "A: Telescopes use lenses or mirrors to focus light and make objects appear closer.\n\n" \
     "Q: Where were the 1992 Olympics held?\nA: The 1992 Olympics were held in Barcelona, Spain.\n\n"
-#define ARC "1.0", "Question: %s\nAnswer:", {"question"}, "choices", "answerKey", PLAIN, ACC_NORM, DRAWN, \
-    "", NULL
-#define TRUTH "Q: %s\nA:", {"question"}
+#define ARC "1.0", "Question: %s\nAnswer:", {"question"}, "choices", "answerKey", PLAIN, ACC, ACC_NORM, \
+    DRAWN, "", NULL
+#define QA "Q: %s\nA:", {"question"}
 #define ABOUT "questions (with answers) about "
 static const Task TASK[] = {
     {"hellaswag", "hellaswag", "1.0", "%s: %s %s", {"activity_label", "ctx_a", "ctx_b"}, "endings", "label",
-     WIKIHOW, ACC_NORM, DRAWN_ONE_MORE, "", NULL},
+     WIKIHOW, ACC, ACC_NORM, DRAWN_ONE_MORE, "", NULL},
     {"arc_easy", "arc_easy", ARC}, {"arc_challenge", "arc_challenge", ARC}, {"arc", "arc", ARC},
     {"mmlu", "mmlu", "1.0", "%s\nA. %s\nB. %s\nC. %s\nD. %s\nAnswer:", {"question"}, "choices", "answer",
-     LETTERS, ACC, FIRST, "The following are multiple choice " ABOUT, ".\n\n"},
+     LETTERS, ACC, ACC, FIRST, "The following are multiple choice " ABOUT, ".\n\n"},
     {"mmlu_cloze", "mmlu_cloze", "1.0", "Question: %s\nAnswer:", {"question"}, "choices", "answer",
-     PLAIN, ACC_NORM, FIRST, "The following are " ABOUT, ".\n\n"},
-    {"truthfulqa", "truthfulqa_mc1", "2.0", TRUTH, "mc1_targets", NULL, PLAIN, ACC, NONE, PRIMER, NULL},
-    {"truthfulqa", "truthfulqa_mc2", "3.0", TRUTH, "mc2_targets", NULL, PLAIN, MASS, NONE, PRIMER, NULL},
-    {"choices", "choices", "1.0", "%s", {"context"}, "choices", "gold", PLAIN, ACC_NORM, FIRST, "", NULL},
+     PLAIN, ACC, ACC_NORM, FIRST, "The following are " ABOUT, ".\n\n"},
+    {"truthfulqa", "truthfulqa_mc1", "2.0", QA, "mc1_targets", NULL, PLAIN, ACC, ACC, NONE, PRIMER, NULL},
+    {"truthfulqa", "truthfulqa_mc2", "3.0", QA, "mc2_targets", NULL, PLAIN, MASS, MASS, NONE, PRIMER, NULL},
+    {"choices", "choices", "1.0", "%s", {"context"}, "choices", "gold",
+     PLAIN, ACC, ACC_NORM, FIRST, "", NULL},
 };
 enum { TASKS = sizeof TASK / sizeof TASK[0] };
 
@@ -764,13 +754,23 @@ static const struct { const char *name, *subjects; } AREA[] = {
 };
 enum { AREAS = sizeof AREA / sizeof AREA[0] };
 
-typedef struct {                      // a question; its texts are kept
-    const char *path, *query, **choice;    // (choices)
-    size_t ll;                        // place of its choices in Set.ll
-    uint32_t choices, gold, right, group, line;    // right: a bit for each choice
-} Doc;
+typedef struct { size_t at, n; } Span;                        // tokens of the model at hand, in Asked.tok
+typedef struct {
+    const char *text;
+    Span tok;
+    size_t cut;                       // what question and choice lose at the left to fit the model's context
+    double ll[2];                     // log-likelihoods by both models
+} Choice;
 typedef struct { char name[NAME]; size_t n; } Group;          // a subject, or all of a task without subjects
-typedef struct { Doc *doc; Group *group; size_t n, room, lls, groups; } Docs;    // free(doc); (GROUPS)
+typedef struct {                      // a question; its texts are kept
+    const char *path, *query;
+    Choice *choice;                   // (choices)
+    Group *group;
+    const uint32_t *drawn;            // its examples, rows of the pool, if the task draws them
+    Span tok;
+    uint32_t choices, gold, right, line;    // right: a bit for each choice
+} Doc;
+typedef struct { Doc *doc; Group *group; size_t n, room, groups; } Docs;    // free(doc); (GROUPS)
 
 // ---- bench: rows ------------------------------------------------------------------------------------------
 
@@ -856,7 +856,7 @@ static int choices_read(Source *s, uint32_t list, uint32_t key) {
         if (!c) return -1;
         if (s->task->form == WIKIHOW) clean(c);
         if (!*c) return row_bad(s, text, "has an empty choice in \"%s\"", name);
-        s->doc.choice[i] = c;
+        s->doc.choice[i].text = c;
         if (is_right(s, key, mark, i)) s->doc.right |= 1u << i;
         at = node[pairs ? at + 1 : at].next;
         if (label) label = node[label].next;
@@ -880,8 +880,8 @@ static int query_make(Source *s) {
         part[i] = text;
     }
     for (int i = 0; i < 4 && t->form == LETTERS; i++) {
-        part[1 + i] = s->doc.choice[i];
-        s->doc.choice[i] = LETTER[i];
+        part[1 + i] = s->doc.choice[i].text;
+        s->doc.choice[i].text = LETTER[i];
     }
     text_add(&q, t->query, part[0], part[1], part[2], part[3], part[4]);
     if (t->form == WIKIHOW && !q.failed) clean(q.s);
@@ -909,7 +909,7 @@ static int group_find(Source *s) {
         if (strlen(d->group[i].name) == n && !memcmp(d->group[i].name, from, n)) break;
     if (i == GROUPS) return row_bad(s, s->row, "has the 257th %s, want at most 256", "subject");
     if (i == d->groups) memcpy(d->group[d->groups++].name, from, n);
-    s->doc.group = (uint32_t)i;
+    s->doc.group = &d->group[i];
     return 0;
 }
 
@@ -917,14 +917,13 @@ static int doc_read(Source *s, size_t limit) {
     Docs *d = s->d;
     uint32_t key = 0, list;
     s->number++;
-    s->doc = (Doc){.path = s->doc.path, .ll = d->lls, .line = s->j->node[s->row].line};
+    s->doc = (Doc){.path = s->doc.path, .line = s->j->node[s->row].line};
     if (s->task->key && !(key = column(s, s->task->key))) return -1;
     if (!(list = column(s, s->task->list)) || group_find(s)) return -1;
-    if (limit && d->group[s->doc.group].n >= limit) return 0;
+    if (limit && s->doc.group->n >= limit) return 0;
     if (choices_read(s, list, key) || query_make(s)) return -1;
     if (grow(&d->doc, &d->room, d->n + 1, sizeof s->doc, s->e)) return -1;
-    d->group[s->doc.group].n++;
-    d->lls += s->doc.choices;
+    s->doc.group->n++;
     d->doc[d->n++] = s->doc;
     return 0;
 }
@@ -954,32 +953,29 @@ typedef struct {                      // a task of this run
     Docs docs, pool;                  // questions; where examples come from
     const char *examples;             // of a release that was named as a folder
     uint32_t shots;
-    uint32_t (*drawn)[SHOTS + 1];     // (docs.n) rows of the pool, if the task draws them
-    double *ll[2];                    // (docs.lls) log-likelihoods by the first and the second model
+    size_t done[2];                   // questions whose likelihoods a stopped run's log had
     char prompts[65];                 // SHA-256
 } Set;
 typedef struct {
     Set set[TASKS];
     int sets, models;
-    size_t docs, done;                // questions of all sets; answers that a stopped run's log had
+    size_t docs;                      // questions of all sets
     const char *path[2];              // the models
     char sha[2][65], base[65];        // their SHA-256, and that of --base
 } Bench;
 
 // All that stands before the choices of a question; returns how many examples there are of those wanted.
-static uint32_t put_context(Text *t, const Set *s, size_t doc) {
-    const Docs *pool = &s->pool;
-    const Doc *q = &s->docs.doc[doc];
-    const char *group = s->docs.group[q->group].name;
+static uint32_t put_context(Text *t, const Set *s, const Doc *q) {
+    const char *group = q->group->name;
     uint32_t n = 0;
     t->n = 0;
     text_add(t, "%s", s->task->before);
     for (const char *c = group; s->task->after && *c; c++) text_add(t, "%c", *c == '_' ? ' ' : *c);
     if (s->task->after) text_add(t, "%s", s->task->after);
-    for (size_t i = 0; i < pool->n && n < s->shots; i++) {
-        const Doc *shot = &pool->doc[s->drawn ? s->drawn[doc][n] : i];
-        if (!s->drawn && strcmp(pool->group[shot->group].name, group)) continue;
-        text_add(t, "%s %s\n\n", shot->query, shot->choice[shot->gold]);
+    for (size_t i = 0; i < s->pool.n && n < s->shots; i++) {
+        const Doc *shot = &s->pool.doc[q->drawn ? q->drawn[n] : i];
+        if (!q->drawn && strcmp(shot->group->name, group)) continue;
+        text_add(t, "%s %s\n\n", shot->query, shot->choice[shot->gold].text);
         n++;
     }
     text_add(t, "%s", q->query);
@@ -990,9 +986,13 @@ static int shots_draw(Set *s, Err *e) {
     uint32_t n = (uint32_t)s->pool.n, k = s->shots + (s->task->draw == DRAWN_ONE_MORE);
     Twister t;
     if (s->shots == 0 || s->task->draw == FIRST || n < k) return 0;
-    if (!(s->drawn = keep(s->docs.n, sizeof *s->drawn, e))) return -1;
+    uint32_t (*drawn)[SHOTS + 1] = keep(s->docs.n, sizeof *drawn, e);
+    if (!drawn) return -1;
     twister_seed(&t, 1234);
-    for (size_t i = 0; i < s->docs.n; i++) twister_sample(&t, n, k, s->drawn[i]);
+    for (size_t i = 0; i < s->docs.n; i++) {
+        twister_sample(&t, n, k, drawn[i]);
+        s->docs.doc[i].drawn = drawn[i];
+    }
     return 0;
 }
 
@@ -1002,14 +1002,13 @@ static int prompts_hash(Set *s, Err *e) {
     Text t = {0};
     int rc = 0;
     sha256_init(&sum);
-    for (size_t i = 0; i < s->docs.n && !t.failed && !rc; i++) {
-        const Doc *q = &s->docs.doc[i];
-        uint32_t n = put_context(&t, s, i);
+    for (const Doc *q = s->docs.doc; q < s->docs.doc + s->docs.n && !t.failed && !rc; q++) {
+        uint32_t n = put_context(&t, s, q);
         if (n < s->shots)
             rc = err_set(e, "--shots: %" PRIu32 ", but there are just %" PRIu32 " examples for %s", s->shots,
-                         n, s->docs.group[q->group].name);
+                         n, q->group->name);
         for (uint32_t k = 0; k < q->choices; k++)
-            text_add(&t, "%c%s", q->right >> k & 1 ? 1 : 0, q->choice[k]);
+            text_add(&t, "%c%s", q->right >> k & 1 ? 1 : 0, q->choice[k].text);
         text_add(&t, "\n%c", 0);
         if (!t.failed) sha256_add(&sum, t.s, t.n);
     }
@@ -1020,22 +1019,21 @@ static int prompts_hash(Set *s, Err *e) {
 
 // ---- bench: tokens ----------------------------------------------------------------------------------------
 
-typedef struct { size_t at, n; } Span;
 typedef struct {                      // a set and a model that is asked it
     const Set *set;
-    double *ll;                       // of the set, this model's
+    int m;                            // 0, 1
     Loaded x;
     int32_t bos;                      // -1: none
     int32_t *tok;                     // all questions and choices in its tokens; free()
     size_t n, room, scratch_room, P;  // P: the model's context
     void *scratch;                    // free()
-    Span *question, *choice;          // (docs.n), (docs.lls): in tok
-    size_t cut, first_cut, longest;   // questions that the context cuts, the first of them; tokens at once
+    const Doc *first_cut;             // of the questions that the context cuts
+    size_t cut, longest;              // how many those are; tokens at once
     size_t rows, packed, wanted;      // of the batch: questions; tokens; those whose likelihood is asked for
     int32_t *in, *len, *past;         // (rows,longest) (rows) (rows) as Batch has them
     Span *held;                       // (rows) in tok: the question, or its beginning, that the cache has
-    int32_t *row, *target, *owner;    // of each token asked for: packed row, the token, whose choice it is
-    double *loss;
+    int32_t *row, *target;            // of each token asked for: packed row, the token,
+    double *loss, **owner;            // its loss, its choice's likelihood
 } Asked;
 
 // Text becomes n tokens behind those of a, which do not count yet.
@@ -1048,64 +1046,53 @@ static int encode(Asked *a, const Text *c, size_t bytes, size_t *n, Err *e) {
     return 0;
 }
 
-// Tokens to leave out at the left so that the last token of choice k is predicted from at most P tokens
-static size_t cut_of(const Asked *a, size_t doc, uint32_t k) {
-    size_t n = a->question[doc].n + a->choice[a->set->docs.doc[doc].ll + k].n;
-    return n > a->P + 1 ? n - a->P - 1 : 0;
-}
-
 // White space at the question's end goes to its choices; a choice's tokens are those that question and choice
 // together have more than the question alone.
-static int ask_one(Asked *a, size_t doc, Text *c, Err *e) {
-    const Doc *q = &a->set->docs.doc[doc];
-    Span *question = &a->question[doc];
+static int ask_one(Asked *a, Doc *q, Text *c, Err *e) {
     size_t n, both;
     bool whole = true;
-    put_context(c, a->set, doc);
+    put_context(c, a->set, q);
     size_t text = c->n;
-    question->at = a->n;
+    q->tok.at = a->n;
     a->n += a->bos >= 0;
     if (encode(a, c, c->failed ? 0 : text_end(c->s), &n, e)) return -1;
-    if (a->bos >= 0) a->tok[question->at] = a->bos;
+    if (a->bos >= 0) a->tok[q->tok.at] = a->bos;
     a->n += n;
-    question->n = a->n - question->at;
-    for (uint32_t k = 0; k < q->choices; k++) {
-        Span *choice = &a->choice[q->ll + k];
+    q->tok.n = a->n - q->tok.at;
+    for (Choice *k = q->choice; k < q->choice + q->choices; k++) {
         c->n = text;
-        text_add(c, " %s", q->choice[k]);
+        text_add(c, " %s", k->text);
         if (encode(a, c, c->n, &both, e)) return -1;
-        *choice = (Span){a->n, both > n ? both - n : 0};
-        if (question->n == 0 || choice->n < 1 || choice->n > a->P)
-            return err_set(e, "%s:%" PRIu32 ": a question of %zu tokens, its choice %" PRIu32 " of %zu: want "
-                           "1 or more, and 1 to %zu, the model's context", q->path, q->line, question->n,
-                           k + 1, choice->n, a->P);
-        memmove(a->tok + a->n, a->tok + a->n + n, choice->n * sizeof *a->tok);
-        a->n += choice->n;
-        size_t cut = cut_of(a, doc, k), seen = question->n + choice->n - 1 - cut;
-        if (seen > a->longest) a->longest = seen;
-        whole = whole && cut == 0;
+        k->tok = (Span){a->n, both > n ? both - n : 0};
+        if (q->tok.n == 0 || k->tok.n < 1 || k->tok.n > a->P)
+            return err_set(e, "%s:%" PRIu32 ": a question of %zu tokens, its choice %d of %zu: want 1 or "
+                           "more, and 1 to %zu, the model's context", q->path, q->line, q->tok.n,
+                           (int)(k - q->choice) + 1, k->tok.n, a->P);
+        memmove(a->tok + a->n, a->tok + a->n + n, k->tok.n * sizeof *a->tok);
+        a->n += k->tok.n;
+        size_t seen = q->tok.n + k->tok.n - 1;                // the last token is predicted from so many
+        k->cut = seen > a->P ? seen - a->P : 0;
+        if (seen - k->cut > a->longest) a->longest = seen - k->cut;
+        whole = whole && k->cut == 0;
     }
-    if (!whole && a->cut++ == 0) a->first_cut = doc;
+    if (!whole && a->cut++ == 0) a->first_cut = q;
     return 0;
 }
 
-// Questions from `doc` on
-static int ask(Asked *a, size_t doc, Err *e) {
+// Questions from `first` on
+static int ask(Asked *a, size_t first, Err *e) {
     const Docs *d = &a->set->docs;
     const Tokenizer *t = &a->x.k.tok;
     Text c = {0};
     int rc = 0;
     a->P = (size_t)a->x.k.cfg.context;
     a->bos = !strcmp(opt.bos, "off") ? -1 : !strcmp(opt.bos, "on") && t->bos < 0 ? t->eot : t->bos;
-    a->question = keep(d->n, sizeof *a->question, e);
-    a->choice = keep(d->lls, sizeof *a->choice, e);
-    if (!a->question || !a->choice) return -1;
-    for (; doc < d->n && rc == 0; doc++) rc = ask_one(a, doc, &c, e);
+    for (Doc *q = d->doc + first; q < d->doc + d->n && rc == 0; q++) rc = ask_one(a, q, &c, e);
     free(c.s);
     if (rc == 0 && a->cut)
         fprintf(stderr, "eval: %zu of %zu questions are longer than the context of %zu tokens and lose their "
-                "beginning, first %s:%" PRIu32 "\n", a->cut, d->n, a->P, d->doc[a->first_cut].path,
-                d->doc[a->first_cut].line);
+                "beginning, first %s:%" PRIu32 "\n", a->cut, d->n, a->P, a->first_cut->path,
+                a->first_cut->line);
     return rc;
 }
 
@@ -1122,12 +1109,12 @@ static uint32_t best_of(const double *x, uint32_t n) {        // ties: the first
 
 // acc: is the likeliest choice the right one?  acc_norm: that with the likeliest character (code point)?
 // MASS: the right choices' share of the probability.
-static double doc_score(const Set *s, int m, const Doc *q, Metric metric) {
+static double doc_score(const Doc *q, int m, Metric metric) {
     double each[CHOICES], right = 0, all = 0;
     for (uint32_t k = 0; k < q->choices; k++) {
         size_t points = 0;
-        for (const char *c = q->choice[k]; *c; c++) points += (*c & 0xC0) != 0x80;
-        each[k] = s->ll[m][q->ll + k] / (metric == ACC_NORM ? (double)points : 1);
+        for (const char *c = q->choice[k].text; *c; c++) points += (*c & 0xC0) != 0x80;
+        each[k] = q->choice[k].ll[m] / (metric == ACC_NORM ? (double)points : 1);
     }
     uint32_t best = best_of(each, q->choices);
     if (metric != MASS) return best == q->gold;
@@ -1147,67 +1134,69 @@ static void conditions(char line[LINE], const Bench *b, const Set *s) {
 }
 
 // A question's line. Its numbers become what the line can hold of them; false: one is no number.
-static bool item_line(char line[LINE], const Set *s, int m, size_t doc) {
-    const Doc *q = &s->docs.doc[doc];
-    double *ll = s->ll[m] + q->ll;
+static bool item_line(char line[LINE], const Set *s, int m, const Doc *q) {
+    double ll[CHOICES];
     char list[CHOICES * 24] = "";
     bool finite = true;
     for (size_t k = 0, n = 0; k < q->choices; k++) {
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.9g", k ? ", " : "", ll[k]);
-        ll[k] = strtod(strrchr(list, ' ') ? strrchr(list, ' ') : list, NULL);
+        const char *own = list + n;
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.9g", k ? ", " : "", q->choice[k].ll[m]);
+        q->choice[k].ll[m] = ll[k] = strtod(own + strspn(own, ", "), NULL);
         finite = finite && isfinite(ll[k]);
     }
     snprintf(line, LINE, "{\"task\": \"%s\", \"model\": %d, \"item\": %zu, \"group\": \"%s\", \"ll\": [%s], "
-             "\"pred\": %" PRIu32 ", \"gold\": %" PRIu32 "}", s->task->name, m, doc,
-             s->docs.group[q->group].name, list, best_of(ll, q->choices), q->gold);
+             "\"pred\": %" PRIu32 ", \"gold\": %" PRIu32 "}", s->task->name, m, (size_t)(q - s->docs.doc),
+             q->group->name, list, best_of(ll, q->choices), q->gold);
     return finite;
 }
 
-// Line i of this run's log; of a question, with the numbers that the line `had`, of an earlier run, has
-static bool log_expect(char line[LINE], const Bench *b, size_t i, const char *had) {
-    const Set *s = b->set;
-    if (i < (size_t)b->sets) {
-        conditions(line, b, s + i);
-        return true;
-    }
-    i -= (size_t)b->sets;
-    int m = i >= b->docs;
-    for (i %= b->docs; i >= s->docs.n; s++) i -= s->docs.n;
-    const Doc *q = &s->docs.doc[i];
-    char *at = strstr(had, "\"ll\": [");
-    if (at) at += strlen("\"ll\": [");
-    for (size_t k = 0; at && k < q->choices; k++) {
-        s->ll[m][q->ll + k] = strtod(at, &at);
-        at += *at == ',';
-    }
-    return item_line(line, s, m, i);
+typedef struct { const char *at; size_t left, line; } Had;    // what of a stopped run's log is not read yet
+
+// Its next line must be this run's, byte for byte.
+static int had(Had *h, const char *own, Err *e) {
+    size_t n = strlen(own);
+    h->line++;
+    if (h->left <= n || memcmp(h->at, own, n) || h->at[n] != '\n')
+        return err_set(e, "%s:%zu: is not what this run would write, want %s\nhint: another --log", opt.log,
+                       h->line, own);
+    h->at += n + 1;
+    h->left -= n + 1;
+    return 0;
 }
 
-// Of a stopped run's log the lines that are whole stay, but no flips. They must be this run's, byte for byte.
+// Its next line becomes a question's likelihoods, of which it must be the line.
+static int had_item(Had *h, const Set *s, int m, const Doc *q, Err *e) {
+    char own[LINE], *at = strstr(h->at, "\"ll\": [");
+    if (at) at += strlen("\"ll\": [");
+    for (size_t k = 0; at && k < q->choices; k++) {
+        q->choice[k].ll[m] = strtod(at, &at);
+        at += *at == ',';
+    }
+    if (!item_line(own, s, m, q)) h->left = 0;                // no line of a run's
+    return had(h, own, e);
+}
+
+// Begins the log, or goes on from a stopped run's: its whole lines stay, but no flips.
 static int bench_log(Bench *b, Err *e) {
     uint8_t *data = NULL;
-    size_t n = 0, whole = 0, i = 0, sets = (size_t)b->sets, all = sets + b->docs * (size_t)b->models;
-    char own[LINE];
-    int rc = opt.resume ? file_read(opt.log, FILE_MAX, &data, &n, e) : 0;
-    for (; rc == 0 && i < all && whole < n; i++) {
-        const char *line = (const char *)data + whole, *end = memchr(line, '\n', n - whole);
-        if (!end && i >= sets) break;
-        if (!log_expect(own, b, i, line) || !end || strlen(own) != (size_t)(end - line) ||
-            memcmp(own, line, strlen(own)))
-            rc = err_set(e, "%s:%zu: is not what this run would write, want %s\nhint: another --log",
-                         opt.log, i + 1, own);
-        whole += strlen(own) + 1;
+    size_t n = 0;
+    char line[LINE];
+    if (opt.resume && file_read(opt.log, FILE_MAX, &data, &n, e)) return -1;
+    Had h = {(const char *)data, n, 0};
+    int rc = log_open(&results, opt.log, opt.resume, e);
+    for (const Set *s = b->set; s < b->set + b->sets && !rc; s++) {
+        conditions(line, b, s);
+        if (h.left) rc = had(&h, line, e);
+        else log_line(results, "%s", line);
     }
+    for (int m = 0; m < b->models; m++)
+        for (Set *s = b->set; s < b->set + b->sets; s++)
+            for (; !rc && s->done[m] < s->docs.n && h.left && memchr(h.at, '\n', h.left); s->done[m]++)
+                rc = had_item(&h, s, m, &s->docs.doc[s->done[m]], e);
     free(data);
-    if (!rc && opt.resume && truncate(opt.log, (off_t)whole))
+    if (!rc && h.left && truncate(opt.log, (off_t)(n - h.left)))
         rc = err_set(e, "%s: cannot be shortened", opt.log);
-    if (rc || log_open(&results, opt.log, opt.resume, e)) return -1;
-    b->done = i > sets ? i - sets : 0;
-    for (; i < sets; i++) {
-        conditions(own, b, &b->set[i]);
-        log_line(results, "%s", own);
-    }
-    return 0;
+    return rc;
 }
 
 // ---- bench: scoring ---------------------------------------------------------------------------------------
@@ -1222,11 +1211,11 @@ static void row_add(Asked *a, size_t r, Span tokens) {        // rows in ascendi
     a->packed += tokens.n;
 }
 
-// Asks at a packed row for the likelihood of the token at `at`, which is a choice's.
-static void want(Asked *a, size_t packed, size_t at, size_t choice) {
+// Asks at a packed row for the likelihood of a choice's token i.
+static void want(Asked *a, size_t packed, Choice *c, size_t i) {
     a->row[a->wanted] = (int32_t)packed;
-    a->target[a->wanted] = a->tok[at];
-    a->owner[a->wanted++] = (int32_t)choice;
+    a->target[a->wanted] = a->tok[c->tok.at + i];
+    a->owner[a->wanted++] = &c->ll[a->m];
 }
 
 // Row r of the cache gets what any row has of a question's beginning; all but its last token at most, so that
@@ -1247,46 +1236,39 @@ static size_t cache_find(Asked *a, size_t r, Span question) {
 }
 
 // Choice k of a question into row r; before it the question, unless the choice before was cut alike.
-static void choice_add(Asked *a, size_t r, size_t doc, uint32_t k) {
-    const Doc *q = &a->set->docs.doc[doc];
-    const Span *choice = a->choice + q->ll;
-    size_t cut = cut_of(a, doc, k);
-    Span question = {a->question[doc].at + cut, a->question[doc].n - cut};
-    bool begin = k == 0 || cut_of(a, doc, k - 1) != cut;
+static void choice_add(Asked *a, size_t r, const Doc *q, uint32_t k) {
+    Choice *c = &q->choice[k], *end = q->choice + q->choices;
+    size_t cut = c->cut, n = c->tok.n;
+    Span question = {q->tok.at + cut, q->tok.n - cut};
+    bool begin = k == 0 || c[-1].cut != cut;
     size_t past = begin ? cache_find(a, r, question) : question.n;
     a->past[r] = (int32_t)past;
     row_add(a, r, (Span){question.at + past, question.n - past});
-    for (uint32_t j = k; begin && j < q->choices && cut_of(a, doc, j) == cut; j++)
-        want(a, a->packed - 1, choice[j].at, q->ll + j);
-    row_add(a, r, (Span){choice[k].at, choice[k].n - 1});
-    for (size_t i = 1; i < choice[k].n; i++)
-        want(a, a->packed - choice[k].n + i, choice[k].at + i, q->ll + k);
+    for (Choice *j = c; begin && j < end && j->cut == cut; j++) want(a, a->packed - 1, j, 0);
+    row_add(a, r, (Span){c->tok.at, n - 1});
+    for (size_t i = 1; i < n; i++) want(a, a->packed - n + i, c, i);
 }
 
-// One forward pass: of the questions behind `doc`, those from `from` to `to`, their choices k. Each choice's
+// One forward pass: of the questions q[from] to q[to - 1], each in its row, their choices k. Each choice's
 // likelihoods are added in the order of its tokens.
-static int pass(Asked *a, size_t doc, size_t from, size_t to, uint32_t k, Err *e) {
-    const Doc *q = a->set->docs.doc + doc;
+static int pass(Asked *a, const Doc *q, size_t from, size_t to, uint32_t k, Err *e) {
     Batch b = {a->in, NULL, a->len, a->past, to, a->longest};
     Fault f;
     memset(a->len, 0, 2 * a->rows * sizeof *a->len);          // and past
     a->packed = a->wanted = 0;
-    for (size_t r = from; r < to; r++) if (k < q[r].choices) choice_add(a, r, doc + r, k);
+    for (size_t r = from; r < to; r++) if (k < q[r].choices) choice_add(a, r, &q[r], k);
     if (a->packed && model_forward(&a->x.m, &b, &f)) return err_fault(e, a->x.k.path, &f);
     if (a->wanted) model_losses(&a->x.m, a->row, a->target, a->wanted, a->loss);
-    for (size_t i = 0; i < a->wanted; i++) a->ll[a->owner[i]] -= a->loss[i];
+    for (size_t i = 0; i < a->wanted; i++) *a->owner[i] -= a->loss[i];
     for (size_t r = from; r < to; r++)
-        if (k < q[r].choices) a->held[r].n = a->question[doc + r].n - cut_of(a, doc + r, k);
+        if (k < q[r].choices) a->held[r].n = q[r].tok.n - q[r].choice[k].cut;
     return 0;
 }
 
-// Questions doc to doc + n - 1, a row for each. The first begins alone: the others copy what they share.
-static int batch_score(Asked *a, size_t doc, size_t n, Err *e) {
-    uint32_t most = 0;
-    for (size_t i = doc; i < doc + n; i++)
-        if (a->set->docs.doc[i].choices > most) most = a->set->docs.doc[i].choices;
-    if (pass(a, doc, 0, 1, 0, e) || pass(a, doc, 1, n, 0, e)) return -1;
-    for (uint32_t k = 1; k < most; k++) if (pass(a, doc, 0, n, k, e)) return -1;
+// Questions q[0] to q[n - 1], a row for each. The first begins alone: the others copy what they share.
+static int batch_score(Asked *a, const Doc *q, size_t n, Err *e) {
+    if (pass(a, q, 0, 1, 0, e) || pass(a, q, 1, n, 0, e)) return -1;
+    for (uint32_t k = 1; k < CHOICES; k++) if (pass(a, q, 0, n, k, e)) return -1;
     return 0;
 }
 
@@ -1295,30 +1277,30 @@ static int asked_prepare(Asked *a, Err *e) {
     a->rows = at_most((size_t)opt.batch, (TOKENS_AT_ONCE - 1) / a->longest + 1);
     size_t cells = a->rows * a->longest, most = cells + a->rows * CHOICES;
     if (!(a->in = keep(cells, sizeof *a->in, e)) || !(a->len = keep(2 * a->rows, sizeof *a->len, e)) ||
-        !(a->held = keep(a->rows, sizeof *a->held, e)) || !(a->row = keep(3 * most, sizeof *a->row, e)) ||
-        !(a->loss = keep(most, sizeof *a->loss, e))) return -1;
+        !(a->held = keep(a->rows, sizeof *a->held, e)) || !(a->row = keep(2 * most, sizeof *a->row, e)) ||
+        !(a->loss = keep(most, sizeof *a->loss, e)) || !(a->owner = keep(most, sizeof *a->owner, e)))
+        return -1;
     a->past = a->len + a->rows;
     a->target = a->row + most;
-    a->owner = a->target + most;
     return prepare(&a->x, a->rows, a->longest, a->longest, e);
 }
 
-// The questions of a set from `first` on, by one model
-static int set_score(Bench *b, const Set *s, int m, size_t first, Err *e) {
-    Asked a = {.set = s, .ll = s->ll[m]};
-    const Doc *d = s->docs.doc;
-    size_t n = s->docs.n, end;
+// The questions of a set that are still to do, by one model
+static int set_score(Bench *b, const Set *s, int m, Err *e) {
+    Asked a = {.set = s, .m = m};
+    const Doc *first = s->docs.doc + s->done[m], *last = s->docs.doc + s->docs.n, *q = first, *end;
+    if (first == last) return 0;
     char line[LINE];
-    int rc = load(&a.x, b->path[m], e) || ask(&a, first, e) || asked_prepare(&a, e) ? -1 : 0;
-    for (size_t i = first; i < n && rc == 0; i = end) {
-        for (end = i + 1; end < n && end - i < a.rows && d[end].group == d[i].group;) end++;
-        rc = batch_score(&a, i, end - i, e);
-        for (; i < end && rc == 0; i++) {
-            if (item_line(line, s, m, i)) log_line(results, "%s", line);
+    int rc = load(&a.x, b->path[m], e) || ask(&a, s->done[m], e) || asked_prepare(&a, e) ? -1 : 0;
+    while (q < last && rc == 0) {
+        for (end = q + 1; end < last && (size_t)(end - q) < a.rows && end->group == q->group;) end++;
+        rc = batch_score(&a, q, (size_t)(end - q), e);
+        for (; q < end && rc == 0; q++) {
+            if (item_line(line, s, m, q)) log_line(results, "%s", line);
             else rc = err_set(e, "%s: the log-likelihoods of %s:%" PRIu32 " are no numbers", b->path[m],
-                              d[i].path, d[i].line);
+                              q->path, q->line);
         }
-        if (rc == 0) progress(s->task->name, end - first, n - first);
+        if (rc == 0) progress(s->task->name, (size_t)(end - first), (size_t)(last - first));
     }
     free(a.tok);
     free(a.scratch);
@@ -1328,25 +1310,21 @@ static int set_score(Bench *b, const Set *s, int m, size_t first, Err *e) {
 
 // ---- bench: report ----------------------------------------------------------------------------------------
 
-static Metric first_of(const Task *t) { return t->last == MASS ? MASS : ACC; }
-
-// The questions' scores, of one group or (group SIZE_MAX) of all
-static size_t scores_of(const Set *s, int m, Metric metric, size_t group, double *out) {
+// The questions' scores, of one group or (NULL) of all
+static size_t scores_of(const Set *s, int m, Metric metric, const Group *g, double *out) {
     size_t n = 0;
     for (const Doc *q = s->docs.doc; q < s->docs.doc + s->docs.n; q++)
-        if (group == SIZE_MAX || q->group == group) out[n++] = doc_score(s, m, q, metric);
+        if (!g || q->group == g) out[n++] = doc_score(q, m, metric);
     return n;
 }
 
 static void mean_print(const Set *s, int m, const char *name, const char *metric, Mean x) {
-    char error[32];
-    shown(error, x.error);
     if (opt.json)
         printf("{\"model\": %d, \"task\": \"%s\", \"name\": \"%s\", \"version\": \"%s\", \"shots\": "
                "%" PRIu32 ", \"n\": %zu, \"metric\": \"%s\", \"value\": %.9g, \"stderr\": %s}\n", m,
-               s->task->name, name, s->task->version, s->shots, x.n, metric, x.mean, error);
+               s->task->name, name, s->task->version, s->shots, x.n, metric, x.mean, shown(x.error));
     else printf("%-36.36s %7s %5" PRIu32 " %6zu %-8s %6.4f %6s\n", name, s->task->version, s->shots, x.n,
-                metric, x.mean, error);
+                metric, x.mean, shown(x.error));
 }
 
 // One metric of one set by one model: subjects, areas, all. x (docs.n) is scratch.
@@ -1354,7 +1332,7 @@ static void metric_print(const Set *s, int m, Metric metric, double *x) {
     const Docs *d = &s->docs;
     Mean each[GROUPS], part[GROUPS], macro = {0, (double)NAN, d->n};
     for (size_t g = 0; g < d->groups; g++) {
-        each[g] = mean_of(x, scores_of(s, m, metric, g, x));
+        each[g] = mean_of(x, scores_of(s, m, metric, &d->group[g], x));
         macro.mean += each[g].mean / (double)d->groups;
         mean_print(s, m, d->group[g].name, METRIC[metric], each[g]);
     }
@@ -1377,15 +1355,16 @@ static void vs_print(const Set *s, double *x, double *y) {
     const char *task = s->task->name;
     char what[64];
     Compared c = {0};
-    Metric last = s->task->last, first = first_of(s->task);
+    Metric first = s->task->first, last = s->task->last;
     size_t groups = s->docs.groups > 1 ? s->docs.groups : 0, all = 1 + last - first;
     for (size_t i = 0; i < groups + all; i++) {
         Metric metric = i < groups ? last : first + (Metric)(i - groups);
-        size_t group = i < groups ? i : SIZE_MAX, n = scores_of(s, 0, metric, group, x);
-        scores_of(s, 1, metric, group, y);
+        const Group *g = i < groups ? &s->docs.group[i] : NULL;
+        size_t n = scores_of(s, 0, metric, g, x);
+        scores_of(s, 1, metric, g, y);
         c = compare(x, y, n, false);
         // NOLINTNEXTLINE(*CallAndMessage): metric is first to last
-        pair_print(i == 0, task, i < groups ? s->docs.group[i].name : task, METRIC[metric], &c);
+        pair_print(i == 0, task, g ? g->name : task, METRIC[metric], &c);
     }
     snprintf(what, sizeof what, "%s of %s", METRIC[last], task);
     conclusion_print(what, &c);
@@ -1401,7 +1380,7 @@ static int report(const Bench *b, Err *e) {
         if (!opt.json) printf("%s\nsha256 %s\n%-36s version shots      n metric    value stderr\n",
                               b->path[m], b->sha[m], "task");
         for (const Set *s = b->set; s < end; s++)
-            for (Metric k = first_of(s->task); k <= s->task->last; k++) metric_print(s, m, k, x);
+            for (Metric k = s->task->first; k <= s->task->last; k++) metric_print(s, m, k, x);
         if (!opt.json) putchar('\n');
     }
     if (!opt.json) printf("SHA-256 of the prompts\n");
@@ -1481,22 +1460,10 @@ static int bench_load(Bench *b, Err *e) {
     for (Set *s = b->set; s < b->set + b->sets; s++) {
         s->shots = s->task->draw == NONE ? 0 : (uint32_t)opt.shots;
         b->docs += s->docs.n;
-        for (int m = 0; m < b->models; m++) if (!(s->ll[m] = keep(s->docs.lls, sizeof **s->ll, e))) return -1;
         if ((s->shots && pool_load(s, e)) || shots_draw(s, e) || prompts_hash(s, e)) return -1;
     }
     for (int m = 0; m < b->models; m++) if (sha256_file(b->path[m], b->sha[m], e)) return -1;
     return opt.base && sha256_file(opt.base, b->base, e) ? -1 : 0;
-}
-
-static int bench_score(Bench *b, Err *e) {
-    size_t done = b->done;            // of the questions from here on
-    for (int i = 0; i < b->models * b->sets; i++) {
-        const Set *s = &b->set[i % b->sets];
-        size_t first = at_most(done, s->docs.n);
-        done -= first;
-        if (first < s->docs.n && set_score(b, s, i / b->sets, first, e)) return -1;
-    }
-    return 0;
 }
 
 static int eval_bench(const char *const *word, int words, Err *e) {
@@ -1508,9 +1475,14 @@ static int eval_bench(const char *const *word, int words, Err *e) {
         return err_set(e, "want questions as words, as hellaswag=FILE, and no --data, --text, --template");
     if (opt.resume && !opt.log) return err_set(e, "--resume goes on from a --log, want --log FILE");
     for (int i = 0; i < words && rc == 0; i++) rc = word_take(&b, word[i], e);
-    if (rc == 0) rc = bench_load(&b, e) || bench_log(&b, e) || bench_score(&b, e) || report(&b, e) ? -1 : 0;
-    for (int i = 0; i < b.sets; i++) free(b.set[i].docs.doc);
-    for (int i = 0; i < b.sets; i++) free(b.set[i].pool.doc);
+    if (rc == 0) rc = bench_load(&b, e) || bench_log(&b, e) ? -1 : 0;
+    for (int m = 0; m < b.models; m++)
+        for (int i = 0; i < b.sets && rc == 0; i++) rc = set_score(&b, &b.set[i], m, e);
+    if (rc == 0) rc = report(&b, e);
+    for (int i = 0; i < b.sets; i++) {
+        free(b.set[i].docs.doc);
+        free(b.set[i].pool.doc);
+    }
     return rc;
 }
 

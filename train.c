@@ -127,8 +127,8 @@ static void log_text(Log *l, Text *t) {
 
 // ---- what a run holds -------------------------------------------------------------------------------------
 
-// What is wrong with rows: how many, the first of them, and the row that it is like
-typedef struct { size_t n; uint32_t row, like; } Finding;
+// What is wrong with rows: how many, the first of them, its line and that of the row that it is like
+typedef struct { size_t n; uint32_t row, line, like; } Finding;
 enum { TWICE, REPLY, LEAKED, BLANK, FINDINGS };
 
 enum { AGAIN, STATE, BEST, LAST, PATHS, PATH_BYTES = 4096 };
@@ -141,8 +141,8 @@ typedef struct {
     Rows rows, val_rows;
     Examples all, val_all, train, val;     // train and val are views of all, or of all and val_all
     Examples general;                 // windows of --general
-    const char *text[MAX_TEXTS + 1];
-    int texts;
+    const char *file[MAX_TEXTS + 1];  // --data; or --text, and further ones
+    int files;
     Teach teach;
     int too_long, skip_bad, schedule, dtype;    // TooLong; --bad-rows skip; Schedule; Dtype
     Text lineage;
@@ -183,14 +183,16 @@ static const struct { const char *name, *what; } FINDING[FINDINGS] = {    // in 
     {"leaked", "held out with the prompt of a row trained on"},
     {"blank", "with an answer of white space"},
 };
-typedef struct { uint64_t prompt, answer; uint32_t row; bool held; } Key;    // two hashes
+typedef struct { uint64_t prompt, answer; uint32_t row, line; bool held; } Key;    // two hashes
 
-// The keys of x, whose rows are r's; of raw text, which has none, a window's hash is all there is.
+// The keys of x, whose rows are r's; of raw text, which has none, a window's hash and number are all that
+// there is.
 static void keys_make(Key *k, const Examples *x, const Rows *r, bool held) {
     for (size_t i = 0; i < x->n; i++) {
         const Example *ex = &x->ex[i];
         const char *answer = r->n ? r->row[ex->row].output : "";
-        k[i] = (Key){ex->hash, hash64(answer, strlen(answer), 0), ex->row, held};
+        uint32_t line = r->n ? r->row[ex->row].line : ex->row + 1;
+        k[i] = (Key){ex->hash, hash64(answer, strlen(answer), 0), ex->row, line, held};
     }
 }
 
@@ -203,10 +205,8 @@ static int by_prompt(const void *a, const void *b) {
     return (k->row > l->row) - (k->row < l->row);
 }
 
-static void note(Finding *f, uint32_t row, uint32_t like) {
-    if (f->n++ > 0 && row >= f->row) return;
-    f->row = row;
-    f->like = like;
+static void note(Finding *f, const Key *k, const Key *like) {
+    if (f->n++ == 0 || k->row < f->row) *f = (Finding){f->n, k->row, k->line, like->line};
 }
 
 // Of n sorted keys; what a --val file repeats of itself is not counted. --check lists what is leaked.
@@ -215,12 +215,12 @@ static void find_likes(Run *r, const Key *first, size_t n) {
     for (const Key *k = first + 1; k < end; k++) {
         if (k->prompt != first->prompt) first = k;
         else if (k->held && !first->held) {
-            note(&r->found[LEAKED], k->row, first->row);
+            note(&r->found[LEAKED], k, first);
             if (opt.check && r->val_rows.n)
-                printf("%s:%" PRIu32 " has the prompt of %s:%" PRIu32 "\n", opt.val,
-                       r->val_rows.row[k->row].line, opt.data, r->rows.row[first->row].line);
+                printf("%s:%" PRIu32 " has the prompt of %s:%" PRIu32 "\n", opt.val, k->line, opt.data,
+                       first->line);
         } else if (!k->held || !opt.val)
-            note(&r->found[k->answer == k[-1].answer ? TWICE : REPLY], k->row, k[-1].row);
+            note(&r->found[k->answer == k[-1].answer ? TWICE : REPLY], k, k - 1);
     }
 }
 
@@ -233,7 +233,7 @@ static int look(Run *r, Err *e) {
     r->one_answer = r->rows.n > 0;
     for (size_t i = 0; i < r->all.n && r->rows.n; i++) {
         const char *answer = r->rows.row[key[i].row].output;
-        if (!answer[strspn(answer, " \t\r\n")]) note(&r->found[BLANK], key[i].row, 0);
+        if (!answer[strspn(answer, " \t\r\n")]) note(&r->found[BLANK], &key[i], &key[i]);
         if (key[i].answer != key->answer) r->one_answer = false;
     }
     qsort(key, n, sizeof *key, by_prompt);
@@ -251,13 +251,9 @@ static void print_left_out(FILE *to, const Rows *r) {
 
 static void print_finding(FILE *to, const Run *r, int i) {
     const Finding *f = &r->found[i];
-    const Rows *rows = i == LEAKED && opt.val ? &r->val_rows : &r->rows;
     fprintf(to, "  warning: %zu %s: ", f->n, FINDING[i].what);
-    if (!rows->n) fprintf(to, "windows %" PRIu32 " and %" PRIu32 "\n", f->row + 1, f->like + 1);
-    else if (i == BLANK) fprintf(to, "line %" PRIu32 "\n", rows->row[f->row].line);
-    else
-        fprintf(to, "lines %" PRIu32 " and %" PRIu32 "\n", rows->row[f->row].line,
-                r->rows.row[f->like].line);
+    if (i == BLANK) fprintf(to, "line %" PRIu32 "\n", f->line);
+    else fprintf(to, "%s %" PRIu32 " and %" PRIu32 "\n", r->rows.n ? "lines" : "windows", f->line, f->like);
 }
 
 static void print_report(const Run *r, FILE *to) {
@@ -284,7 +280,7 @@ static int report_stop(const Run *r, Err *e) {
     if (!f->n || !r->val_rows.n) return 0;
     return err_set(e, "%s:%" PRIu32 ": has the prompt of %s:%" PRIu32 ", one of %zu such rows: what is "
                    "measured must not be trained on\nhint: take them out of one file; --check lists them",
-                   opt.val, r->val_rows.row[f->row].line, opt.data, r->rows.row[f->like].line, f->n);
+                   opt.val, f->line, opt.data, f->like, f->n);
 }
 
 static void log_report(const Run *r) {
@@ -424,10 +420,9 @@ static int ruined(Run *r, int64_t step, int64_t good, double loss, const char *w
     if (name)
         snprintf(place, sizeof place, "%s%s[%zu] is %g, ", weight ? "" : "the gradient of ", name, at,
                  isnan(v) ? fabs(v) : v);
-    if (step == 0)
-        return err_set(e, "step 0: %s%s, want finite numbers\nhint: the model is so before training", place,
-                       what);
-    if (!writes()) return err_set(e, "step %" PRId64 ": %s%s, want finite numbers", step, place, what);
+    if (step == 0 || !writes())
+        return err_set(e, "step %" PRId64 ": %s%s, want finite numbers%s", step, place, what,
+                       step ? "" : "\nhint: the model is so before training");
     remove(r->path[STATE]);
     if (is_terminal(2)) fprintf(stderr, "\n");    // below the progress line
     bool last = !weight && isfinite(loss) && good > 0;
@@ -460,8 +455,6 @@ static int one_step(Run *r, int64_t step, StepResult *s, Err *e) {
 
 // ---- what it did ------------------------------------------------------------------------------------------
 
-static size_t layer_size(const Tensor *t) { return t->stacked ? t->size / t->dim[0] : t->size; }
-
 typedef struct { double change, base; } Norms;    // squares of ||dW|| and ||W||
 
 // In percent; what began with zeros is all new
@@ -471,7 +464,7 @@ static double percent(Norms s) {
 
 // Of layer l of tensor t; what it was before the run is where the gradients were
 static Norms norms_of(const Run *r, const Tensor *t, size_t l) {
-    size_t n = layer_size(t);
+    size_t n = t->stacked ? t->size / t->dim[0] : t->size;
     const float *now = tensor_data(&r->m.w, t) + l * n, *before = tensor_data(&r->m.g, t) + l * n;
     Norms s = {0.0, 0.0};
     for (size_t i = 0; i < n; i++) {
@@ -547,10 +540,13 @@ static int report_change(Run *r, int64_t step, Err *e) {
 
 // ---- what it will cost ------------------------------------------------------------------------------------
 
-static void print_duration(char *to, size_t size, double s) {
-    if (s < 90) snprintf(to, size, "%.0f s", s);
-    else if (s < 5400) snprintf(to, size, "%.0f min", s / 60);
-    else snprintf(to, size, "%.1f h", s / 3600);
+// Until the next call
+static const char *duration(double s) {
+    static char text[32];
+    if (s < 90) snprintf(text, sizeof text, "%.0f s", s);
+    else if (s < 5400) snprintf(text, sizeof text, "%.0f min", s / 60);
+    else snprintf(text, sizeof text, "%.1f h", s / 3600);
+    return text;
 }
 
 // Bytes of memory at the peak: the block; rows, with about 4 bytes of text to a token; tokenizer; program
@@ -565,7 +561,6 @@ static double resident(const Run *r) {
 static int expect(Run *r, Err *e) {
     double ready = seconds() - r->started, began = seconds(), busy = 0.0, tokens = 0.0;
     int64_t step = 0;
-    char took[32];
     StepResult s;
     order_make(r->order, r->train.n, (uint64_t)opt.seed, 0);
     while (step < r->steps && busy < 3.0) {
@@ -579,9 +574,9 @@ static int expect(Run *r, Err *e) {
     double learned = (double)r->steps / (double)r->per_epoch * (double)(r->train.tokens - r->train.n);
     double measured = (1.0 + ceil((double)r->steps / (double)r->every)) * (double)r->val.tokens +
                       2.0 * (double)(r->general.n * r->longest);
-    print_duration(took, sizeof took, ready + learned * busy / tokens + measured * forward);
-    printf("expected: %s on %d threads (measured: %" PRId64 " steps), %.0f MiB resident\n", took,
-           r->plan.shape.threads, step, resident(r) / 1048576.0);
+    printf("expected: %s on %d threads (measured: %" PRId64 " steps), %.0f MiB resident\n",
+           duration(ready + learned * busy / tokens + measured * forward), r->plan.shape.threads, step,
+           resident(r) / 1048576.0);
     return 0;
 }
 
@@ -632,7 +627,7 @@ static void say_layer_norms(Text *t, const Run *r) {
         for (int i = 0; i < TENSORS; i++) {
             Tensor of = model_tensor(&r->cfg, i);
             if (!of.size || !of.stacked || !of.trained) continue;
-            size_t n = layer_size(&of);
+            size_t n = of.size / of.dim[0];
             const float *g = tensor_data(&r->m.g, &of) + (size_t)l * n;
             for (size_t k = 0; k < n; k++) sum += (double)g[k] * (double)g[k];
         }
@@ -701,10 +696,10 @@ static void progress(const Run *r, int64_t step, const StepResult *s, double rat
     bool last = step == r->steps;
     int64_t every = r->steps / 20 > 0 ? r->steps / 20 : 1;
     if (!is_terminal(2) && !last && step % every && step != 1) return;
-    char left[32], line[160];
-    print_duration(left, sizeof left, (double)(r->steps - step) * each);
+    char line[160];
     snprintf(line, sizeof line, "step %" PRId64 "/%" PRId64 "  loss %.4f  norm %.2f  lr %.1e  %.0f tok/s  "
-             "%s left", step, r->steps, s->loss, s->norm, s->lr, rate, left);
+             "%s left", step, r->steps, s->loss, s->norm, s->lr, rate,
+             duration((double)(r->steps - step) * each));
     show(line, last);
 }
 
@@ -744,15 +739,14 @@ static int begin(Run *r, Err *e) {
 static int finish(Run *r, int64_t step, double rate, Err *e) {
     int64_t lowest = r->state.best_step;
     bool best = opt.early_stop && lowest < step;
-    char took[32];
     if (best && (save_model(r, r->path[LAST], step, "the last", e) || open_model(r, r->path[BEST], true, e) ||
                  save_best(r, opt.out, e))) return -1;
     if (!best && save_model(r, opt.out, step, NULL, e)) return -1;
     remove(r->path[STATE]);
     if (opt.early_stop || lowest == step || !lowest) remove(r->path[BEST]);
     if (!best) remove(r->path[LAST]);
-    print_duration(took, sizeof took, seconds() - r->started);
-    fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, step, took, rate);
+    fprintf(stderr, "%s written: %" PRId64 " steps in %s, %.0f tokens/s", opt.out, step,
+            duration(seconds() - r->started), rate);
     if (lowest && lowest < step)
         fprintf(stderr, "; the validation loss was lowest after step %" PRId64 ", %.4f: %s", lowest,
                 r->state.best, best ? opt.out : r->path[BEST]);
@@ -830,12 +824,12 @@ static int check_outputs(Run *r, Err *e) {
             return err_set(e, "--out: a path of %zu bytes is too long", strlen(opt.out));
         if (i == AGAIN) opt.out = r->path[AGAIN];
     }
-    const char *path[] = {opt.data, opt.val, opt.model, opt.template, opt.general, r->verified, opt.out,
+    const char *path[] = {opt.val, opt.model, opt.template, opt.general, r->verified, opt.out,
                           r->path[STATE], r->path[BEST], r->path[LAST], opt.log};
-    enum { READ = 6, ALL = sizeof path / sizeof *path };           // the rest is written
+    enum { READ = 5, ALL = sizeof path / sizeof *path };           // the rest is written
     for (int w = READ; w < ALL; w++)
-        for (int i = 0; path[w] && *path[w] && i < w + r->texts; i++) {
-            const char *other = i < w ? path[i] : r->text[i - w];
+        for (int i = 0; path[w] && *path[w] && i < w + r->files; i++) {
+            const char *other = i < w ? path[i] : r->file[i - w];
             if (other && *other && same_file(path[w], other))
                 return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
                                path[w] == opt.log ? "--log" : "--out");
@@ -851,9 +845,9 @@ static int parse_lora(Config *c, Err *e) {
     c->lora_rank = (int32_t)opt.lora;
     c->lora_alpha = (float)opt.lora_alpha;
     for (const char *p = opt.lora_on; *p; p += strspn(p, ",")) {
-        char name[8];
-        size_t n = strcspn(p, ",");
-        snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : 7, p);
+        char name[64];
+        int n = (int)strcspn(p, ",");
+        snprintf(name, sizeof name, "%.*s", n, p);
         int k = choice("--lora-on", name, "qkv, proj, fc1 or fc2", e);
         if (k < 0) return -1;
         c->lora_on |= 1u << k;
@@ -904,10 +898,10 @@ static int tokenizer_keep(Tokenizer *t, void **memory, Err *e) {
 static int read_texts(const Run *r, uint8_t **all, size_t *total, Err *e) {
     const size_t most = (size_t)1 << 31;
     size_t room = 0;
-    for (int i = 0; i < r->texts; i++) {
+    for (int i = 0; i < r->files; i++) {
         uint8_t *data;
         size_t n;
-        if (file_read(r->text[i], *total < most ? most - *total : 0, &data, &n, e)) return -1;
+        if (file_read(r->file[i], *total < most ? most - *total : 0, &data, &n, e)) return -1;
         data[n++] = '\n';                         // instead of file_read's 0
         int rc = grow(all, &room, *total + n, 1, e);
         if (rc == 0) memcpy(*all + *total, data, n);
@@ -940,25 +934,25 @@ static int learn_tokenizer(Run *r, Err *e) {
     return memory ? rc : -1;
 }
 
-static int load_rows(const Run *r, const char *path, Rows *rows, Examples *x, size_t seq, Err *e) {
+static int load_files(const Run *r, const char *const *file, int files, Rows *rows, Examples *x, size_t seq,
+                      Err *e) {
     const RowsHow how = {true, r->skip_bad, opt.columns};
-    if (rows_load(rows, path, &how, e)) return -1;
+    if (opt.text) return examples_text(x, file, files, &r->base.tok, seq, seq - 1, e);
+    if (rows_load(rows, *file, &how, e)) return -1;
     return examples_make(x, rows, r->template, &r->base.tok, seq, (TooLong)r->too_long, r->teach, e);
 }
 
 static int load_examples(Run *r, Err *e) {
     size_t most = (size_t)r->base.cfg.context + 1, seq = opt.seq ? (size_t)opt.seq : most;
     if (seq > most) return err_set(e, "--seq: %zu, want 2..%zu, one more than the context", seq, most);
-    if (opt.text ? examples_text(&r->all, r->text, r->texts, &r->base.tok, seq, seq - 1, e) ||
-                   (opt.val && examples_text(&r->val_all, &opt.val, 1, &r->base.tok, seq, seq - 1, e))
-        : load_rows(r, opt.data, &r->rows, &r->all, seq, e) ||
-          (opt.val && load_rows(r, opt.val, &r->val_rows, &r->val_all, seq, e))) return -1;
+    if (load_files(r, r->file, r->files, &r->rows, &r->all, seq, e) ||
+        (opt.val && load_files(r, &opt.val, 1, &r->val_rows, &r->val_all, seq, e))) return -1;
     examples_split(&r->all, opt.val ? 0.0 : opt.split, (uint64_t)opt.seed, &r->train, &r->val);
     if (opt.val) r->val = r->val_all;
     if (opt.early_stop && !r->val.n)
         return err_set(e, "--early-stop: no row is held out, want --val FILE or a --split above 0");
     if (!r->train.n)
-        return err_set(e, "%s: no row is left to train on, want at least 1", opt.data ? opt.data : opt.text);
+        return err_set(e, "%s: no row is left to train on, want at least 1", r->file[0]);
     r->longest = r->train.longest > r->val.longest ? r->train.longest : r->val.longest;
     return 0;
 }
@@ -995,9 +989,9 @@ static int describe(Run *r, Err *e) {
         text_add(t, "%s %s=%d%s", i ? "" : "init", CONFIG_FIELD[i].name, (int)v,
                  i + 1 < CONFIG_INTS ? "" : "\n");
     }
-    if (say_file(t, "base", opt.model, e) || say_file(t, "data", opt.data, e)) return -1;
-    for (int i = 0; i < r->texts && opt.text; i++)
-        if (say_file(t, "text", r->text[i], e)) return -1;
+    if (say_file(t, "base", opt.model, e)) return -1;
+    for (int i = 0; i < r->files; i++)
+        if (say_file(t, opt.text ? "text" : "data", r->file[i], e)) return -1;
     if (say_file(t, "held-out", opt.val, e)) return -1;
     text_add(t, "options mask=%s%s too-long=%s seq=%" PRId64 " split=%.9g steps=%" PRId64 " batch=%" PRId64,
              opt.mask, r->teach == TEACH_LAST ? " turns=last" : "", opt.too_long, opt.seq,
@@ -1124,16 +1118,16 @@ static void release(Run *r) {
 int main(int argc, char **argv) {
     static Run r;                     // zeroed: from here on release() is legal
     Err e;
-    int words = 0, rc = options_parse(OPTION, OPTIONS, argc, argv, r.text + 1, MAX_TEXTS, &words, &e);
+    int words = 0, rc = options_parse(OPTION, OPTIONS, argc, argv, r.file + 1, MAX_TEXTS, &words, &e);
     if (!rc && (opt.help || opt.version)) {
         if (opt.help) help();
         else printf("tune.c %s\n", TUNE_VERSION);
         return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
     }
     if (!rc && words && !opt.text)
-        rc = err_set(&e, "'%s': a word that belongs to no option\nhint: ./train --help", r.text[1]);
-    r.text[0] = opt.text;
-    r.texts = words + 1;
+        rc = err_set(&e, "'%s': a word that belongs to no option\nhint: ./train --help", r.file[1]);
+    r.file[0] = opt.text ? opt.text : opt.data;
+    r.files = words + 1;
     r.started = seconds();
     signal(SIGINT, on_interrupt);
     signal(SIGTERM, on_interrupt);

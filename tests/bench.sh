@@ -116,10 +116,11 @@ check "a question longer than the context loses its beginning" cut_off
 
 # ---- log -------------------------------------------------------------------------------------------------------
 
-resumed() {                                       # killed after 20 questions and a piece of the next
+resumed() {                                       # killed after 20 questions and a piece of the next; finished; with nothing written
     items --vs b.bin --log whole.log > one && head -n 21 whole.log > part.log && sed -n 22p whole.log | cut -c 1-30 | tr -d '\n' >> part.log &&
         items --vs b.bin --log part.log --resume > two && cmp one two && cmp whole.log part.log &&
-        items --vs b.bin --log part.log --resume > two && cmp one two && cmp whole.log part.log
+        items --vs b.bin --log part.log --resume > two && cmp one two && cmp whole.log part.log &&
+        : > part.log && items --vs b.bin --log part.log --resume > two && cmp one two && cmp whole.log part.log
 }
 not_again() {                                     # what is known is not computed anew: a changed number stays
     items --log part.log > /dev/null && sed -i.old '2s/"ll": \[-[0-9.]*/"ll": [-0.125/; 2s/"pred": ./"pred": 0/' part.log && items --log part.log --resume > /dev/null &&

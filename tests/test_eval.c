@@ -139,9 +139,9 @@ static void must_read(const char *task, const char *name, const char *rows, cons
     Text t = {0};
     ck_assert_msg(load_docs(&d, task, name, rows) == 0, "%s: %s", task, err.msg);
     for (const Doc *q = d.doc; q < d.doc + d.n; q++) {
-        text_add(&t, "%s|%s", d.group[q->group].name, q->query);
+        text_add(&t, "%s|%s", q->group->name, q->query);
         for (uint32_t k = 0; k < q->choices; k++)
-            text_add(&t, "|%s%s", q->choice[k], q->right >> k & 1 ? k == q->gold ? "*" : "+" : "");
+            text_add(&t, "|%s%s", q->choice[k].text, q->right >> k & 1 ? k == q->gold ? "*" : "+" : "");
         text_add(&t, "\n");
     }
     ck_assert_str_eq(t.s, want);
@@ -226,7 +226,7 @@ static void prompt_is(const char *task, const char *name, const char *rows, cons
     ck_assert_msg(load_docs(&b.docs, task, name, rows) == 0, "%s", err.msg);
     if (shots) ck_assert_msg(load_docs(&b.pool, task, name, pool) == 0, "%s", err.msg);
     ck_assert_msg(shots_draw(&b, &err) == 0, "%s", err.msg);
-    put_context(&t, &b, b.docs.n - 1);
+    put_context(&t, &b, &b.docs.doc[b.docs.n - 1]);
     ck_assert_str_eq(t.s, want);
     free(t.s);
     free(b.docs.doc);
@@ -290,15 +290,15 @@ START_TEST(the_primer_is_the_harness_s) {
 // Choices of these lengths in characters; two more bytes each than characters
 static double score(Metric metric, const double *ll, const size_t *points, const bool *right, size_t n, size_t gold) {
     char text[4][128] = {""};
-    const char *choice[4] = {text[0], text[1], text[2], text[3]};
+    Choice choice[4];
     Doc q = {.choice = choice, .choices = (uint32_t)n, .gold = (uint32_t)gold};
     for (size_t k = 0; k < n; k++) {
         q.right |= (uint32_t)right[k] << k;
         strcpy(text[k], "\xE2\x82\xAC");
         memset(text[k] + 3, 'x', points[k] - 1);
+        choice[k] = (Choice){.text = text[k], .ll = {ll[k], 0}};
     }
-    Set b = {.ll = {(double *)ll, NULL}};
-    return doc_score(&b, 0, &q, metric);
+    return doc_score(&q, 0, metric);
 }
 
 START_TEST(scores_are_the_protocol_s) {
@@ -362,11 +362,10 @@ static const char QUESTIONS[] =
 static void set_of(Set *s) {
     *s = (Set){.task = task_named("choices")};
     ck_assert_msg(docs_load(&s->docs, s->task, path, 0, &err) == 0, "%s", err.msg);
-    s->ll[0] = keep(s->docs.lls, sizeof *s->ll[0], &err);
 }
 
 static void asked_of(Asked *a, const Set *s) {
-    *a = (Asked){.set = s, .ll = s->ll[0]};
+    *a = (Asked){.set = s};
     ck_assert_msg(load(&a->x, model_path, &err) == 0 && ask(a, 0, &err) == 0, "%s", err.msg);
 }
 
@@ -378,8 +377,8 @@ static void asked_free(Asked *a) {
 
 // log p(choice | question) as it is defined: question and choice as one row, of which the last P + 1 tokens count,
 // without a cache and alone
-static double defined(Asked *s, size_t doc, size_t choice) {
-    Span q = s->question[doc], c = s->choice[choice];
+static double defined(Asked *s, const Doc *doc, uint32_t k) {
+    Span q = doc->tok, c = doc->choice[k].tok;
     int32_t row[512], target[512], len;
     size_t n = q.n + c.n, cut = n > s->P + 1 ? n - s->P - 1 : 0;
     double sum = 0, each = 0;
@@ -413,13 +412,13 @@ START_TEST(likelihoods_are_their_definition) {
         ck_assert_msg(asked_prepare(&s, &err) == 0, "%s", err.msg);
         ck_assert_uint_eq(s.rows, (size_t)shape[v].batch);
         for (size_t at = 0; at < b.docs.n; at += s.rows)
-            ck_assert_msg(batch_score(&s, at, at_most(b.docs.n - at, s.rows), &err) == 0, "%s", err.msg);
+            ck_assert_msg(batch_score(&s, &b.docs.doc[at], at_most(b.docs.n - at, s.rows), &err) == 0, "%s", err.msg);
         for (size_t i = 0; i < b.docs.n; i++) {
             const Doc *q = &b.docs.doc[i];
-            cuts += cut_of(&s, i, 0) > 0;
+            cuts += q->choice[0].cut > 0;
             for (uint32_t k = 0; k < q->choices; k++) {
-                double it = defined(&s, i, q->ll + k), got = b.ll[0][q->ll + k];
-                alone += cut_of(&s, i, k) != cut_of(&s, i, 0);
+                double it = defined(&s, q, k), got = q->choice[k].ll[0];
+                alone += q->choice[k].cut != q->choice[0].cut;
                 ck_assert_msg(got == it, "question %zu, choice %d: %a, want %a", i, (int)k, got, it);
                 ck_assert(it < -0.01);
             }
@@ -473,9 +472,9 @@ START_TEST(white_space_goes_to_the_choices) {
     opt.bos = "off";
     set_of(&b);
     asked_of(&a, &b);
-    must_decode(&a, &a.x.k.tok, a.question[0], "the hen");
-    must_decode(&a, &a.x.k.tok, a.choice[0], " \n \xC2\xA0 cat");
-    must_decode(&a, &a.x.k.tok, a.choice[1], " \n \xC2\xA0  dog");
+    must_decode(&a, &a.x.k.tok, b.docs.doc->tok, "the hen");
+    must_decode(&a, &a.x.k.tok, b.docs.doc->choice[0].tok, " \n \xC2\xA0 cat");
+    must_decode(&a, &a.x.k.tok, b.docs.doc->choice[1].tok, " \n \xC2\xA0  dog");
     asked_free(&a);
     free(b.docs.doc);
 } END_TEST
@@ -495,18 +494,18 @@ START_TEST(a_shared_beginning_is_found) {
     set_of(&b);
     asked_of(&a, &b);
     ck_assert_int_eq(asked_prepare(&a, &err), 0);
-    const Span *q = a.question;
-    while (a.tok[q[0].at + n] == a.tok[q[1].at + n]) n++;
-    while (more + 1 < q[2].n && a.tok[q[1].at + more] == a.tok[q[2].at + more]) more++;
+    const Doc *q = b.docs.doc;
+    while (a.tok[q[0].tok.at + n] == a.tok[q[1].tok.at + n]) n++;
+    while (more + 1 < q[2].tok.n && a.tok[q[1].tok.at + more] == a.tok[q[2].tok.at + more]) more++;
     ck_assert(n >= 4 && more > n);               // or the questions no longer test what they are for
-    ck_assert_int_eq(pass(&a, 0, 0, 1, 0, &err), 0);
-    ck_assert(a.packed == q[0].n + a.choice[0].n - 1 && a.held[0].n == q[0].n);
-    ck_assert_int_eq(pass(&a, 0, 1, 2, 0, &err), 0);
-    ck_assert(a.past[1] == (int32_t)n && a.packed == q[1].n - n + a.choice[2].n - 1);
-    ck_assert_int_eq(pass(&a, 0, 2, 3, 0, &err), 0);
-    ck_assert(a.past[2] == (int32_t)more && a.packed == q[2].n - more + a.choice[4].n - 1);
-    ck_assert_int_eq(pass(&a, 0, 0, 3, 1, &err), 0);          // second choices of a token have nothing to compute
-    ck_assert_uint_eq(a.packed, a.choice[1].n + a.choice[3].n + a.choice[5].n - 3);
+    ck_assert_int_eq(pass(&a, q, 0, 1, 0, &err), 0);
+    ck_assert(a.packed == q[0].tok.n + q[0].choice[0].tok.n - 1 && a.held[0].n == q[0].tok.n);
+    ck_assert_int_eq(pass(&a, q, 1, 2, 0, &err), 0);
+    ck_assert(a.past[1] == (int32_t)n && a.packed == q[1].tok.n - n + q[1].choice[0].tok.n - 1);
+    ck_assert_int_eq(pass(&a, q, 2, 3, 0, &err), 0);
+    ck_assert(a.past[2] == (int32_t)more && a.packed == q[2].tok.n - more + q[2].choice[0].tok.n - 1);
+    ck_assert_int_eq(pass(&a, q, 0, 3, 1, &err), 0);          // second choices of a token have nothing to compute
+    ck_assert_uint_eq(a.packed, q[0].choice[1].tok.n + q[1].choice[1].tok.n + q[2].choice[1].tok.n - 3);
     asked_free(&a);
     free(b.docs.doc);
 } END_TEST

@@ -66,7 +66,7 @@ START_TEST(rows_like_others_are_counted) {
                    "{\"instruction\": \"Say\", \"input\": \"x\", \"output\": \"x\"}\n");
     Run *r = run_of(&f, NULL);
     ck_assert_uint_eq(r->found[TWICE].n, 1);
-    ck_assert(r->found[TWICE].row == 2 && r->found[TWICE].like == 0);
+    ck_assert(r->found[TWICE].row == 2 && r->found[TWICE].like == 1);
     ck_assert_uint_eq(r->found[REPLY].n, 1);
     ck_assert_uint_eq(r->found[BLANK].n, 1);
     ck_assert(!r->one_answer && r->found[LEAKED].n == 0);
@@ -90,7 +90,7 @@ START_TEST(conversations_are_compared_by_all_their_turns) {
     ck_assert_int_eq(examples_make(&f.x, &f.rows, "[user]\n{text}{eot}\n[assistant]\n{target}{text}{eot}", &tok, 99,
                                    TOO_LONG_ERROR, TEACH_ANSWERS, &err), 0);
     Run *r = run_of(&f, NULL);
-    ck_assert(r->found[TWICE].n == 1 && r->found[TWICE].row == 2 && r->found[TWICE].like == 0);
+    ck_assert(r->found[TWICE].n == 1 && r->found[TWICE].row == 2 && r->found[TWICE].like == 1);
     ck_assert(r->found[REPLY].n == 0 && r->one_answer);
     must_print(r, "warning: all rows have the same answer");
     file_free(&f);
@@ -104,7 +104,7 @@ START_TEST(what_is_measured_is_not_trained_on) {
                    "{\"prompt\": \"z\", \"completion\": \"1\"}\n\n{\"prompt\": \"A cat\", \"completion\": \"3\"}\n"
                    "{\"prompt\": \"z\", \"completion\": \"1\"}\n{\"prompt\": \"b\", \"completion\": \"1\"}\n");
     Run *r = run_of(&f, &held);
-    ck_assert(r->found[LEAKED].n == 2 && r->found[LEAKED].row == 1 && r->found[LEAKED].like == 1);
+    ck_assert(r->found[LEAKED].n == 2 && r->found[LEAKED].row == 1 && r->found[LEAKED].like == 2);
     ck_assert_uint_eq(r->found[TWICE].n, 0);                       // of --data alone
     ck_assert_int_eq(report_stop(r, &err), -1);
     must_say("other:3: has the prompt of ");
