@@ -185,7 +185,7 @@ refused "convert of a missing file" "nope.*: No such file"                      
 refused "a missing output folder" "nofolder/m.bin.*: cannot create: No such file"  train $m $d --out nofolder/m.bin
 refused "a file as output folder" "empty/m.bin.*: cannot create: Not a directory"  train $m $d --out empty/m.bin
 refused "a folder as --out"       "[.]: is a folder, want a file"                  train $m $d --out .
-refused "a device as --out"       "/dev/full: is a device or a pipe, want a file"  train $m $d --out /dev/full
+refused "a device as --out"       "/dev/full: is a device, a pipe or a link to nothing, want a file"  train $m $d --out /dev/full
 refused "a missing folder for --log" "nofolder/log: cannot open: No such file"     train $m $d $o --log nofolder/log
 if [ "$(id -u)" -ne 0 ]; then                     # root may write anywhere
     mkdir -p locked && chmod 555 locked

@@ -181,6 +181,7 @@ START_TEST(one_program_writes_a_file) {
     snprintf(temp, sizeof temp, "%s.writing", path);
     write_text(path, "old");
     write_text(temp, "left behind by a run that was killed");              // its lock went with it
+    ck_assert_int_eq(chmod(temp, 01644), 0);                               // its mark did not
     Writer *held = writer_open(path, &err);                                // by a program that lives
     ck_assert_ptr_nonnull(held);
     refused_elsewhere(false);
@@ -202,6 +203,39 @@ START_TEST(one_program_writes_a_file) {
     ck_assert_ptr_null(writer_open(path, &err));
     must_say("/file.writing: cannot create");
     file_is(path, "new");
+} END_TEST
+
+// A user may have called a file so: only what a Writer made, or what is empty, is taken for its own.
+START_TEST(what_a_user_has_is_not_written_over) {
+    char temp[400];
+    struct stat st;
+    snprintf(temp, sizeof temp, "%s.writing", path);
+    write_text(temp, "the user's");
+    ck_assert_int_eq(stat(temp, &st), 0);
+    const mode_t mode = st.st_mode;                                        // as umask has it
+    ck_assert_ptr_null(writer_open(path, &err));
+    must_say("/file.writing: is in the way, and no killed run left it");
+    file_is(temp, "the user's");
+    ck_assert(stat(temp, &st) == 0 && st.st_mode == mode);
+    unlink(temp);
+    ck_assert_int_eq(mkfifo(temp, 0600), 0);
+    ck_assert_ptr_null(writer_open(path, &err));
+    must_say("/file.writing: is in the way");
+    ck_assert(stat(temp, &st) == 0 && S_ISFIFO(st.st_mode));
+    unlink(temp);
+    ck_assert_int_eq(symlink("nowhere", path), 0);                         // a link to nothing stays that
+    ck_assert_ptr_null(writer_open(path, &err));
+    must_say("/file: is a device, a pipe or a link to nothing");
+    ck_assert(lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && files_in_folder(true) == 1);
+    unlink(path);
+    write_text(temp, "");
+    Writer *w = writer_open(path, &err);
+    ck_assert_ptr_nonnull(w);
+    ck_assert(stat(temp, &st) == 0 && st.st_mode & S_ISVTX);               // what a kill would leave is marked
+    ck_assert_int_eq(writer_put(w, "new", 3, &err), 0);
+    ck_assert_int_eq(writer_close(w, true, &err), 0);
+    file_is(path, "new");
+    ck_assert(stat(path, &st) == 0 && st.st_mode == mode);                 // and what is there is not
 } END_TEST
 
 START_TEST(devices_and_folders_are_not_replaced) {
@@ -1036,6 +1070,7 @@ Suite *data_suite(void) {
     tcase_add_test(t, files_are_read_whole);
     tcase_add_test(t, a_file_appears_whole_or_not_at_all);
     tcase_add_test(t, one_program_writes_a_file);
+    tcase_add_test(t, what_a_user_has_is_not_written_over);
     tcase_add_test(t, devices_and_folders_are_not_replaced);
     tcase_add_test(t, a_full_disk_leaves_the_old_file);
     tcase_add_test(t, logs_are_appended_line_by_line);
