@@ -131,6 +131,8 @@ static int option_take(Option *o, int n, int argc, char **argv, int *at, Err *e)
 int options_parse(Option *o, int n, int argc, char **argv, const char **word, int max_words, int *words,
                   Err *e) {
     bool ended = false;               // "--" was seen
+    for (int i = 0; i < 3; i++)       // what goes to a closed stream shall not end up in a file opened later
+        if (!isatty(i) && errno == EBADF) (void)!open("/dev/null", O_RDONLY);
     *words = 0;
     for (int i = 1; i < argc; i++) {
         bool option = !ended && argv[i][0] == '-' && argv[i][1];
@@ -387,9 +389,8 @@ static void folder_sync(char *path) {
     char *slash = strrchr(path, '/');
     if (slash) *slash = 0;
     int fd = open(!slash ? "." : slash == path ? "/" : path, O_RDONLY);
-    if (fd < 0) return;
-    fsync(fd);
-    close(fd);
+    if (fd >= 0) fsync(fd);
+    if (fd >= 0) close(fd);
 }
 
 // All is done before the file is closed, as that ends the lock. What is in its place loses the mark.
@@ -541,7 +542,8 @@ static int json_string(Parser *s) {
     return 0;
 }
 
-static int json_digits(Parser *s) {
+static int json_digits(Parser *s, const char *signs) {
+    accept(s, signs);
     if (!accept(s, "0123456789")) return json_fail(s, "a digit");
     while (accept(s, "0123456789")) {}
     return 0;
@@ -551,11 +553,9 @@ static int json_number(Parser *s) {
     const uint8_t *start = s->p;
     JsonNode *node = json_node(s, JSON_NUMBER);
     accept(s, "-");
-    if (!accept(s, "0") && json_digits(s)) return -1;
-    if (accept(s, ".") && json_digits(s)) return -1;
-    bool power = accept(s, "eE");
-    if (power) accept(s, "+-");
-    if (power && json_digits(s)) return -1;
+    if (!accept(s, "0") && json_digits(s, "")) return -1;
+    if (accept(s, ".") && json_digits(s, "")) return -1;
+    if (accept(s, "eE") && json_digits(s, "+-")) return -1;
     memcpy(s->text, start, (size_t)(s->p - start));
     s->text += s->p - start;
     node_end(s, node);

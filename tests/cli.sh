@@ -209,6 +209,19 @@ refused "a file larger than the system allows" ".*out/m.bin: cannot write: File 
 refused "a state larger than the system allows" "out/m.bin.state: cannot write: File too large" \
         train $m $d $o --steps 2 --save-every 1
 limit=
+# Without its streams a program must not take the files it opens for them: what it says would be in its results.
+streams_closed() {
+    "$bin/train" $m $d --steps 3 --out spoken.bin --log spoken.log 2> /dev/null || return 1
+    for closed in '2>&-' '<&- >&- 2>&-' '>&- 2>&-'; do
+        eval "\"$bin/train\" $m $d --steps 3 --out silent.bin --log silent.log $closed"
+        status=$?
+        [ $status -eq 0 ] && cmp spoken.bin silent.bin || { echo "with $closed: exit status $status"; return 1; }
+        ! grep -v '^{' silent.log || return 1
+    done
+    "$bin/train" $m $d --plan >&- 2> /dev/null
+    [ $? -eq 1 ]
+}
+check "closed streams do no harm to what is written" streams_closed
 found_early() { ! "$bin/train" $m $d --out nofolder/m.bin 2> stderr && ! grep '^step ' stderr; }
 check "that --out cannot be written is found before step 1" found_early
 full() { "$bin/$@" > /dev/full; [ $? -eq 1 ]; }
