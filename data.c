@@ -38,8 +38,8 @@
 // ---- errors -----------------------------------------------------------------------------------------------
 // Bytes of hostile files end up in messages: the terminal that shows them must not be controlled by them.
 static const char *tame(char *text) {
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
+    for (uint8_t *p = (uint8_t *)text; *p; p++)
+        if (*p < ' ' ? strncmp((char *)p, "\nhint:", 6) : *p == 127 || (*p == 0xC2 && p[1] < 0xA0)) *p = '?';
     return text;
 }
 

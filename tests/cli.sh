@@ -592,6 +592,15 @@ informs() {
 }
 equal() { cp base.bin twin.bin && "$bin/convert" --diff base.bin twin.bin | has "wte" "16 of 16 tensors equal"; }
 different() { "$bin/convert" --diff base.bin tuned.bin | has "wte" "0 of 16 tensors equal"; }
+# A file's name may come from elsewhere. \302\233 is Latin-1's way to begin a terminal's command, in UTF-8.
+obeys_nothing() {
+    odd=$(printf 'odd\033[2J\302\233\n31m.bin')
+    cp text.txt "$odd" && ! "$bin/convert" --info "$odd" > names 2>&1 && ! "$bin/train" $m --check --data "$odd" 2>> names &&
+        cp base.bin "$odd" && "$bin/convert" --info "$odd" >> names && "$bin/convert" "$odd" "${odd%bin}hf/" 2>> names
+    rm -rf "$odd" "${odd%bin}hf"
+    [ "$(grep -c 'odd?\[2J?.?31m' names)" -eq 3 ] && ! grep -q "$(printf '\033\|\302\233')" names
+}
+check "no file's name controls a terminal" obeys_nothing
 check "convert --info: sizes, template, lineage" informs
 check "convert --diff of equal files" equal
 check "convert --diff of different files" different
