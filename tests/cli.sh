@@ -183,6 +183,7 @@ refused "convert of a missing file" "nope.*: No such file"                      
 # ---- bad input: places to write to -----------------------------------------------------------------------------
 
 refused "a missing output folder" "nofolder/m.bin.*: cannot create: No such file"  train $m $d --out nofolder/m.bin
+refused "an --out of 4,100 bytes" "--out: a path of 4101 bytes is too long"        train $m $d --out "$(printf './%.0s' $(seq 2048))m.bin"
 refused "a file as output folder" "empty/m.bin.*: cannot create: Not a directory"  train $m $d --out empty/m.bin
 refused "a folder as --out"       "[.]: is a folder, want a file"                  train $m $d --out .
 refused "a device as --out"       "/dev/full: is a device, a pipe or a link to nothing, want a file"  train $m $d --out /dev/full
@@ -291,6 +292,8 @@ refused "data and text"           "want either --data FILE or --text FILE"      
 refused "an empty --out"          "--out: the name of a file is empty"             train $m $d --out=
 refused "steps and epochs"        "--steps and --epochs both say"                  train $m $d $o --steps 3 --epochs 2
 refused "no --out"                "want --out FILE"                                train $m $d
+head -n 1 val.jsonl > one.jsonl
+refused "a --split that leaves nothing" "one.jsonl: no row is left to train on"    train $m $o --data one.jsonl --split 0.9
 t="--text text.txt"
 refused "--init layers=0"         "--init: layers = 0, want 1[.][.]"               train $o $t --init layers=0
 refused "--init wide=8"           "--init: 'wide=8', want name=number"             train $o $t --init wide=8
@@ -299,6 +302,8 @@ refused "--init with a vocabulary beyond the text's" "--init: vocab = 5000, but 
         train $o $t --init vocab=5000
 refused "eval without a kind"     "'', want loss, answers or bench first"               eval $m $h
 refused "eval of an unknown kind" "'lost', want loss, answers or bench first"           eval lost $m $h
+refused "a stray word for eval"   "'stray': a word that belongs to no option"           eval loss $m $h stray
+refused "eval --bad-rows keep"    "--bad-rows: 'keep', want stop or skip"               eval loss $m $h --bad-rows keep
 refused "eval without a model"    "want --model FILE"                              eval loss $h
 refused "eval loss without data"  "want either --data FILE or --text FILE"         eval loss $m
 refused "eval answers without data" "want --data FILE"                             eval answers $m
@@ -348,7 +353,9 @@ says_so() {
 short() { rm -f same.bin && "$bin/train" $m $d $v --epochs 10 --out same.bin "$@" 2> /dev/null; }
 same_bytes() { short "$@" && cmp same.bin short.bin; }
 other_bytes() { short "$@" && [ -s same.bin ] && ! cmp -s same.bin short.bin; }
+hours() { "$bin/train" $m $d --plan --steps 100000000 2> /dev/null | grep -q '^expected: [0-9]*\.[0-9] h on '; }
 check "--plan prints the memory and writes nothing" planned
+check "--plan of a long run tells hours" hours
 check "fine-tuning lowers the validation loss" learns
 check "peers 3: eval finds in the model that was saved the losses that train printed" says_so
 short && mv same.bin short.bin                     # 30 steps: 16, 16 and 7 rows in turn
@@ -601,6 +608,13 @@ obeys_nothing() {
     [ "$(grep -c 'odd?\[2J?.?31m' names)" -eq 3 ] && ! grep -q "$(printf '\033\|\302\233')" names
 }
 check "no file's name controls a terminal" obeys_nothing
+# A folder has no checksum: without its tokenizer, or with the last norm as large as floats are, it is still a model.
+"$bin/convert" base.bin mute.hf/ && cp -r mute.hf vast.hf && rm mute.hf/tokenizer* && "$bin/convert" mute.hf mute.bin 2> stderr
+for i in $(seq 32); do printf '\377\377\177\177'; done |
+    dd of=vast.hf/model.safetensors bs=1 seek=$(($(wc -c < vast.hf/model.safetensors) - 256)) conv=notrunc 2> stderr
+"$bin/convert" vast.hf vast.bin
+refused "a model without a tokenizer"  "mute.bin: has no tokenizer, want one"          train --model mute.bin $d $o
+refused "a model with numbers that overflow" "step 0: .*want finite numbers"           train --model vast.bin $d $o
 check "convert --info: sizes, template, lineage" informs
 check "convert --diff of equal files" equal
 check "convert --diff of different files" different

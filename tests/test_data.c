@@ -251,6 +251,9 @@ START_TEST(devices_and_folders_are_not_replaced) {
     ck_assert_ptr_null(writer_open("/nowhere/x", &err));
     must_say("/nowhere/x.writing: cannot create");
     ck_assert(stat("/dev/full", &st) == 0 && S_ISCHR(st.st_mode));
+    memset(big, 'x', 5000);
+    ck_assert_ptr_null(writer_open(big, &err));
+    must_say("xxx...: more than 4095 bytes of path");
     unlink(path);
     write_text(other, "old");                                              // a link to a file stays a link
     ck_assert_int_eq(symlink(other, path), 0);
@@ -1019,6 +1022,16 @@ START_TEST(answers_are_the_same_alone_or_together) {
     }
 } END_TEST
 
+// A wrong id in the last piece of one prompt: by then others have said something, and nothing of it is left.
+START_TEST(answers_that_fail_leave_nothing) {
+    make_speaker(ASKED, 4, "a", -1);
+    asked[ASKED - 1].tok[asked[ASKED - 1].n - 1] = CONFIG.vocab;
+    ck_assert_int_eq(speak(asked, ASKED, 0, 1, 6, false), -1);
+    must_say("answering: token id = ");
+    for (size_t i = 0; i < ASKED; i++) ck_assert_ptr_null(said[i].text);
+    block_free(block);
+} END_TEST
+
 START_TEST(answers_end_where_they_must) {
     make_speaker(ASKED, 8, "a", -1);                   // the model's last token is no token: never taken
     ck_assert_int_eq(speak(asked, ASKED, 0, 1, 6, true), 0);
@@ -1095,6 +1108,7 @@ Suite *data_suite(void) {
     tcase_add_test(t, batch_is_filled_and_padded);
     tcase_add_test(t, answers_are_the_same_alone_or_together);
     tcase_add_test(t, answers_end_where_they_must);
+    tcase_add_test(t, answers_that_fail_leave_nothing);
     suite_add_tcase(s, t);
     return s;
 }
