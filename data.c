@@ -348,14 +348,14 @@ static int file_lock(int fd, const char *at, const char *path, Err *e) {
     return mine && is_at(fd, at) ? 0 : err_set(e, "%s: another program is writing it", path);
 }
 
-// A link is followed: its target is replaced. What grows beside it is this process's alone, with its rights.
-// What a killed run left is used again: S_ISVTX, of no use on a file, marks it. Else it must be empty.
+// A link is followed: its target is replaced, if it may be written, which no renaming asks. What grows beside
+// is this process's alone. A killed run's is used again: it is empty, or marked by S_ISVTX, of no use on a file.
 Writer *writer_open(const char *path, Err *e) {
     struct stat st, now;
     bool there = stat(path, &st) == 0;
     char *real = there ? realpath(path, NULL) : strdup(path);
     Writer *w = malloc(sizeof *w);
-    int fd = -1, rc = w && real ? 0 : err_errno(e, path, "open");
+    int fd = -1, rc = w && real && (!there || access(path, W_OK) == 0) ? 0 : err_errno(e, path, "open");
     if ((there || lstat(path, &st) == 0) && !S_ISREG(st.st_mode)) rc = err_special(e, path, &st);
     if (w) *w = (Writer){.path = path, .real = real};
     if (rc == 0 && snprintf(w->temp, sizeof w->temp, "%s.writing", real) >= (int)sizeof w->temp)

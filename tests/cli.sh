@@ -191,6 +191,10 @@ refused "a missing folder for --log" "nofolder/log: cannot open: No such file"  
 if [ "$(id -u)" -ne 0 ]; then                     # root may write anywhere
     mkdir -p locked && chmod 555 locked
     refused "a read-only output folder" "locked/m.bin.*: cannot create: Permission" train $m $d --out locked/m.bin
+    cp base.bin guarded.bin && chmod 444 guarded.bin
+    refused "a read-only file as --out" "guarded.bin: cannot open: Permission"      train $m $d --out guarded.bin
+    refused "a read-only file as OUT" "guarded.bin: cannot open: Permission"        convert base.bin --dtype bf16 guarded.bin
+    check "a read-only file is kept" cmp base.bin guarded.bin
 fi
 ln -s train.jsonl alias && ln base.bin twin
 refused "--out that is the data"  "train.jsonl: is this run's train.jsonl as well" train $m $d --out train.jsonl
