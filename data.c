@@ -349,7 +349,7 @@ static int file_lock(int fd, const char *at, const char *path, Err *e) {
 }
 
 // A link is followed: its target is replaced, if it may be written, which no renaming asks. What grows beside
-// is this process's alone. A killed run's is used again: it is empty, or marked by S_ISVTX, of no use on a file.
+// is this process's alone. A killed run's is used again: empty, or marked by S_ISVTX, of no use on a file.
 Writer *writer_open(const char *path, Err *e) {
     struct stat st, now;
     bool there = stat(path, &st) == 0;

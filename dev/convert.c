@@ -147,7 +147,7 @@ static int save(const Import *m, const char *path, Format to, Stored as, Err *e)
 }
 
 static void note(const char *out, const char *what, const char *in) {
-    Err said;                         // control characters of a name are shown as '?' in it
+    Err said = {""};                  // control characters of a name are shown as '?' in it
     err_set(&said, "note: %s has no %s%s", out, what, in);
     fprintf(stderr, "%s\n", said.msg);
 }
