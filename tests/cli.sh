@@ -242,10 +242,16 @@ short_log() {                                     # the limit is met in the midd
     (ulimit -f 1; "$bin/eval" answers $m $h --log short.log > stdout 2> stderr)
     [ $? -eq 1 ] && one_message "eval: " "short.log: cannot write: File too large"
 }
+by_header() {                                     # 8 GiB, of which a file system keeps none
+    dd if=/dev/null of=vast bs=1 seek=8589934592 2> /dev/null
+    (ulimit -v 500000; "$bin/convert" vast vast.bin 2> stderr)
+    [ $? -eq 1 ] && rm vast && one_message "convert: " "vast: as a llama2.c version 0 .bin: vocab = 0, want"
+}
 few_rows() { (ulimit -v 500000; "$bin/eval" loss $m $h --batch 4096 --threads 1); }
 check "eval answers with --log beyond the system's limit fails" short_log
 if (ulimit -v 500000; "$bin/eval" --version) > /dev/null 2>&1; then
     check "eval loss --batch 4096 takes no memory for rows that are not there" few_rows
+    check "convert refuses a vast file that is no model without reading it" by_header
 fi
 if [ -c /dev/full ]; then                         # a disk without room, as Linux has one
     check "train --plan on a full disk fails"     full train $m $d --plan
