@@ -153,8 +153,8 @@ check "--resume refuses a log whose lines are in another order" sh -c "sed '2{h;
 check "... and says where, too" refuses "^eval: d.log:2: is not what this run would write" --model a.bin choices=items.jsonl \
       --log d.log --resume
 for number in nan -inf; do                        # where the answer that the line tells stays the same with it
-    line=$(grep -n '"pred": '"$([ $number = nan ] && echo 0 || echo '[12]')" a.log | sed 's/:.*//; q')
-    sed "${line}s/\"ll\": \[[^,]*/\"ll\": [$number/" a.log > e.log
+    line=$(grep -n '"pred": 1' a.log | sed 's/:.*//; q')
+    sed "${line}s/[^ ]*\], \"pred\"/$number], \"pred\"/" a.log > e.log
     check "--resume refuses a log-likelihood of $number" refuses "^eval: e.log:$line: is not what this run would write" \
           --model a.bin choices=items.jsonl --log e.log --resume
 done
