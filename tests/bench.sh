@@ -159,8 +159,6 @@ for number in nan -inf; do                        # where the answer that the li
           --model a.bin choices=items.jsonl --log e.log --resume
 done
 check "a log that cannot be written is an error" full
-check "--resume refuses a log that cannot be cut" refuses "^eval: /dev/null: cannot be shortened" --model a.bin choices=items.jsonl \
-      --log /dev/null --resume
 
 # ---- refusals --------------------------------------------------------------------------------------------------
 
