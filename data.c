@@ -38,8 +38,8 @@
 // ---- errors -----------------------------------------------------------------------------------------------
 // Bytes of hostile files end up in messages: the terminal that shows them must not be controlled by them.
 static const char *tame(char *text) {
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < ' ' ? strncmp(p, "\nhint:", 6) : *p == 127) *p = '?';
+    for (uint8_t *p = (uint8_t *)text; *p; p++)
+        if (*p < ' ' ? strncmp((char *)p, "\nhint:", 6) : *p == 127 || (*p == 0xC2 && p[1] < 0xA0)) *p = '?';
     return text;
 }
 
@@ -131,6 +131,8 @@ static int option_take(Option *o, int n, int argc, char **argv, int *at, Err *e)
 int options_parse(Option *o, int n, int argc, char **argv, const char **word, int max_words, int *words,
                   Err *e) {
     bool ended = false;               // "--" was seen
+    for (int i = 0; i < 3; i++)       // what goes to a closed stream shall not end up in a file opened later
+        if (!isatty(i) && errno == EBADF) (void)!open("/dev/null", O_RDONLY);
     *words = 0;
     for (int i = 1; i < argc; i++) {
         bool option = !ended && argv[i][0] == '-' && argv[i][1];
@@ -232,7 +234,7 @@ void text_add(Text *t, const char *format, ...) {
 // ---- files: reading ---------------------------------------------------------------------------------------
 enum { PATH_BYTES = 4096 };           // Linux's own limit
 static int err_special(Err *e, const char *path, const struct stat *st) {
-    const char *what = S_ISDIR(st->st_mode) ? "a folder" : "a device or a pipe";
+    const char *what = S_ISDIR(st->st_mode) ? "a folder" : "a device, a pipe or a link to nothing";
     return err_set(e, "%s: is %s, want a file", path, what);
 }
 
@@ -280,11 +282,10 @@ int file_read(const char *path, size_t limit, uint8_t **data, size_t *n, Err *e)
     else if (rc == 0 && S_ISREG(st.st_mode) && *n < (uint64_t)st.st_size)
         rc = err_set(e, "%s: ends too early", path);
     fclose(f);
-    if (rc == 0) (*data)[*n] = 0;
-    else {
+    if (rc) {
         free(*data);
         *data = NULL;
-    }
+    } else (*data)[*n] = 0;
     return rc;
 }
 
@@ -329,8 +330,9 @@ int sha256_file(const char *path, char hex[65], Err *e) {
 struct Writer {
     FILE *file;
     int error;                        // errno of the first failure, after which nothing counts
-    char path[PATH_BYTES];            // where the file shall be,
-    char temp[PATH_BYTES + 8];        // and where it grows until it is complete; "": there, it is a log
+    const char *path;                 // the caller's, which must outlive this
+    char *real;                       // where the file shall be, links followed; NULL: it is there, a log
+    char temp[PATH_BYTES + 8];        // where it grows until it is complete
 };
 
 static bool is_at(int fd, const char *path) {
@@ -338,8 +340,7 @@ static bool is_at(int fd, const char *path) {
     return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && same_inode(&ours, &there);
 }
 
-// Is another process writing the file, or did it just move it into place? The lock ends with its process;
-// where the system has none to give, nobody is refused.
+// No other process may be writing it, or have just moved it into place. Without locks nobody is refused.
 static int file_lock(int fd, const char *at, const char *path, Err *e) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     signal(SIGXFSZ, SIG_IGN);         // a write beyond ulimit -f shall fail like any other, and not kill
@@ -347,30 +348,32 @@ static int file_lock(int fd, const char *at, const char *path, Err *e) {
     return mine && is_at(fd, at) ? 0 : err_set(e, "%s: another program is writing it", path);
 }
 
-// A link is followed: its target is replaced, not the link. What grows beside it is empty, this process's
-// alone, and has the rights of the file there, if any; one that a killed run has left behind is used again.
+// A link is followed: its target is replaced, if it may be written, which no renaming asks. What grows beside
+// is this process's alone. A killed run's is used again: empty, or marked by S_ISVTX, of no use on a file.
 Writer *writer_open(const char *path, Err *e) {
-    struct stat st;
+    struct stat st, now;
     bool there = stat(path, &st) == 0;
     char *real = there ? realpath(path, NULL) : strdup(path);
-    Writer *w = calloc(1, sizeof *w);
-    int fd = -1, rc = w && real ? 0 : err_errno(e, path, "open");
-    if (there && !S_ISREG(st.st_mode)) rc = err_special(e, path, &st);
-    if (rc == 0 && snprintf(w->path, PATH_BYTES, "%s", real) >= PATH_BYTES)
+    Writer *w = malloc(sizeof *w);
+    int fd = -1, rc = w && real && (!there || access(path, W_OK) == 0) ? 0 : err_errno(e, path, "open");
+    if ((there || lstat(path, &st) == 0) && !S_ISREG(st.st_mode)) rc = err_special(e, path, &st);
+    if (w) *w = (Writer){.path = path, .real = real};
+    if (rc == 0 && snprintf(w->temp, sizeof w->temp, "%s.writing", real) >= (int)sizeof w->temp)
         rc = err_set(e, "%.99s...: more than %d bytes of path", path, PATH_BYTES - 1);
-    free(real);
     if (rc == 0) {
-        snprintf(w->temp, sizeof w->temp, "%s.writing", w->path);
-        fd = open(w->temp, O_RDWR | O_CREAT | O_NOFOLLOW, there ? st.st_mode & 0777 : 0666);
-        rc = fd < 0 ? err_errno(e, w->temp, "create") : file_lock(fd, w->temp, w->path, e);
+        fd = open(w->temp, O_RDWR | O_CREAT | O_NOFOLLOW, S_ISVTX | (there ? st.st_mode & 0777 : 0666));
+        rc = fd < 0 ? err_errno(e, w->temp, "create") : file_lock(fd, w->temp, path, e);
     }
-    if (rc == 0 && there) fchmod(fd, st.st_mode & 0777);
-    if (rc == 0 && (ftruncate(fd, 0) || !(w->file = fdopen(fd, "wb")))) {
-        rc = err_errno(e, w->temp, "create");
+    if (rc == 0 && (fstat(fd, &now) || !S_ISREG(now.st_mode) || (now.st_size && !(now.st_mode & S_ISVTX))))
+        rc = err_set(e, "%s: is in the way, and no killed run left it\nhint: rename it", w->temp);
+    if (rc == 0) {
+        fchmod(fd, S_ISVTX | ((there ? st : now).st_mode & 0777));
+        if (ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb"))) return w;
+        err_errno(e, w->temp, "create");
         unlink(w->temp);
     }
-    if (rc == 0) return w;
     if (fd >= 0) close(fd);
+    free(real);
     free(w);
     return NULL;
 }
@@ -386,22 +389,23 @@ static void folder_sync(char *path) {
     char *slash = strrchr(path, '/');
     if (slash) *slash = 0;
     int fd = open(!slash ? "." : slash == path ? "/" : path, O_RDONLY);
-    if (fd < 0) return;
-    fsync(fd);
-    close(fd);
+    if (fd >= 0) fsync(fd);
+    if (fd >= 0) close(fd);
 }
 
-// All is done before the file is closed, as that ends the lock.
+// All is done before the file is closed, as that ends the lock. What is in its place loses the mark.
 int writer_close(Writer *w, bool keep, Err *e) {
+    struct stat st;
     if (!w) return 0;
     int fd = fileno(w->file);
-    const bool moves = *w->temp != 0;
-    if (keep && !w->error && (fflush(w->file) || (moves && (fsync(fd) || rename(w->temp, w->path)))))
+    if (keep && !w->error && (fflush(w->file) || (w->real && (fsync(fd) || rename(w->temp, w->real)))))
         w->error = errno;
-    if (moves && (!keep || w->error) && is_at(fd, w->temp)) unlink(w->temp);
+    if (w->real && is_at(fd, w->temp)) unlink(w->temp);
+    else if (w->real && fstat(fd, &st) == 0) fchmod(fd, st.st_mode & 0777);
     if (fclose(w->file) && !w->error) w->error = errno;
     int rc = keep && w->error ? err_set(e, "%s: cannot write: %s", w->path, strerror(w->error)) : 0;
-    if (keep && moves && rc == 0) folder_sync(w->path);
+    if (w->real && keep && rc == 0) folder_sync(w->real);
+    free(w->real);
     free(w);
     return rc;
 }
@@ -411,14 +415,11 @@ int log_open(Log **l, const char *path, bool append, Err *e) {
     *l = NULL;
     if (!path) return 0;
     FILE *f = fopen(path, "ab");
-    if (!f) return err_errno(e, path, "open");
-    int rc = file_lock(fileno(f), path, path, e);
+    int rc = f ? file_lock(fileno(f), path, path, e) : err_errno(e, path, "open");
     if (rc == 0 && !append) (void)!ftruncate(fileno(f), 0);    // a device has no length
     if (rc == 0 && !(*l = calloc(1, sizeof **l))) rc = err_memory(e, sizeof **l);
-    if (rc == 0) {
-        (*l)->file = f;
-        snprintf((*l)->path, PATH_BYTES, "%s", path);
-    } else fclose(f);
+    if (rc == 0) **l = (Log){.file = f, .path = path};
+    else if (f) fclose(f);
     return rc;
 }
 
@@ -541,7 +542,8 @@ static int json_string(Parser *s) {
     return 0;
 }
 
-static int json_digits(Parser *s) {
+static int json_digits(Parser *s, const char *signs) {
+    accept(s, signs);
     if (!accept(s, "0123456789")) return json_fail(s, "a digit");
     while (accept(s, "0123456789")) {}
     return 0;
@@ -551,11 +553,9 @@ static int json_number(Parser *s) {
     const uint8_t *start = s->p;
     JsonNode *node = json_node(s, JSON_NUMBER);
     accept(s, "-");
-    if (!accept(s, "0") && json_digits(s)) return -1;
-    if (accept(s, ".") && json_digits(s)) return -1;
-    bool power = accept(s, "eE");
-    if (power) accept(s, "+-");
-    if (power && json_digits(s)) return -1;
+    if (!accept(s, "0") && json_digits(s, "")) return -1;
+    if (accept(s, ".") && json_digits(s, "")) return -1;
+    if (accept(s, "eE") && json_digits(s, "+-")) return -1;
     memcpy(s->text, start, (size_t)(s->p - start));
     s->text += s->p - start;
     node_end(s, node);

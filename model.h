@@ -411,12 +411,12 @@ bool   same_file(const char *a, const char *b);                 // however the t
 bool   file_there(const char *path);                            // true too if that cannot be found out
 // A file that appears whole or not at all: written beside its place, flushed to disk, renamed.
 typedef struct Writer Writer;
-Writer *writer_open(const char *path, Err *e);
+Writer *writer_open(const char *path, Err *e);                  // path: the caller's, which must outlive it
 int    writer_put(Writer *w, const void *data, size_t n, Err *e);
 int    writer_close(Writer *w, bool keep, Err *e);              // keep: into place, else it is gone; frees w
 // Lines of JSON for later reading, each flushed as it is written; a null log swallows them.
 typedef struct Writer Log;
-int    log_open(Log **l, const char *path, bool append, Err *e);
+int    log_open(Log **l, const char *path, bool append, Err *e);       // so here
 void   log_line(Log *l, const char *format, ...);               // %s must be JSON already: json_quote
 int    log_close(Log *l, Err *e);                               // -1: a line could not be written
 

@@ -146,6 +146,12 @@ static int save(const Import *m, const char *path, Format to, Stored as, Err *e)
     return checkpoint_save(path, &m->cfg, &m->tok, template, lineage, dtype, &m->w, e);
 }
 
+static void note(const char *out, const char *what, const char *in) {
+    Err said = {""};                  // control characters of a name are shown as '?' in it
+    err_set(&said, "note: %s has no %s%s", out, what, in);
+    fprintf(stderr, "%s\n", said.msg);
+}
+
 static int convert(Import *m, const char *in, const char *out, const Ask *ask, const char *dtype, Err *e) {
     Format to = format_wanted(out);
     Stored as;
@@ -162,16 +168,24 @@ static int convert(Import *m, const char *in, const char *out, const Ask *ask, c
     if (stored_asked(&as, dtype, m, to, e)) return -1;                // before the work: is the word right?
     if (load(m, in, ask, format_of(in), e) || stored_asked(&as, dtype, m, to, e)) return -1;
     if (save(m, out, to, as, e)) return -1;
-    if (m->tok.kind == TOK_NONE)
-        fprintf(stderr, "note: %s has no tokenizer: there was none in %s\n", out, in);
+    if (m->tok.kind == TOK_NONE) note(out, "tokenizer: there was none in ", in);
     if (to != A_CHECKPOINT && m->template && *m->template && !jinja_for(m->template))
-        fprintf(stderr, "note: %s has no chat template: none is known in Jinja for the model's\n", out);
+        note(out, "chat template: none is known in Jinja for the model's", "");
     return 0;
 }
 
 // ---- --info -----------------------------------------------------------------------------------------------
-// Text from a file, indented, at 80 columns. Lines are broken at spaces; control characters, which a terminal
-// might obey, are shown as '?'.
+// Would a terminal obey it? ASCII's control characters, and those of Latin-1 as UTF-8 has them.
+static bool is_control(const char *c) {
+    const uint8_t *p = (const uint8_t *)c;
+    return p[0] < ' ' || p[0] == 127 || (p[0] == 0xC2 && p[1] < 0xA0);
+}
+
+static void print_name(const char *name) {
+    for (; *name; name++) putchar(is_control(name) ? '?' : *name);
+}
+
+// Text from a file, indented, at 80 columns. Lines are broken at spaces; control characters are shown as '?'.
 static void print_text(const char *text, int indent) {
     size_t width = (size_t)(80 - indent);
     printf("%*s", indent, "");
@@ -184,7 +198,7 @@ static void print_text(const char *text, int indent) {
             column = 0;
             if (*text == '\n' || wrap) continue;
         }
-        putchar((unsigned char)*text < 32 || *text == 127 ? '?' : *text);
+        putchar(is_control(text) ? '?' : *text);
         column += ((unsigned char)*text & 0xC0) != 0x80;          // a character's first byte
     }
     putchar('\n');
@@ -243,9 +257,13 @@ static int info(const char *path, const Ask *ask, Err *e) {
     bool other = is == A_FOLDER || is == A_GGUF || ask->tokenizer;
     int rc = other ? load(&m, path, ask, is, e) : checkpoint_import(&m, path, ask->merge, false, e);
     if (!rc && is != A_FOLDER) rc = sha256_file(path, hex, e);
-    if (!rc && is == A_FOLDER) printf("folder        %s\n", path);
-    else if (!rc) printf("file          %s, %ld bytes\nsha256        %s\n", path, file_bytes(path), hex);
-    if (!rc) print_import(&m);
+    if (!rc) {
+        printf(is == A_FOLDER ? "folder        " : "file          ");
+        print_name(path);
+        if (is != A_FOLDER) printf(", %ld bytes\nsha256        %s", file_bytes(path), hex);
+        putchar('\n');
+        print_import(&m);
+    }
     import_free(&m);
     return rc;
 }

@@ -6,7 +6,7 @@
 // outwards.
 // Input files are hostile. Headers are read and compared with the model first; memory for the weights is
 // asked for only when all tensors are known to be there in full: a small folder cannot ask for much.
-#define _POSIX_C_SOURCE 200809L       // stat, mkdir, rename of a folder
+#define _POSIX_C_SOURCE 200809L       // lstat, mkdir, rename of a folder
 #include "hf.h"
 #include <dirent.h>
 #include <errno.h>
@@ -875,9 +875,12 @@ static void folder_remove(const char *folder) {        // what this program wrot
     rmdir(folder);
 }
 
-// The folder grows beside its place and is renamed when it is complete: it appears whole or not at all.
+// The folder grows beside its place and is renamed when it is complete: it appears whole or not at all, and with
+// no more rights than an empty one had there. Who makes what it grows in is the only one to write there. What a
+// killed run left there cannot be told from the user's own, so it is for the user to remove.
 int hf_write(const Import *m, const char *folder, Stored as, Err *e) {
     Family f;
+    struct stat st;
     char path[4096], temp[4096];
     size_t n = strlen(folder);
     while (n > 1 && folder[n - 1] == '/') n--;
@@ -885,8 +888,10 @@ int hf_write(const Import *m, const char *folder, Stored as, Err *e) {
     memcpy(path, folder, n);
     path[n] = 0;
     if (family_of(&m->cfg, &f, e) || folder_free(path, e)) return -1;
-    snprintf(temp, sizeof temp, "%.*s.tmp%ld", (int)n, path, (long)getpid());
-    if (mkdir(temp, 0777)) return err_set(e, "%s: cannot create: %s", temp, strerror(errno));
+    snprintf(temp, sizeof temp, "%.*s.writing", (int)n, path);
+    if (mkdir(temp, stat(path, &st) == 0 ? st.st_mode & 0777 : 0777))
+        return errno != EEXIST ? err_set(e, "%s: cannot create: %s", temp, strerror(errno)) :
+               err_set(e, "%s: another program is writing it, or was killed\nhint: if none is, remove it", temp);
     int rc = write_config(m, f, temp, as, e) || write_generation(m, temp, e) ||
              write_weights(m, f, temp, as, e) || (m->tok.kind != TOK_NONE && hf_tokenizer_write(m, temp, e));
     if (!rc && rename(temp, path)) rc = err_set(e, "%s: cannot create: %s", path, strerror(errno));

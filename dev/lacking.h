@@ -25,6 +25,8 @@ static inline char *realpath(const char *path, char *resolved) { return resolved
 #define rename(from, to) (remove(to), rename(from, to))    // the system's own refuses if there is a `to`
 #define O_NOFOLLOW 0
 #define lstat stat
+#define S_ISLNK(mode) 0
+#define S_ISVTX 0                                 // no mark: what a killed run left is refused
 enum { F_SETLK, F_WRLCK };                        // no locks here either
 struct flock { short l_type, l_whence; };
 #define fcntl(descriptor, command, lock) ((void)(lock), errno = ENOSYS, -1)

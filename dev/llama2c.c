@@ -91,6 +91,18 @@ static int config_read(Config *c, const char *path, const uint8_t *file, size_t 
     return 0;
 }
 
+// Any file that is nothing else ends up here, so its header is looked at before all of it is read. What cannot
+// be told now, as there is no such file, is left to the reading.
+static int header_check(const char *path, Err *e) {
+    Config c = {0};
+    uint8_t head[28];
+    FILE *f = fopen(path, "rb");
+    size_t got = f ? fread(head, 1, sizeof head, f) : 0;
+    long bytes = f && fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1;
+    if (f) fclose(f);
+    return got == sizeof head && bytes > 0 ? config_read(&c, path, head, (size_t)bytes, e) : 0;
+}
+
 // ---- its tokenizer ----------------------------------------------------------------------------------------
 //     0    4      u32: bytes of the longest token
 //     4           for each token: f32 score, i32 bytes, the bytes
@@ -168,7 +180,8 @@ int llama2c_read(Import *m, const char *path, const Ask *ask, Err *e) {
     uint8_t *file = NULL;
     size_t n;
     int rc = -1;
-    if (import_say(m, "convert tune.c " TUNE_VERSION ", ", "llama2.c version 0", e)) return -1;
+    if (header_check(path, e) ||
+        import_say(m, "convert tune.c " TUNE_VERSION ", ", "llama2.c version 0", e)) return -1;
     if (import_read(m, path, "model sha256 ", MODEL_MAX, &file, &n, e)) goto out;
     if (config_read(&m->cfg, path, file, n, e) || import_weights(m, e)) goto out;
     if (weights_read(m, file + 28, file + n, e) || import_check(m, path, e)) goto out;

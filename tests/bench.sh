@@ -153,6 +153,12 @@ check "... and says where" refuses "^eval: c.log:3: is not what this run would w
 check "--resume refuses a log whose lines are in another order" sh -c "sed '2{h;d;}; 3G' a.log > d.log"
 check "... and says where, too" refuses "^eval: d.log:2: is not what this run would write" --model a.bin choices=items.jsonl \
       --log d.log --resume
+for number in nan -inf; do                        # where the answer that the line tells stays the same with it
+    line=$(grep -n '"pred": 1' a.log | sed 's/:.*//; q')
+    sed "${line}s/[^ ]*\], \"pred\"/$number], \"pred\"/" a.log > e.log
+    check "--resume refuses a log-likelihood of $number" refuses "^eval: e.log:$line: is not what this run would write" \
+          --model a.bin choices=items.jsonl --log e.log --resume
+done
 check "a log that cannot be written is an error" full
 
 # ---- refusals --------------------------------------------------------------------------------------------------
@@ -173,6 +179,11 @@ echo "{\"context\": \"a\", \"choices\": [\"b\", \"$(cat long)\"], \"gold\": 0}" 
 check "refuses a choice longer than the context" refuses "^eval: long.jsonl:1: a question of 1 tokens, its choice 2 of [0-9]*: want .* 1 to 96, the model's context" --model a.bin \
       choices=long.jsonl
 echo '{"context": " ", "choices": ["b", "c"], "gold": 0}' > blank.jsonl
+"$bin/convert" a.bin a.hf/ && for i in $(seq 32); do printf '\377\377\177\177'; done |    # the last norm: overflows
+    dd of=a.hf/model.safetensors bs=1 seek=$(($(wc -c < a.hf/model.safetensors) - 256)) conv=notrunc 2> stderr
+"$bin/convert" a.hf vast.bin
+check "refuses a model whose numbers overflow" refuses "^eval: vast.bin: the log-likelihoods of items.jsonl:1 are no numbers" \
+      --model vast.bin choices=items.jsonl
 check "refuses a question without a token" refuses "^eval: blank.jsonl:1: a question of 0 tokens" --model a.bin choices=blank.jsonl
 with_bos() { bench --model a.bin choices=blank.jsonl --bos on | grep -q "^choices"; }
 check "--bos on gives it one" with_bos

@@ -183,13 +183,18 @@ refused "convert of a missing file" "nope.*: No such file"                      
 # ---- bad input: places to write to -----------------------------------------------------------------------------
 
 refused "a missing output folder" "nofolder/m.bin.*: cannot create: No such file"  train $m $d --out nofolder/m.bin
+refused "an --out of 4,100 bytes" "--out: a path of 4101 bytes is too long"        train $m $d --out "$(printf './%.0s' $(seq 2048))m.bin"
 refused "a file as output folder" "empty/m.bin.*: cannot create: Not a directory"  train $m $d --out empty/m.bin
 refused "a folder as --out"       "[.]: is a folder, want a file"                  train $m $d --out .
-refused "a device as --out"       "/dev/full: is a device or a pipe, want a file"  train $m $d --out /dev/full
+refused "a device as --out"       "/dev/full: is a device, a pipe or a link to nothing, want a file"  train $m $d --out /dev/full
 refused "a missing folder for --log" "nofolder/log: cannot open: No such file"     train $m $d $o --log nofolder/log
 if [ "$(id -u)" -ne 0 ]; then                     # root may write anywhere
     mkdir -p locked && chmod 555 locked
     refused "a read-only output folder" "locked/m.bin.*: cannot create: Permission" train $m $d --out locked/m.bin
+    cp base.bin guarded.bin && chmod 444 guarded.bin
+    refused "a read-only file as --out" "guarded.bin: cannot open: Permission"      train $m $d --out guarded.bin
+    refused "a read-only file as OUT" "guarded.bin: cannot open: Permission"        convert base.bin --dtype bf16 guarded.bin
+    check "a read-only file is kept" cmp base.bin guarded.bin
 fi
 ln -s train.jsonl alias && ln base.bin twin
 refused "--out that is the data"  "train.jsonl: is this run's train.jsonl as well" train $m $d --out train.jsonl
@@ -209,6 +214,19 @@ refused "a file larger than the system allows" ".*out/m.bin: cannot write: File 
 refused "a state larger than the system allows" "out/m.bin.state: cannot write: File too large" \
         train $m $d $o --steps 2 --save-every 1
 limit=
+# Without its streams a program must not take the files it opens for them: what it says would be in its results.
+streams_closed() {
+    "$bin/train" $m $d --steps 3 --out spoken.bin --log spoken.log 2> /dev/null || return 1
+    for closed in '2>&-' '<&- >&- 2>&-' '>&- 2>&-'; do
+        eval "\"$bin/train\" $m $d --steps 3 --out silent.bin --log silent.log $closed"
+        status=$?
+        [ $status -eq 0 ] && cmp spoken.bin silent.bin || { echo "with $closed: exit status $status"; return 1; }
+        ! grep -v '^{' silent.log || return 1
+    done
+    "$bin/train" $m $d --plan >&- 2> /dev/null
+    [ $? -eq 1 ]
+}
+check "closed streams do no harm to what is written" streams_closed
 found_early() { ! "$bin/train" $m $d --out nofolder/m.bin 2> stderr && ! grep '^step ' stderr; }
 check "that --out cannot be written is found before step 1" found_early
 full() { "$bin/$@" > /dev/full; [ $? -eq 1 ]; }
@@ -224,10 +242,16 @@ short_log() {                                     # the limit is met in the midd
     (ulimit -f 1; "$bin/eval" answers $m $h --log short.log > stdout 2> stderr)
     [ $? -eq 1 ] && one_message "eval: " "short.log: cannot write: File too large"
 }
+by_header() {                                     # 8 GiB, of which a file system keeps none
+    dd if=/dev/null of=vast bs=1 seek=8589934592 2> /dev/null
+    (ulimit -v 500000; "$bin/convert" vast vast.bin 2> stderr)
+    [ $? -eq 1 ] && rm vast && one_message "convert: " "vast: as a llama2.c version 0 .bin: vocab = 0, want"
+}
 few_rows() { (ulimit -v 500000; "$bin/eval" loss $m $h --batch 4096 --threads 1); }
 check "eval answers with --log beyond the system's limit fails" short_log
 if (ulimit -v 500000; "$bin/eval" --version) > /dev/null 2>&1; then
     check "eval loss --batch 4096 takes no memory for rows that are not there" few_rows
+    check "convert refuses a vast file that is no model without reading it" by_header
 fi
 if [ -c /dev/full ]; then                         # a disk without room, as Linux has one
     check "train --plan on a full disk fails"     full train $m $d --plan
@@ -278,6 +302,8 @@ refused "data and text"           "want either --data FILE or --text FILE"      
 refused "an empty --out"          "--out: the name of a file is empty"             train $m $d --out=
 refused "steps and epochs"        "--steps and --epochs both say"                  train $m $d $o --steps 3 --epochs 2
 refused "no --out"                "want --out FILE"                                train $m $d
+head -n 1 val.jsonl > one.jsonl
+refused "a --split that leaves nothing" "one.jsonl: no row is left to train on"    train $m $o --data one.jsonl --split 0.9
 t="--text text.txt"
 refused "--init layers=0"         "--init: layers = 0, want 1[.][.]"               train $o $t --init layers=0
 refused "--init wide=8"           "--init: 'wide=8', want name=number"             train $o $t --init wide=8
@@ -286,6 +312,8 @@ refused "--init with a vocabulary beyond the text's" "--init: vocab = 5000, but 
         train $o $t --init vocab=5000
 refused "eval without a kind"     "'', want loss, answers or bench first"               eval $m $h
 refused "eval of an unknown kind" "'lost', want loss, answers or bench first"           eval lost $m $h
+refused "a stray word for eval"   "'stray': a word that belongs to no option"           eval loss $m $h stray
+refused "eval --bad-rows keep"    "--bad-rows: 'keep', want stop or skip"               eval loss $m $h --bad-rows keep
 refused "eval without a model"    "want --model FILE"                              eval loss $h
 refused "eval loss without data"  "want either --data FILE or --text FILE"         eval loss $m
 refused "eval answers without data" "want --data FILE"                             eval answers $m
@@ -335,7 +363,9 @@ says_so() {
 short() { rm -f same.bin && "$bin/train" $m $d $v --epochs 10 --out same.bin "$@" 2> /dev/null; }
 same_bytes() { short "$@" && cmp same.bin short.bin; }
 other_bytes() { short "$@" && [ -s same.bin ] && ! cmp -s same.bin short.bin; }
+hours() { "$bin/train" $m $d --plan --steps 100000000 2> /dev/null | grep -q '^expected: [0-9]*\.[0-9] h on '; }
 check "--plan prints the memory and writes nothing" planned
+check "--plan of a long run tells hours" hours
 check "fine-tuning lowers the validation loss" learns
 check "peers 3: eval finds in the model that was saved the losses that train printed" says_so
 short && mv same.bin short.bin                     # 30 steps: 16, 16 and 7 rows in turn
@@ -350,6 +380,12 @@ check "--log changes no byte" same_bytes --log steps.jsonl
 check "--log has every step" [ "$(grep -c '"loss": [0-9.]*,' steps.jsonl)" = 30 ]
 check "another seed: other bytes" other_bytes --seed 2
 check "--text with --model goes on training" goes_on
+not_compared() {                                  # windows of text hold other bytes if tokenizers differ
+    "$bin/train" --init "layers=1 heads=1 width=16 context=64 vocab=270" $t --steps 2 --split 0 --out small.bin 2> /dev/null &&
+        "$bin/eval" loss $m --vs small.bin $t > said && has "base.bin" "small.bin" "Not compared: the rows" < said &&
+        ! grep -q "interval\|better" said
+}
+check "eval loss --vs over other windows tells that they are not compared" not_compared
 
 # ---- interruption ----------------------------------------------------------------------------------------------
 
@@ -579,6 +615,26 @@ informs() {
 }
 equal() { cp base.bin twin.bin && "$bin/convert" --diff base.bin twin.bin | has "wte" "16 of 16 tensors equal"; }
 different() { "$bin/convert" --diff base.bin tuned.bin | has "wte" "0 of 16 tensors equal"; }
+# A file's name may come from elsewhere. \302\233 is Latin-1's way to begin a terminal's command, in UTF-8.
+obeys_nothing() {
+    odd=$(printf 'odd\033[2J\302\233\n31m.bin')
+    cp text.txt "$odd" && ! "$bin/convert" --info "$odd" > names 2>&1 && ! "$bin/train" $m --check --data "$odd" 2>> names &&
+        cp base.bin "$odd" && "$bin/convert" --info "$odd" >> names && "$bin/convert" "$odd" "${odd%bin}hf/" 2>> names
+    rm -rf "$odd" "${odd%bin}hf"
+    [ "$(grep -c 'odd?\[2J?.?31m' names)" -eq 3 ] && ! grep -q "$(printf '\033\|\302\233')" names
+}
+check "no file's name controls a terminal" obeys_nothing
+# A folder has no checksum: without its tokenizer, or with the last norm as large as floats are, it is still a model.
+"$bin/convert" base.bin mute.hf/ && cp -r mute.hf vast.hf && rm mute.hf/tokenizer* && "$bin/convert" mute.hf mute.bin 2> stderr
+for i in $(seq 32); do printf '\377\377\177\177'; done |
+    dd of=vast.hf/model.safetensors bs=1 seek=$(($(wc -c < vast.hf/model.safetensors) - 256)) conv=notrunc 2> stderr
+"$bin/convert" vast.hf vast.bin
+refused "a model without a tokenizer"  "mute.bin: has no tokenizer, want one"          train --model mute.bin $d $o
+overflows() {
+    ! "$bin/train" --model vast.bin $d --out over.bin 2> stderr && [ ! -e over.bin ] &&
+        has "step 0: " "want finite numbers" "hint: the model is so before training" < stderr
+}
+check "a model with numbers that overflow is told so before step 1" overflows
 check "convert --info: sizes, template, lineage" informs
 check "convert --diff of equal files" equal
 check "convert --diff of different files" different

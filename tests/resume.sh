@@ -77,7 +77,15 @@ same_however_often() {
     while [ -e k.bin.state ] && dies 25 "$@" --out k.bin --log k.log --resume; do :; done
     goes_on "$@" --out k.bin --log k.log && alike
 }
+another_best() {                                   # another run's model in the place of .best is not gone on from
+    rm -f k.*
+    set -- --lr 2e-2 --val-every 3 --early-stop 3 --out k.bin
+    dies 60 "$@" && [ -e k.bin.best ] && [ -e k.bin.state ] && cp base.bin k.bin.best || bad "no .best" || return 1
+    ! "$bin/train" $run --save-every 1 "$@" --resume > said 2>&1 &&
+        contains said "^train: k.bin.best: was not written by this run" && cmp base.bin k.bin.best && [ -e k.bin.state ]
+}
 if [ -x "$bin/train_kill" ]; then
+    check "--resume with another run's .best is refused" another_best
     check "killed at each step and resumed: the same bytes, each step logged once" same_whenever_killed --lr 3e-3
     check "killed again and again: the same" same_however_often --lr 3e-3
     check "the same with LoRA" same_whenever_killed --lr 1e-2 --lora 2

@@ -412,6 +412,7 @@ START_TEST(folders_survive_a_round_trip) {
 
 START_TEST(a_folder_is_written_whole_or_not_at_all) {
     Import m;
+    struct stat st;
     Err e = {""};
     load(&m, golden("gpt2"));
     ck_assert_int_eq(mkdir(in_root("full"), 0700), 0);
@@ -435,6 +436,13 @@ START_TEST(a_folder_is_written_whole_or_not_at_all) {
     load(&m, golden("gpt2"));
     ck_assert_int_eq(mkdir(in_root("empty"), 0700), 0);
     ck_assert_msg(hf_write(&m, in_root("empty"), AS_F32, &e) == 0, "%s", e.msg);
+    ck_assert(stat(in_root("empty"), &st) == 0 && (st.st_mode & 0777) == 0700);
+    ck_assert_int_eq(mkdir(in_root("new.writing"), 0700), 0);     // another program's, a killed one's or the user's
+    write_file(in_root("new.writing"), "config.json", "x", 1);
+    ck_assert_int_eq(hf_write(&m, in_root("new/"), AS_F32, &e), -1);
+    ck_assert_ptr_nonnull(strstr(e.msg, "new.writing: another program is writing it, or was killed\nhint: "));
+    ck_assert_int_eq(count_files(in_root("new.writing")), 1);
+    ck_assert_int_eq(count_files(root), 4);       // full, file, empty, and that one
     import_free(&m);
 } END_TEST
 

@@ -181,6 +181,7 @@ START_TEST(one_program_writes_a_file) {
     snprintf(temp, sizeof temp, "%s.writing", path);
     write_text(path, "old");
     write_text(temp, "left behind by a run that was killed");              // its lock went with it
+    ck_assert_int_eq(chmod(temp, 01644), 0);                               // its mark did not
     Writer *held = writer_open(path, &err);                                // by a program that lives
     ck_assert_ptr_nonnull(held);
     refused_elsewhere(false);
@@ -204,6 +205,39 @@ START_TEST(one_program_writes_a_file) {
     file_is(path, "new");
 } END_TEST
 
+// A user may have called a file so: only what a Writer made, or what is empty, is taken for its own.
+START_TEST(what_a_user_has_is_not_written_over) {
+    char temp[400];
+    struct stat st;
+    snprintf(temp, sizeof temp, "%s.writing", path);
+    write_text(temp, "the user's");
+    ck_assert_int_eq(stat(temp, &st), 0);
+    const mode_t mode = st.st_mode;                                        // as umask has it
+    ck_assert_ptr_null(writer_open(path, &err));
+    must_say("/file.writing: is in the way, and no killed run left it");
+    file_is(temp, "the user's");
+    ck_assert(stat(temp, &st) == 0 && st.st_mode == mode);
+    unlink(temp);
+    ck_assert_int_eq(mkfifo(temp, 0600), 0);
+    ck_assert_ptr_null(writer_open(path, &err));
+    must_say("/file.writing: is in the way");
+    ck_assert(stat(temp, &st) == 0 && S_ISFIFO(st.st_mode));
+    unlink(temp);
+    ck_assert_int_eq(symlink("nowhere", path), 0);                         // a link to nothing stays that
+    ck_assert_ptr_null(writer_open(path, &err));
+    must_say("/file: is a device, a pipe or a link to nothing");
+    ck_assert(lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && files_in_folder(true) == 1);
+    unlink(path);
+    write_text(temp, "");
+    Writer *w = writer_open(path, &err);
+    ck_assert_ptr_nonnull(w);
+    ck_assert(stat(temp, &st) == 0 && st.st_mode & S_ISVTX);               // what a kill would leave is marked
+    ck_assert_int_eq(writer_put(w, "new", 3, &err), 0);
+    ck_assert_int_eq(writer_close(w, true, &err), 0);
+    file_is(path, "new");
+    ck_assert(stat(path, &st) == 0 && st.st_mode == mode);                 // and what is there is not
+} END_TEST
+
 START_TEST(devices_and_folders_are_not_replaced) {
     struct stat st;
     char big[70000] = {0};
@@ -217,6 +251,9 @@ START_TEST(devices_and_folders_are_not_replaced) {
     ck_assert_ptr_null(writer_open("/nowhere/x", &err));
     must_say("/nowhere/x.writing: cannot create");
     ck_assert(stat("/dev/full", &st) == 0 && S_ISCHR(st.st_mode));
+    memset(big, 'x', 5000);
+    ck_assert_ptr_null(writer_open(big, &err));
+    must_say("xxx...: more than 4095 bytes of path");
     unlink(path);
     write_text(other, "old");                                              // a link to a file stays a link
     ck_assert_int_eq(symlink(other, path), 0);
@@ -986,6 +1023,16 @@ START_TEST(answers_are_the_same_alone_or_together) {
     }
 } END_TEST
 
+// A wrong id in the last piece of one prompt: by then others have said something, and nothing of it is left.
+START_TEST(answers_that_fail_leave_nothing) {
+    make_speaker(ASKED, 4, "a", -1);
+    asked[ASKED - 1].tok[asked[ASKED - 1].n - 1] = CONFIG.vocab;
+    ck_assert_int_eq(speak(asked, ASKED, 0, 1, 6, false), -1);
+    must_say("answering: token id = ");
+    for (size_t i = 0; i < ASKED; i++) ck_assert_ptr_null(said[i].text);
+    block_free(block);
+} END_TEST
+
 START_TEST(answers_end_where_they_must) {
     make_speaker(ASKED, 8, "a", -1);                   // the model's last token is no token: never taken
     ck_assert_int_eq(speak(asked, ASKED, 0, 1, 6, true), 0);
@@ -1037,6 +1084,7 @@ Suite *data_suite(void) {
     tcase_add_test(t, files_are_read_whole);
     tcase_add_test(t, a_file_appears_whole_or_not_at_all);
     tcase_add_test(t, one_program_writes_a_file);
+    tcase_add_test(t, what_a_user_has_is_not_written_over);
     tcase_add_test(t, devices_and_folders_are_not_replaced);
     tcase_add_test(t, a_full_disk_leaves_the_old_file);
     tcase_add_test(t, logs_are_appended_line_by_line);
@@ -1061,6 +1109,7 @@ Suite *data_suite(void) {
     tcase_add_test(t, batch_is_filled_and_padded);
     tcase_add_test(t, answers_are_the_same_alone_or_together);
     tcase_add_test(t, answers_end_where_they_must);
+    tcase_add_test(t, answers_that_fail_leave_nothing);
     suite_add_tcase(s, t);
     return s;
 }

@@ -52,6 +52,19 @@ START_TEST(split_moves_no_old_row) {
     }
 } END_TEST
 
+// A model that was trained over and over must not fill memory with the tale of it.
+START_TEST(a_long_lineage_is_refused) {
+    static Run r;
+    static char tale[(1 << 20) + 2];
+    Err e = {""};
+    memset(tale, 'x', sizeof tale - 1);
+    r.base.lineage = tale;
+    opt.model = "old.bin";
+    ck_assert_int_eq(describe(&r, &e), -1);
+    ck_assert_str_eq(e.msg, "old.bin: lineage of 1048577 bytes, want at most 1 MiB");
+    opt.model = NULL;
+} END_TEST
+
 // peers 21: nothing is skipped or seen twice after a resume
 START_TEST(order_is_a_permutation_and_pure) {
     enum { N = 100 };
@@ -208,6 +221,7 @@ Suite *train_suite(void) {
     Suite *s = suite_create("train");
     TCase *t = tcase_create("train");
     tcase_add_test(t, split_moves_no_old_row);
+    tcase_add_test(t, a_long_lineage_is_refused);
     tcase_add_test(t, order_is_a_permutation_and_pure);
     tcase_add_test(t, a_kept_tokenizer_stands_alone);
     tcase_add_test(t, gradients_do_not_depend_on_micro);
