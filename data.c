@@ -365,9 +365,10 @@ Writer *writer_open(const char *path, Err *e) {
         rc = fd < 0 ? err_errno(e, w->temp, "create") : file_lock(fd, w->temp, path, e);
     }
     if (rc == 0 && (fstat(fd, &now) || !S_ISREG(now.st_mode) || (now.st_size && !(now.st_mode & S_ISVTX))))
-        rc = err_set(e, "%s: is in the way, and no killed run left it\nhint: rename it", w->temp);
+        rc = err_set(e, "%s: is in the way\nhint: rename it; or remove it, if a killed run left it", w->temp);
     if (rc == 0) {
-        fchmod(fd, S_ISVTX | ((there ? st : now).st_mode & 0777));
+        const mode_t rights = (there ? st : now).st_mode & 0777;
+        if (fchmod(fd, S_ISVTX | rights)) fchmod(fd, rights);      // some systems keep the mark from files
         if (ftruncate(fd, 0) == 0 && (w->file = fdopen(fd, "wb"))) return w;
         err_errno(e, w->temp, "create");
         unlink(w->temp);

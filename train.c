@@ -257,7 +257,7 @@ static void print_finding(FILE *to, const Run *r, int i) {
 }
 
 static void print_report(const Run *r, FILE *to) {
-    fprintf(to, "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped; %zu tokens, %.1f %% of them "
+    fprintf(to, "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped\n  %zu tokens, %.1f %% of them "
             "taught, longest row %zu\n", r->all.rows, r->train.n, r->val.n, r->all.cut, r->all.dropped,
             r->train.tokens, 100.0 * (double)r->train.targets / (double)r->train.tokens, r->longest);
     print_left_out(to, &r->rows);
@@ -1090,7 +1090,7 @@ static int setup(Run *r, Err *e) {
     if (opt.plan) print_plan(&r->plan);           // before the memory is taken: there may not be enough
     if (writes() && describe(r, e)) return -1;
     if (load_model(r, e)) return -1;
-    fprintf(stderr, "%.2f million parameters, %.2f of them trained, %.0f MiB of memory, %zu rows at once, "
+    fprintf(stderr, "%.2f million parameters, %.2f of them trained, %.0f MiB of memory\n  %zu rows at once, "
             "%d threads, %" PRId64 " steps\n", (double)r->params / 1e6, (double)r->trained / 1e6,
             (double)r->plan.bytes / 1048576.0, r->micro, r->plan.shape.threads, r->steps);
     return !writes() || opt.resume ? 0 : log_begin(r, 0, e);

@@ -214,7 +214,7 @@ START_TEST(what_a_user_has_is_not_written_over) {
     ck_assert_int_eq(stat(temp, &st), 0);
     const mode_t mode = st.st_mode;                                        // as umask has it
     ck_assert_ptr_null(writer_open(path, &err));
-    must_say("/file.writing: is in the way, and no killed run left it");
+    must_say("/file.writing: is in the way\nhint: rename it");
     file_is(temp, "the user's");
     ck_assert(stat(temp, &st) == 0 && st.st_mode == mode);
     unlink(temp);
