@@ -131,7 +131,7 @@ static void log_text(Log *l, Text *t) {
 typedef struct { size_t n; uint32_t row, line, like; } Finding;
 enum { TWICE, REPLY, LEAKED, BLANK, FINDINGS };
 
-enum { AGAIN, STATE, BEST, LAST, PATHS, PATH_BYTES = 4096 };
+enum { AGAIN, STATE, BEST, LAST, GROWING, PATHS, PATH_BYTES = 4096 };
 typedef struct {
     Checkpoint base;                  // --model; or, with --init, config and tokenizer made here
     Config cfg;                       // base's, and --lora
@@ -257,9 +257,10 @@ static void print_finding(FILE *to, const Run *r, int i) {
 }
 
 static void print_report(const Run *r, FILE *to) {
-    fprintf(to, "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped\n  %zu tokens, %.1f %% of them "
-            "taught, longest row %zu\n", r->all.rows, r->train.n, r->val.n, r->all.cut, r->all.dropped,
-            r->train.tokens, 100.0 * (double)r->train.targets / (double)r->train.tokens, r->longest);
+    fprintf(to, "%zu rows: %zu to train on, %zu held out, %zu cut, %zu dropped\n"
+            "  %zu tokens, %.1f %% of them taught, longest row %zu\n", r->all.rows, r->train.n, r->val.n,
+            r->all.cut, r->all.dropped, r->train.tokens,
+            100.0 * (double)r->train.targets / (double)r->train.tokens, r->longest);
     print_left_out(to, &r->rows);
     print_left_out(to, &r->val_rows);
     for (int i = 0; i < FINDINGS; i++)
@@ -817,7 +818,7 @@ static int check_options(Run *r, Err *e) {
 // Names what is written beside --out, or instead of it with --verify. What is written is not read, and not
 // written twice: a slip of the keyboard would cost the user's data.
 static int check_outputs(Run *r, Err *e) {
-    static const char *const ending[PATHS] = {".verify", ".state", ".best", ".last"};
+    static const char *const ending[PATHS] = {".verify", ".state", ".best", ".last", ".writing"};
     if (opt.verify) r->verified = opt.out;
     for (int i = opt.verify ? AGAIN : STATE; opt.out && i < PATHS; i++) {
         if (snprintf(r->path[i], PATH_BYTES, "%s%s", opt.out, ending[i]) >= PATH_BYTES)
@@ -825,7 +826,7 @@ static int check_outputs(Run *r, Err *e) {
         if (i == AGAIN) opt.out = r->path[AGAIN];
     }
     const char *path[] = {opt.val, opt.model, opt.template, opt.general, r->verified, opt.out,
-                          r->path[STATE], r->path[BEST], r->path[LAST], opt.log};
+                          r->path[STATE], r->path[BEST], r->path[LAST], r->path[GROWING], opt.log};
     enum { READ = 5, ALL = sizeof path / sizeof *path };           // the rest is written
     for (int w = READ; w < ALL; w++)
         for (int i = 0; path[w] && *path[w] && i < w + r->files; i++) {
@@ -834,6 +835,8 @@ static int check_outputs(Run *r, Err *e) {
                 return err_set(e, "%s: is this run's %s as well, want another file for %s", path[w], other,
                                path[w] == opt.log ? "--log" : "--out");
         }
+    if (opt.verify && file_there(opt.out))
+        return err_set(e, "%s: is there, want it gone: --verify writes and removes it", opt.out);
     if (writes() && !(r->claim = writer_open(opt.out, e))) return -1;    // no other run may write it now
     if (!opt.out || opt.resume || !writes() || !file_there(r->path[STATE])) return 0;
     return err_set(e, "%s: is there, so a run was interrupted\nhint: --resume goes on with it; to begin "
@@ -1133,6 +1136,7 @@ int main(int argc, char **argv) {
     signal(SIGTERM, on_interrupt);
 #ifdef SIGHUP
     signal(SIGHUP, on_interrupt);
+    signal(SIGPIPE, SIG_IGN);         // who reads the progress may go away
 #endif
     if (!rc) rc = setup(&r, &e);
     if (!rc && !opt.check) rc = opt.plan ? expect(&r, &e) : train(&r, &e);

@@ -205,6 +205,7 @@ refused "--out that is a text by another path" "./text.txt: is this run's text.t
 refused "--log that is the data"  "alias: is this run's train.jsonl as well, .* for --log" train $m $d $o --log alias
 refused "--log that is --out"     "out/m.bin: is this run's out/m.bin as well"     train $m $d $o --log out/m.bin
 refused "--log that is the state" "out/m.bin.state: is this run's out/m.bin.state" train $m $d $o --log out/m.bin.state
+refused "--log where --out grows" "out/m.bin.writing: is this run's out/m.bin.writing" train $m $d $o --log out/m.bin.writing
 refused "eval --log that is the data" "./val.jsonl: is this run's val.jsonl as well" \
         eval answers $m --data val.jsonl --log ./val.jsonl
 unchanged() { [ "$(wc -l < train.jsonl)" -gt 30 ] && [ -s val.jsonl ] && [ -s base.bin ] && [ -h alias ]; }

@@ -239,6 +239,16 @@ other_bytes() {                                    # the last model of a run tha
     "$bin/train" $run --lr 1e-1 --val-every 2 --early-stop 1 --out y.bin.last --verify > said 2>&1 && return 1
     contains said "^train: y.bin.last: sha256 [0-9a-f]*, but the run gives" && cmp y.bin y.bin.last.verify
 }
+users_own() {                                      # a file of the name that the second run would take
+    verified --lr 1e-3 && echo mine > y.bin.verify &&
+        repeats 1 "^train: y.bin.verify: is there, want it gone" $run --lr 1e-3 --out y.bin &&
+        [ "$(cat y.bin.verify)" = mine ] && rm y.bin.verify
+}
+no_reader() {                                      # who reads what train says goes away
+    "$bin/train" $run --lr 1e-3 --out y.bin > said 2>&1 && sum=$(cksum < y.bin) && rm y.bin || return 1
+    ("$bin/train" $run --lr 1e-3 --out y.bin 2>&1; echo $? > status) | true
+    [ "$(cat status)" = 0 ] && [ "$sum" = "$(cksum < y.bin)" ]
+}
 other_run() {
     sed '5s/it is/is it/' train.jsonl > changed.jsonl
     verified --lr 1e-3 && "$bin/convert" base.bin folder/ > said 2>&1 && "$bin/convert" folder imported.bin > said 2>&1 &&
@@ -254,6 +264,8 @@ check "--verify: the bytes agree" verified --lr 1e-3
 check "--verify: with LoRA" verified --lr 1e-3 --lora 2
 check "--verify: other bytes" other_bytes
 check "--verify: not the run that is recorded" other_run
+check "--verify: a file in its way stays" users_own
+check "a run whose reader has gone ends as it should" no_reader
 planned_few() {                                   # fewer rows to train on than are measured at once
     head -2 train.jsonl > few.jsonl
     "$bin/train" --model base.bin --data few.jsonl --val val.jsonl --plan > said 2>&1 &&

@@ -18,7 +18,7 @@ if [ -z "$base" ]; then
         --epochs 12 --batch 16 --lr 2e-3 --out "$base"
 fi
 say "the base model as it is: one message, three continuations"
-head -1 "$test" | sed 's/^{"input": "\(.*\)", "output": "\(.*\)"}$/message:   \1\nreference: \2/'
+head -1 "$test" | sed 's/^{"input": "\(.*\)", "output": "\(.*\)"}$/message:   \1\nreference: \2/' | fold -s -w 80
 for seed in 1 2 3; do
     printf 'answer:    '
     ./chat --model "$base" --temperature 0.8 --seed $seed --max-tokens 12 \
