@@ -190,6 +190,25 @@ START_TEST(acts_as_the_merged_matrix) {
 }
 END_TEST
 
+// down (L,C,R): all of -1/sqrt(C)..1/sqrt(C) is drawn from, C its rows; up is 0.
+START_TEST(lora_begins_as_pefts) {
+    Config c = with_lora(_i);
+    Shape s = {.rows = 1, .seq = 1, .step_tokens = 1, .train = true, .threads = 1};
+    Own o = own_model(&c, &s);
+    model_init(&o.m, 3);
+    for (int i = 0; i < TENSORS; i++) {
+        Tensor t = model_tensor(&c, i);
+        if (!t.trained || t.size == 0) continue;
+        const float *w = tensor_data(&o.m.w, &t), bound = 1.0f / sqrtf((float)t.dim[1]);
+        float most = 0;
+        for (size_t e = 0; e < t.size; e++) most = fabsf(w[e]) > most ? fabsf(w[e]) : most;
+        if (strstr(t.name, "down")) ck_assert_msg(most <= bound && most > 0.8f * bound, "%s: %g", t.name, (double)most);
+        else ck_assert_msg(most <= 0, "%s is not 0", t.name);
+    }
+    own_free(&o);
+}
+END_TEST
+
 START_TEST(numbers_of_lora_are_checked) {
     Fault f;
     const Config good = with_lora(0);
@@ -316,6 +335,7 @@ int main(void) {
     tcase_add_loop_test(t, starts_at_the_base_and_leaves_it_alone, 0, GOLDENS);
     tcase_add_loop_test(t, acts_as_the_merged_matrix, 0, GOLDENS);
     tcase_add_test(t, is_the_peft_librarys);
+    tcase_add_loop_test(t, lora_begins_as_pefts, 0, GOLDENS);
     tcase_add_test(t, numbers_of_lora_are_checked);
     tcase_add_loop_test(t, plan_is_smaller, 0, GOLDENS);
     suite_add_tcase(s, t);
