@@ -228,8 +228,14 @@ START_TEST(what_a_user_has_is_not_written_over) {
     must_say("/file: is a device, a pipe or a link to nothing");
     ck_assert(lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && files_in_folder(true) == 1);
     unlink(path);
-    write_text(temp, "");
     Writer *w = writer_open(path, &err);
+    ck_assert_ptr_nonnull(w);
+    ck_assert_int_eq(mkdir(path, 0700), 0);                                // a folder is not replaced
+    ck_assert_int_eq(writer_close(w, true, &err), -1);
+    must_say("/file: cannot write: ");
+    ck_assert(rmdir(path) == 0 && files_in_folder(true) == 0);
+    write_text(temp, "");
+    w = writer_open(path, &err);
     ck_assert_ptr_nonnull(w);
     ck_assert(stat(temp, &st) == 0 && st.st_mode & S_ISVTX);               // what a kill would leave is marked
     ck_assert_int_eq(writer_put(w, "new", 3, &err), 0);
@@ -579,6 +585,31 @@ START_TEST(checkpoint_round_trip) {
         free(b);
         block_free(block);
     }
+} END_TEST
+
+// Tensors of several pieces, and of exactly that many: nothing is moved behind the last number.
+START_TEST(tensors_of_whole_pieces) {
+    Config c = CONFIG;
+    Plan plan;
+    Fault f;
+    Shape s = {.rows = 1, .seq = 8, .step_tokens = 8, .train = true, .threads = 1};
+    Checkpoint k;
+    c.vocab = 512;
+    c.width = 64;                                 // wte: 2 pieces of bf16, 4 of floats
+    make_tokenizer();
+    ck_assert_int_eq(model_plan(&plan, &c, &s, &f), 0);
+    void *memory = block_alloc(plan.bytes, &err);
+    model_bind(&model, &plan, memory);
+    model_init(&model, 5);
+    for (int d = 0; d < DTYPES; d++) {
+        ck_assert_int_eq(checkpoint_save(path, &c, &tok, "", "", (Dtype)d, &model.w, &err), 0);
+        ck_assert_int_eq(checkpoint_open(&k, path, NULL, &err), 0);
+        ck_assert_int_eq(checkpoint_read(&k, &model.m1, NULL, &err), 0);
+        checkpoint_close(&k);
+        for (size_t i = 0; i < 512 * 64; i++)
+            ck_assert(fabsf(model.w.wte[i] - model.m1.wte[i]) <= (d == DTYPE_BF16 ? 0x1p-8f : 0) * fabsf(model.w.wte[i]));
+    }
+    block_free(memory);
 } END_TEST
 
 START_TEST(a_model_without_tokenizer) {
@@ -1096,6 +1127,7 @@ Suite *data_suite(void) {
     tcase_add_test(t, json_is_refused_with_its_place);
     tcase_add_test(t, json_depth_is_limited_and_long_input_is_fast);
     tcase_add_test(t, checkpoint_round_trip);
+    tcase_add_test(t, tensors_of_whole_pieces);
     tcase_add_test(t, a_model_without_tokenizer);
     tcase_add_test(t, bf16_rounds_to_nearest_even);
     tcase_add_test(t, every_truncation_and_flipped_bit_is_refused);
