@@ -340,6 +340,8 @@ for program in train eval chat convert explain survey; do
     check "$program --help, within 80 columns" helps $program
     check "$program --version" versions $program
 done
+defaults() { "$bin/chat" --help | has "0: all (default 0)" && ! "$bin/train" --help | grep -e "--steps N" | grep default; }
+check "--help tells defaults, the least that an option takes among them" defaults
 
 # ---- training --------------------------------------------------------------------------------------------------
 
