@@ -243,6 +243,10 @@ START_TEST(columns_are_named) {
     ck_assert_str_eq(row_shown(&rows.row[0]), "user:b assistant:a");
     ck_assert_str_eq(rows.ignored, "system (1 row)");
     rows_free(&rows);
+    ck_assert_int_eq(load_as(".csv", "note,prompt,note,completion,note\n1,a,2,b,3\n", "", false), 0);
+    ck_assert_str_eq(row_shown(&rows.row[0]), "user:a assistant:b");       // what is not read may be there twice
+    ck_assert_str_eq(rows.ignored, "note (1 row)");
+    rows_free(&rows);
     ck_assert_int_eq(load_as("", "{\"chat\":[" SAY("user", "a") "," SAY("assistant", "b") "],\"prompt\":\"a\"}",
                              "messages=chat,prompt=", false), 0);
     ck_assert_str_eq(row_shown(&rows.row[0]), "user:a assistant:b");
