@@ -296,7 +296,10 @@ START_TEST(a_full_disk_leaves_the_old_file) {
 
 START_TEST(logs_are_appended_line_by_line) {
     Log *l;
-    char *q = json_quote("a\"\\\n\xff\xc3\xa9", 7);
+    char *q = json_quote("\1\2", 2);                                       // all that there is room for
+    ck_assert_str_eq(q, "\"\\u0001\\u0002\"");
+    free(q);
+    q = json_quote("a\"\\\n\xff\xc3\xa9", 7);
     ck_assert_str_eq(q, "\"a\\\"\\\\\\u000a\\ufffd\xc3\xa9\"");
     ck_assert_int_eq(log_open(&l, path, false, &err), 0);
     log_line(l, "{\"step\": %d}", 1);
@@ -505,6 +508,8 @@ START_TEST(json_depth_is_limited_and_long_input_is_fast) {
     json_free(&j);
     memset(s, '9', n);                                                     // a number of a million digits
     ck_assert_int_eq(json_parse(&j, "t", 1, (uint8_t *)s, n, &err), -1);
+    ck_assert_int_eq(json_parse(&j, "t", 1, (uint8_t *)s, (size_t)INT32_MAX + 1, &err), -1);     // not looked at
+    must_say("t: bytes of text = 2147483648, want 0..2147483647");
     free(s);
 } END_TEST
 

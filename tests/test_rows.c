@@ -268,6 +268,8 @@ START_TEST(columns_are_named) {
         ck_assert_msg(load_as(".csv", table, bad[i][0], false) == -1, "%s was taken", bad[i][0]);
         must_say(bad[i][1]);
     }
+    ck_assert_int_eq(load_as(".csv", "prompt,completion\na,b\n", "system=persona", false), -1);
+    must_say(": no row holds persona");
     ck_assert_int_eq(load_as(".csv", "question,answer\na,b\nc,\n", "prompt=question,completion=answer", false), -1);
     must_say(".csv:3: answer is missing or empty");                      // as the file calls it
 } END_TEST
@@ -735,6 +737,10 @@ START_TEST(long_rows_are_refused_dropped_or_cut) {
     examples_free(&made);
     ck_assert_int_eq(make(long_rows, none, 5, TOO_LONG_CUT, TEACH_ANSWERS), 0);
     ck_assert_str_eq(shown(&made.ex[0]), "\n^abc|<|endoftext|>|");
+    examples_free(&made);
+    ck_assert_int_eq(make("{\"instruction\":\"1\",\"output\":\"x\"}\n{\"instruction\":\"12345678\",\"output\":\"abc\"}",
+                          none, 7, TOO_LONG_CUT, TEACH_ANSWERS), 0);
+    ck_assert_str_eq(shown(&made.ex[1]), "78\n^abc|<|endoftext|>|");       // the last one: nothing is behind it
     examples_free(&made);
     ck_assert_int_eq(make(long_rows, none, 12, TOO_LONG_REFUSE, TEACH_ANSWERS), -1);
     ck_assert_ptr_null(strstr(err.msg, "hint"));
