@@ -80,7 +80,8 @@ def draw(rng, text):
 # ---- running --------------------------------------------------------------------------------------------------
 
 def run(command, cwd, seconds, fails=None, suite="", sanitized=False):
-    """Did the command succeed within so much processor time, and was it late? A line that begins with `fails` ends it."""
+    """None if the command succeeded within so much processor time, else why not: a line that begins with `fails`, which
+    ends it, or that it was late, or nothing more."""
     def limits():
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -94,23 +95,25 @@ def run(command, cwd, seconds, fails=None, suite="", sanitized=False):
     # What waits for nothing takes no processor time; what gets none on a busy machine is no mutant's fault.
     watch = threading.Timer(HOURS, lambda: os.killpg(p.pid, signal.SIGKILL))
     watch.start()
-    failed = False
+    failed = None
     try:
         for line in p.stdout:
             if b"Checks: 0," in line:
                 sys.exit(f"{command[0]} has no suite {suite}")
             if fails and line.startswith(fails):
-                failed = True
+                failed = " (" + line[len(fails):].decode(errors="replace").strip() + ")"
                 break
         if failed:
             os.killpg(p.pid, signal.SIGTERM)
         p.stdout.close()
-        ok = p.wait() == 0 and not failed
+        p.wait()
     finally:
         watch.cancel()
         if p.poll() is None:
             os.killpg(p.pid, signal.SIGKILL)
-    return ok, p.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
+    if failed or p.returncode == 0:
+        return failed
+    return ", time-out" if p.returncode in (-signal.SIGXCPU, -signal.SIGKILL) else ""
 
 
 # ---- building -------------------------------------------------------------------------------------------------
@@ -194,8 +197,7 @@ def limits_of(build, tests):
     for t in sorted(tests):
         name, _, suite = t.partition(" ")
         program, before = build.program(name), used()
-        ok, _ = run([program], build.tree, HOURS, suite=suite, sanitized=build.sanitized)
-        if not ok:
+        if run([program], build.tree, HOURS, suite=suite, sanitized=build.sanitized) is not None:
             sys.exit(f"{t} fails on the unchanged code")
         out[t] = SECONDS + int(TIMES * (used() - before))
         print(f"{'sanitized ' * build.sanitized}{t}: at most {out[t]} s", flush=True)
@@ -206,9 +208,9 @@ def tried(build, tests, label):
     """What notices the change: a test that fails, or takes too long, or nothing."""
     for t in tests:
         name, _, suite = t.partition(" ")
-        ok, late = run([build.program(name)], build.tree, build.limits[t], suite=suite, sanitized=build.sanitized)
-        if not ok:
-            return label + t + (", time-out" if late else "")
+        why = run([build.program(name)], build.tree, build.limits[t], suite=suite, sanitized=build.sanitized)
+        if why is not None:
+            return label + t + why
     return None
 
 
@@ -217,9 +219,9 @@ def scripts(build):
         build.program(p)
     for s in SCRIPTS:
         name, _, how = s.partition(" ")
-        ok, late = run(["sh", "tests/" + name, build.bin, *how.split()], build.tree, 600, b"FAIL")
-        if not ok:
-            return s + (", time-out" if late else "")
+        why = run(["sh", "tests/" + name, build.bin, *how.split()], build.tree, 600, b"FAIL")
+        if why is not None:
+            return s + why
     return None
 
 
