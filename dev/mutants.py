@@ -37,7 +37,8 @@ UNIT = {"model.c": [*MODEL, "test_rooms data", *OTHERS],
         "data.c": ["test_rooms data", "test_rooms rows", "test_rooms tokenizer", *OTHERS]}
 SANITIZED = {"model.c": ["test_lora"], "tokenizer.c": ["test_rooms"], "data.c": ["test_rooms"]}
 SCRIPTS = ["answers.sh", "chat.sh", "resume.sh", "cli.sh", "faults.sh all"]
-PROGRAMS = ["train", "eval", "convert", "chat", "errors", "train_kill", "pty", "train_faults", "eval_faults", "convert_faults"]
+PROGRAMS = ["train", "eval", "convert", "chat", "explain", "survey", "errors", "train_kill", "pty", "train_faults",
+            "eval_faults", "convert_faults"]
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 PASS, HOURS, MEMORY = 0.95, 4 * 3600, 6 << 30         # bytes: a mutant may well ask for all there is
 TIMES, SECONDS = 3, 10                                # a stage may take so much more than on the unchanged code
@@ -310,6 +311,9 @@ def main():
         bases = {f: open(plain.room(f), "rb").read() for f in FILES}
         plain.limits = limits_of(plain, {t for f in FILES for t in UNIT[f]})
         sane.limits = limits_of(sane, {t for f in FILES for t in SANITIZED[f]})
+        fate = None if a.units else scripts(plain)
+        if fate:
+            sys.exit(f"{fate} fails on the unchanged code")
     for name in [a.only] if a.only else FILES:
         rng, seen, counted, text = random.Random(f"{a.seed} {name}"), set(), 0, texts[name]
         while counted < (a.count if a.only else round(a.count * share[name] / sum(share.values()))):
