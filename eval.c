@@ -208,7 +208,7 @@ static void bootstrap(Compared *c, const double *first, const double *second) {
     for (size_t i = 0; i < RESAMPLES; i++) {
         double sum = 0;
         for (size_t k = 0; k < c->n; k++) {
-            size_t drawn = rng_below(&r, c->n);
+            size_t drawn = (size_t)rng_below(&r, c->n);
             sum += second[drawn] - first[drawn];
         }
         mean[i] = sum / (double)c->n;

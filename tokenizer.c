@@ -1254,7 +1254,7 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
         check(f, "tokenizer: tokens to learn", vocab, 257, VOCAB_MAX)) return -1;
     Training w = {.t = t, .wordmask = (uint32_t)places(n / 8) - 1};
     train_parts(&w, n, vocab, memory);
-    memset(w.word, 0, places(n / 8) * sizeof *w.word);    // analyzer: NULL without memory, and here is some
+    memset(w.word, 0, (size_t)places(n / 8) * sizeof *w.word);    // analyzer: NULL without memory, and here is some
     unpack_unicode(w.unicode);
     w.start[0] = 0;
     *t = (Tokenizer){.kind = TOK_GPT2, .eot = -1, .bos = -1, .bytes = w.bytes, .start = w.start,
@@ -1263,7 +1263,7 @@ int tokenizer_train(Tokenizer *t, const uint8_t *text, size_t n, uint32_t vocab,
     add_text(&w, text, n);
     uint64_t slots = places(pair_room(w.pieces / 2, vocab));    // of the room for n bytes no more is needed
     w.slotmask = (uint32_t)slots - 1;
-    memset(w.slot, 0, slots * sizeof *w.slot);
+    memset(w.slot, 0, (size_t)slots * sizeof *w.slot);
     count_pairs(&w);
     for (const Merge *best; t->vocab < vocab - 1 && (best = best_pair(&w));)
         learn(&w, best->left, best->right);

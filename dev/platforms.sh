@@ -3,7 +3,7 @@
 # questions, in both shapes of block, on each platform that a cross-compiler of Debian and qemu's user mode can bring
 # here. The programs are linked statically, so nothing of the platform is needed but its compiler.
 #
-#   dev/platforms.sh quick       aarch64, s390x (big-endian) and musl against this machine: for CI
+#   dev/platforms.sh quick       aarch64, armhf (32 bits), s390x (big-endian) and musl against this machine: for CI
 #   dev/platforms.sh all         every platform, then those that are only tried
 #   dev/platforms.sh install     the packages that `all` needs, or `install quick`, by apt-get (as root)
 #   dev/platforms.sh NAME...     lines of the table whose name begins so: s390x, "i686 SSE2 clang"
@@ -126,13 +126,13 @@ JS
 }
 
 few="gcc musl-tools qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-s390x-linux-gnu
-libc6-dev-s390x-cross"
-packages="$few clang gcc-i686-linux-gnu libc6-dev-i386-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+libc6-dev-s390x-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross"
+packages="$few clang gcc-i686-linux-gnu libc6-dev-i386-cross
 gcc-riscv64-linux-gnu libc6-dev-riscv64-cross gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross
 tcc lld wasi-libc libclang-rt-14-dev-wasm32 nodejs gcc-mingw-w64-x86-64 wine64 wine"
 names=
 case ${1-} in
-    quick)   names="x86-64 SSE2 gcc|x86-64 musl|aarch64 gcc|s390x gcc" ;;
+    quick)   names="x86-64 SSE2 gcc|x86-64 musl|aarch64 gcc|armhf gcc|s390x gcc" ;;
     all)     ;;
     install) [ "${2-}" = quick ] && packages=$few; exec apt-get install -y -qq --no-install-recommends $packages ;;
     '')      sed -n 's/^#   //p' "$0"; exit 1 ;;
