@@ -11,34 +11,13 @@
 // to where the loss falls. Backward is the chain rule, from the last of these lines to the first: where
 // forward has out = f(x), it has dx_i = sum_o dout_o df_o/dx_i. A d before a name is the derivative of the
 // loss L, so dx is dL/dx; where x is used twice, dx is the sum of what both uses give.
-//
 // Read it downwards, at first from the tensor table on, without tile to matmul; or begin with model_forward.
-//
 // Invariants. Forward overwrites (=), backward adds to gradients of weights (+=), zeroed once per step. Every
 // sum has one written order (dev/NUMERICS.md), which depends on the shapes alone: not on threads, compilers,
 // rows computed at once. fmaf(a, b, c) is a*b + c rounded once; nothing else is fused (-ffp-contract=off). An
 // OpenMP loop's threads split what they write along its index, or a comment says how; none has a reduction.
 #include "model.h"
 
-// ---- instruction sets -------------------------------------------------------------------------------------
-// make portable compiles this file for any x86-64, for AVX2 and for AVX-512, every name with an ending: _v1,
-// _v3, _v4. With LEVELS, the highest allowed, it is this section alone: where time goes, bare names choose.
-#ifdef LEVELS
-#define HAS(level, feature) (LEVELS >= level && __builtin_cpu_supports(feature))
-#define LEVELED(type, name, give, args, params) \
-    type name##_v1 params; type name##_v3 params; type name##_v4 params; \
-    type name params { \
-        give (HAS(4, "avx512f") ? name##_v4 : HAS(3, "avx2") && HAS(3, "fma") ? name##_v3 : name##_v1) args; \
-    }
-LEVELED(int, model_forward, return, (m, b, f), (Model *m, const Batch *b, Fault *f))
-LEVELED(void, model_backward, , (m, b), (Model *m, const Batch *b))
-LEVELED(void, model_loss, , (m, b, s, sum, r), (Model *m, const Batch *b, float s, double *sum, double *r))
-LEVELED(void, model_losses, , (m, r, t, n, l),
-        (Model *m, const int32_t *r, const int32_t *t, size_t n, double *l))
-LEVELED(void, model_update, , (m, o, norm, step), (Model *m, const AdamW *o, double norm, int64_t step))
-LEVELED(int, model_extend, return, (m, s, n, h, v, o, f),
-        (Model *m, Stream *s, size_t n, const Sampling *h, size_t v, int32_t *o, Fault *f))
-#else
 #include <assert.h>
 #include <float.h>
 #include <math.h>
@@ -229,10 +208,7 @@ typedef struct { size_t V, P, L, NH, NKV, HS, C, F, R, A, KV, Q, F1; } Dims;    
 static Dims dims_of(const Config *c) {
     Dims d = {(size_t)c->vocab, (size_t)c->context, (size_t)c->layers, (size_t)c->heads, (size_t)c->kv_heads,
               (size_t)c->head_size, (size_t)c->width, (size_t)c->hidden, (size_t)c->lora_rank, 0, 0, 0, 0};
-    d.A = d.NH * d.HS;
-    d.KV = d.NKV * d.HS;
-    d.Q = d.A + 2 * d.KV;
-    d.F1 = c->swiglu ? 2 * d.F : d.F;
+    d.A = d.NH * d.HS, d.KV = d.NKV * d.HS, d.Q = d.A + 2 * d.KV, d.F1 = c->swiglu ? 2 * d.F : d.F;
     return d;
 }
 
@@ -331,12 +307,13 @@ enum { MR = 12, NR = 32 };
 #else
 enum { MR = 4, NR = 24 };
 #endif
+// WIDEST is the largest NR, of which a plan is made, as make portable has a tile for each instruction set.
+enum { WIDEST = 32, STRIP = NR, ALIGN = 64, CHUNK = 1 << 16 };    // queries; bytes; elements to a partial sum
 #ifdef REFERENCE
 enum { PANELS = 0 };                              // the definition packs nothing
 #else
-enum { KC = 784, MC = 528, PANELS = MC * KC + KC * 32 };    // MC is a multiple of every MR, 32 the widest NR
+enum { KC = 784, MC = 528, PANELS = MC * KC + KC * WIDEST };    // MC is a multiple of every MR
 #endif
-enum { ALIGN = 64, STRIP = 96, CHUNK = 1 << 16 };    // bytes; queries at once; elements to one partial sum
 
 static void plan_add(Plan *p, const char *name, size_t where, size_t count, size_t unit) {
     if (count == 0) return;
@@ -376,9 +353,7 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
         (s->train && check(f, "tokens in a step", s->step_tokens > 0, 1, INT64_MAX)) ||
         check(f, "threads", s->threads, 1, 1024))
         return -1;
-    memset(p, 0, sizeof *p);
-    p->cfg = *c;
-    p->shape = *s;
+    *p = (Plan){.cfg = *c, .shape = *s};
     Dims d = dims_of(c);
     size_t N = mul(s->rows, s->seq), T = max_size(s->seq, s->cached), R = min_size(N, HEAD_ROWS);
     size_t kept = s->train && !s->recompute ? d.L : 1;    // slots of what the backward pass needs again
@@ -431,9 +406,10 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
     ADD(x.htarget, "head: targets", N);
     ADD(x.start,   "first token of each row", s->rows + 1);
     ADD(x.partial, "partial sums", max_size(chunks, R));
-    // Each thread: a packed block of a, a packed panel of b, two strips of attention scores.
-    size_t scratch = add(PANELS, mul(2 * STRIP, T));
-    ADD(x.scratch, "scratch of the threads", mul(scratch, (size_t)s->threads));
+    // Each thread: packed blocks of a, b; a head's packed k, v; a strip's output, s; to train k^T, dk, dv, ds
+    size_t t = s->train, packs = mul((2 + t) * (d.HS + WIDEST), add(T, WIDEST));
+    p->scratch = add(add(PANELS + WIDEST * d.HS, packs), mul((1 + t) * WIDEST + 2 * t * d.HS, T));
+    ADD(x.scratch, "scratch of the threads", mul(p->scratch, (size_t)s->threads));
 #undef ADD
     if (p->bytes <= SIZE_MAX / 2) return 0;
     *f = (Fault){"bytes of memory needed", INT64_MAX, 1, (int64_t)(SIZE_MAX / 2)};
@@ -442,12 +418,8 @@ int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f) {
 
 static void rope_table(const Model *m, size_t positions);
 void model_bind(Model *m, const Plan *p, void *block) {
-    memset(m, 0, sizeof *m);
-    m->cfg = p->cfg;
-    m->shape = p->shape;
+    *m = (Model){.cfg = p->cfg, .shape = p->shape, .scratch = p->scratch};
     const Shape *s = &m->shape;
-    size_t T = max_size(s->seq, s->cached);
-    m->scratch = PANELS + 2 * STRIP * T;
     for (int i = 0; i < p->items; i++) {
         void *at = (char *)block + p->item[i].offset;
         memcpy((char *)m + p->item[i].where, &at, sizeof at);
@@ -461,7 +433,7 @@ void model_bind(Model *m, const Plan *p, void *block) {
             lay(each[i], &m->cfg, s, LAY_TRAINED, sizeof(float), (char *)each[i]->wte);
         for (int32_t v = 0; m->x.slotof && v < m->cfg.vocab; v++) m->x.slotof[v] = -1;
     }
-    if (m->cfg.rope) rope_table(m, T);
+    if (m->cfg.rope) rope_table(m, max_size(s->seq, s->cached));
 }
 
 // ---- matrix product ---------------------------------------------------------------------------------------
@@ -475,14 +447,15 @@ typedef struct {
     const float *p;
     const uint16_t *h;                // or, if p is NULL, bf16
     size_t row, col;                  // element (i,j) is p[i*row + j*col]
+    const float *panels;              // NULL, or what packed made of it; row is then a panel's depth
 } Mat;
 
-static Mat mat(const float *p, size_t columns)        { return (Mat){p, NULL, columns, 1}; }
-static Mat transposed(const float *p, size_t columns) { return (Mat){p, NULL, 1, columns}; }
-static Mat flipped(Mat a)                             { return (Mat){a.p, a.h, a.col, a.row}; }
+static Mat mat(const float *p, size_t columns)        { return (Mat){p, NULL, columns, 1, NULL}; }
+static Mat transposed(const float *p, size_t columns) { return (Mat){p, NULL, 1, columns, NULL}; }
+static Mat flipped(Mat a)                             { return (Mat){a.p, a.h, a.col, a.row, NULL}; }
 static Mat mat_from(Mat a, size_t i, size_t j) {  // without the first i rows and j columns
     size_t at = i * a.row + j * a.col;
-    return (Mat){a.p ? a.p + at : NULL, a.p ? NULL : a.h + at, a.row, a.col};
+    return (Mat){a.p ? a.p + at : NULL, a.p ? NULL : a.h + at, a.row, a.col, NULL};
 }
 
 // half is a constant where speed matters: compilers may well mask loads to avoid two loops.
@@ -520,15 +493,16 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
             out[i * ldo + j] = sum;
         }
 }
+static Mat packed(Mat a, size_t M, size_t K, float *to) { (void)M; (void)K; (void)to; return a; }
 #else
 // What a tile fetches: the next tile's outputs, `rows` of them, and of b's next panel every turns-th line
 typedef struct { const float *out; size_t rows; Mat b; size_t turn, turns; } Next;
 
-// out (rows,NR) = start (rows,NR) + a (kc,rows)^T b (kc,NR), a and b packed, a's panel MR wide. Inner loops
+// out (rows,NR) = start (rows,NR) + a (kc,rows)^T b (kc,NR), a in a panel MR wide, b's rows ldb apart. Loops
 // have constant length, so that the compiler keeps acc in registers; start's row stride 0 repeats one row, a
 // bias or zeros. A little is fetched every SPAN steps; here, as compilers drop a function that only fetches.
 static FLATTENED void tile(size_t rows, float *out, size_t ldo, const float *start, size_t ldstart,
-                           const float *a, const float *b, size_t kc, Next n) {
+                           const float *a, const float *b, size_t ldb, size_t kc, Next n) {
     float acc[MR][NR];
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < NR; j++) acc[i][j] = start[i * ldstart + j];
@@ -540,42 +514,44 @@ static FLATTENED void tile(size_t rows, float *out, size_t ldo, const float *sta
                                    : k0 + j / NR * LINE + j % NR * n.b.col);
         for (size_t k = k0; k < min_size(k0 + SPAN, kc); k++)
             for (size_t i = 0; i < rows; i++)
-                for (size_t j = 0; j < NR; j++) acc[i][j] = fmaf(a[k * MR + i], b[k * NR + j], acc[i][j]);
+                for (size_t j = 0; j < NR; j++) acc[i][j] = fmaf(a[k * MR + i], b[k * ldb + j], acc[i][j]);
     }
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < NR; j++) out[i * ldo + j] = acc[i][j];
 }
 
-// The same where fewer rows or columns remain: through a tile on the side, as panels are zero-padded.
-static void tile_edge(float *out, size_t ldo, const float *start, size_t ldstart,
-                      const float *a, const float *b, size_t kc, Next next, size_t rows, size_t cols) {
+// The same where fewer rows or columns remain, or out lies column by column: through a tile on the side, as
+// panels are zero-padded. Element (i,j) of out is out[i*down + j*right]; start is out, or one row.
+static void tile_edge(float *out, size_t down, size_t right, const float *start, const float *a,
+                      const float *b, size_t ldb, size_t kc, Next next, size_t rows, size_t cols) {
     float side[MR * NR] = {0};
-    for (size_t i = 0; i < rows; i++) memcpy(side + i * NR, start + i * ldstart, cols * sizeof *side);
-    if (rows <= MR / 3) tile(MR / 3, side, NR, side, NR, a, b, kc, next);
-    else tile(MR, side, NR, side, NR, a, b, kc, next);
-    for (size_t i = 0; i < rows; i++) memcpy(out + i * ldo, side + i * NR, cols * sizeof *side);
+    size_t sdown = start == out ? down : 0, sright = start == out ? right : 1;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++) side[i * NR + j] = start[i * sdown + j * sright];
+    if (rows <= MR / 3) tile(MR / 3, side, NR, side, NR, a, b, ldb, kc, next);
+    else tile(MR, side, NR, side, NR, a, b, ldb, kc, next);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++) out[i * down + j * right] = side[i * NR + j];
 }
 
 // n <= width vectors of kc numbers, rows of v, become a panel (kc,width): rows of a, or columns of b flipped.
 // Numbers that lie along k are turned in squares, QUAD by LINE, which compilers know how to do in registers.
 static inline void pack_as(float *restrict to, Mat v, size_t n, size_t kc, size_t width, bool half) {
     float square[LINE * QUAD];
-    size_t k = 0, quads = n / QUAD * QUAD;
+    size_t k = 0;
     if (n < width) memset(to, 0, kc * width * sizeof *to);
     for (; n == width && v.row == 1 && !half && k < kc; k++)
         memcpy(to + k * width, v.p + k * v.col, width * sizeof *to);
     for (; n == width && v.row == 1 && k < kc; k++)
         for (size_t i = 0; i < width; i++) to[k * width + i] = element(v, k * v.col + i, half);
-    for (; v.col == 1 && k + LINE <= kc; k += LINE)
-        for (size_t i0 = 0; i0 < quads; i0 += QUAD) {
+    for (; n == width && v.col == 1 && k + LINE <= kc; k += LINE)
+        for (size_t i0 = 0; i0 < width; i0 += QUAD) {
             for (size_t l = 0; l < LINE; l++)
                 for (size_t i = 0; i < QUAD; i++)
                     square[l * QUAD + i] = element(v, (i0 + i) * v.row + k + l, half);
             for (size_t l = 0; l < LINE; l++)
                 memcpy(to + (k + l) * width + i0, square + l * QUAD, QUAD * sizeof *to);
         }
-    for (size_t i = quads; i < n; i++)
-        for (size_t l = 0; l < k; l++) to[l * width + i] = element(v, i * v.row + l * v.col, half);
     for (; k < kc; k++)
         for (size_t i = 0; i < n; i++) to[k * width + i] = element(v, i * v.row + k * v.col, half);
 }
@@ -585,42 +561,53 @@ static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
 }
 
 // One row (decoding) packs nothing: eight rows of b at a time go to the sums in out, eight to the cache.
-static inline void rows_add(float *restrict out, const float *x, Mat b, size_t rows, size_t n, bool half) {
-    for (size_t j = 0; j < n; j++) {
-        float sum = out[j];
-        for (size_t r = 0; r < rows; r++) sum = fmaf(x[r], element(b, r * b.row + j, half), sum);
-        out[j] = sum;
+static inline void rows_add(float *restrict out, const float *x, Mat b, size_t next, size_t rows, size_t n,
+                            bool half) {
+    size_t j = 0;
+    for (; j + LINE <= n; j += LINE) {
+        for (size_t r = next; r < next + rows; r++) soon(b, r * b.row + j);
+        for (size_t l = j; l < j + LINE; l++) {
+            float sum = out[l];
+            for (size_t r = 0; r < rows; r++) sum = fmaf(x[r], element(b, r * b.row + l, half), sum);
+            out[l] = sum;
+        }
     }
+    for (; j < n; j++)
+        for (size_t r = 0; r < rows; r++) out[j] = fmaf(x[r], element(b, r * b.row + j, half), out[j]);
 }
 static inline void rows_product(float *out, Mat a, Mat b, size_t K, size_t N, bool half) {
     float x[ABREAST];
     for (size_t k = 0, n; k < K; k += n) {
         n = K - k < ABREAST ? 1 : ABREAST;
-        size_t next = K - k < 2 * ABREAST ? 0 : ABREAST;
         for (size_t r = 0; r < n; r++) x[r] = a.p[(k + r) * a.col];
-        for (size_t j = 0; j < N; j += LINE) {
-            Mat at = mat_from(b, k, j);
-            for (size_t r = next; r < next + n; r++) soon(at, r * b.row);
-            if (n == ABREAST && N - j >= LINE) rows_add(out + j, x, at, ABREAST, LINE, half);
-            else rows_add(out + j, x, at, n, min_size(LINE, N - j), half);
-        }
+        size_t next = K - k < 2 * ABREAST ? 0 : ABREAST;
+        if (n == ABREAST) rows_add(out, x, mat_from(b, k, 0), next, ABREAST, N, half);
+        else rows_add(out, x, mat_from(b, k, 0), 0, 1, N, half);
     }
 }
 
 // The same if b lies column by column (the head): eight at a time, a sum each; the last fills in for missing.
+// A sum takes a number of each column at a time, which would widen halves singly: they are widened before.
 static inline void columns_product(float *out, const float *x, Mat b, size_t K, size_t N, bool half) {
     Mat w[ABREAST];
-    float sum[ABREAST];
+    float sum[ABREAST], wide[ABREAST][SPAN];
+    const float *from[ABREAST];
+    size_t step = half ? SPAN : LINE;             // what comes into a cache at once
     for (size_t j = 0; j < N; j += ABREAST) {
         size_t n = min_size(ABREAST, N - j), next = N - j < 2 * ABREAST ? 0 : ABREAST * b.col;
         for (size_t r = 0; r < ABREAST; r++) {
             sum[r] = out[j + min_size(r, n - 1)];
             w[r] = mat_from(b, 0, j + min_size(r, n - 1));
         }
-        for (size_t k0 = 0; k0 < K; k0 += LINE) {
-            for (size_t r = 0; r < ABREAST; r++) soon(w[r], k0 + next);
-            for (size_t k = k0; k < min_size(k0 + LINE, K); k++)
-                for (size_t r = 0; r < ABREAST; r++) sum[r] = fmaf(x[k], element(w[r], k, half), sum[r]);
+        for (size_t k0 = 0; k0 < K; k0 += step) {
+            size_t some = min_size(step, K - k0);
+            for (size_t r = 0; r < ABREAST; r++) {
+                soon(w[r], k0 + next);
+                for (size_t k = 0; half && k < some; k++) wide[r][k] = element(w[r], k0 + k, half);
+                from[r] = half ? wide[r] : w[r].p + k0;
+            }
+            for (size_t k = 0; k < some; k++)
+                for (size_t r = 0; r < ABREAST; r++) sum[r] = fmaf(x[k0 + k], from[r][k], sum[r]);
         }
         memcpy(out + j, sum, n * sizeof *sum);
     }
@@ -634,12 +621,22 @@ static void row_product(float *out, Mat a, Mat b, const float *start, size_t K, 
     else columns_product(out, a.p, b, K, N, true);
 }
 
-// out (M,N) = start + a (M,K) b (K,N) by one thread, with the bits of the definition above: blocks over k go
-// through out's memory, so a block's chain starts where the last one ended.
-static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start, size_t M, size_t K,
-                        size_t N, float *scratch) {
+// a (M,K), of which several products take the first rows or columns: its panels (K,MR), made once
+static Mat packed(Mat a, size_t M, size_t K, float *to) {
+    for (size_t i = 0; i < M; i += MR) pack(to + i * K, mat_from(a, i, 0), min_size(MR, M - i), K, MR);
+    return (Mat){a.p, NULL, K, 0, to};
+}
+
+// out (X,Y) = start + x (X,K) y (K,Y) by one thread, with the bits of the definition above: blocks over k go
+// through out's memory, so a block's chain starts where the last one ended. If out has few columns, its
+// transpose is computed, as a tile has fewer rows. A panel of b is not packed for few rows, nor if it is one.
+static void matmul_part(float *out, size_t ldo, Mat x, Mat y, const float *start, size_t X, size_t K,
+                        size_t Y, float *scratch) {
     static const float zeros[NR] = {0};
-    if (M == 1 && (b.col == 1 || a.col == 1)) {
+    bool narrow = Y <= NR / 2 && Y < X && !x.panels && y.p && (!start || start == out);
+    Mat a = narrow ? flipped(y) : x, b = narrow ? flipped(x) : y;
+    size_t M = narrow ? Y : X, N = narrow ? X : Y, down = narrow ? 1 : ldo, right = narrow ? ldo : 1;
+    if (M == 1 && right == 1 && !a.panels && (b.col == 1 || a.col == 1)) {
         row_product(out, a, b, start, K, N);
         return;
     }
@@ -647,24 +644,28 @@ static void matmul_part(float *out, size_t ldo, Mat a, Mat b, const float *start
     size_t blocks = (K + KC - 1) / KC, depth = ((K + blocks - 1) / blocks + 15) / 16 * 16;
     for (size_t k0 = 0; k0 < K; k0 += depth)
         for (size_t i0 = 0; i0 < M; i0 += MC) {
-            size_t kc = min_size(depth, K - k0), mc = min_size(MC, M - i0);
-            for (size_t i = 0; i < mc; i += MR)
+            size_t kc = min_size(depth, K - k0), mc = min_size(MC, M - i0), deep = a.panels ? a.row : kc;
+            const float *ap = a.panels ? a.panels + i0 * deep + k0 * MR : pa;
+            for (size_t i = 0; !a.panels && i < mc; i += MR)
                 pack(pa + i * kc, mat_from(a, i0 + i, k0), min_size(MR, mc - i), kc, MR);
             for (size_t j = 0; j < N; j += NR) {
-                size_t cols = min_size(NR, N - j), right = N - j < 2 * NR ? 0 : NR;
-                pack(pb, flipped(mat_from(b, k0, j)), cols, kc, NR);
+                size_t cols = min_size(NR, N - j), across = N - j < 2 * NR ? 0 : NR;
+                bool ready = b.p && b.col == 1 && cols == NR && (b.row == NR || mc <= 6 * MR);
+                const float *bp = ready ? b.p + k0 * b.row + j : pb;
+                size_t ldb = ready ? b.row : NR;
+                bool full = cols == NR && ldb == NR && !narrow, more = k0 > 0 || start == out;
+                if (!ready) pack(pb, flipped(mat_from(b, k0, j)), cols, kc, NR);
                 for (size_t i = 0; i < mc; i += MR) {
-                    size_t rows = min_size(MR, mc - i), below = mc - i < 2 * MR || cols < NR ? 0 : MR;
-                    float *at = out + (i0 + i) * ldo + j;
-                    bool memory = k0 > 0 || start == out;
-                    const float *from = memory ? at : start ? start + j : zeros;
-                    size_t left = (mc - 1 - i) / MR;    // the last tiles fetch: it must not leave the cache
-                    Next next = {at + below * ldo, below, mat_from(b, k0, j + right),
-                                 right && left < ABREAST ? left : 4 * NR,
+                    size_t rows = min_size(MR, mc - i), below = full && mc - i >= 2 * MR ? MR : 0;
+                    float *at = out + (i0 + i) * down + j * right;
+                    const float *from = more ? at : start ? start + j : zeros;
+                    // The last tiles fetch b's next panel: earlier it would leave the cache.
+                    Next next = {at + below * ldo, below, mat_from(b, k0, j + across),
+                                 across && mc - i <= ABREAST * MR ? (mc - 1 - i) / MR : 4 * NR,
                                  min_size(ABREAST, (mc - 1) / MR + 1)};
-                    if (rows == MR && cols == NR)
-                        tile(MR, at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc, next);
-                    else tile_edge(at, ldo, from, memory ? ldo : 0, pa + i * kc, pb, kc, next, rows, cols);
+                    if (full && rows == MR)
+                        tile(MR, at, ldo, from, more ? ldo : 0, ap + i * deep, bp, NR, kc, next);
+                    else tile_edge(at, down, right, from, ap + i * deep, bp, ldb, kc, next, rows, cols);
                 }
             }
         }
@@ -707,13 +708,11 @@ typedef struct {
     size_t C, OC;
 } Linear;
 
-// x.low (R,N) = (alpha/R) (inp down)^T, or that of any a, b with R columns: wide products are the fast ones
+// low (N,R) = (alpha/R) a (N,K) b (K,R)
 static void lora_low(const Model *m, float *low, Mat a, Mat b, size_t K) {
     size_t R = (size_t)m->cfg.lora_rank;
-    float scale = m->cfg.lora_alpha / (float)R;
-    if (m->N == 1) matmul(m, low, R, a, b, NULL, 1, K, R);
-    else matmul(m, low, m->N, flipped(b), flipped(a), NULL, R, K, m->N);
-    for (size_t i = 0; i < m->N * R; i++) low[i] *= scale;
+    matmul(m, low, R, a, b, NULL, m->N, K, R);
+    for (size_t i = 0; i < m->N * R; i++) low[i] *= m->cfg.lora_alpha / (float)R;
 }
 
 // out (N,OC) from inp (N,C)
@@ -722,31 +721,28 @@ static void linear_forward(const Model *m, float *out, const float *inp, const L
     matmul(m, out, y->OC, mat(inp, y->C), y->w, y->b, m->N, y->C, y->OC);
     if (!y->down) return;
     lora_low(m, m->x.low, mat(inp, y->C), mat(y->down, R), y->C);
-    matmul(m, out, y->OC, transposed(m->x.low, m->N), mat(y->up, y->OC), out, m->N, R, y->OC);
+    matmul(m, out, y->OC, mat(m->x.low, R), mat(y->up, y->OC), out, m->N, R, y->OC);
 }
 
-// LoRA's part of the backward pass. Forward: low = s x down, s = alpha/R; y = .. + low up. From dout = dL/dy:
+// dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order. LoRA's part: with
+// low = s x down, s = alpha/R, forward is y = .. + low up. From dout = dL/dy:
 //     dup_ro  += sum_n low_nr dout_no        dlow_nr = sum_o dout_no up_ro
 //     ddown_cr += sum_n x_nc s dlow_nr       dx_nc  += sum_r s dlow_nr down_cr
 // x.low is recomputed from x; s goes into dlow once, for both lines below it.
-static void lora_backward(const Model *m, float *dinp, const float *dout, const float *x, const Linear *y) {
-    size_t N = m->N, C = y->C, OC = y->OC, R = (size_t)m->cfg.lora_rank;
-    float *low = m->x.low, *dlow = m->x.dlow;
-    lora_low(m, low, mat(x, C), mat(y->down, R), C);
-    matmul(m, y->dup, OC, mat(low, N), mat(dout, OC), y->dup, R, N, OC);
-    lora_low(m, dlow, mat(dout, OC), transposed(y->up, OC), OC);
-    matmul(m, y->ddown, R, transposed(x, C), transposed(dlow, N), y->ddown, C, N, R);
-    if (dinp) matmul(m, dinp, C, transposed(dlow, N), transposed(y->down, R), dinp, N, R, C);
-}
-
-// dinp (N,C) is overwritten, unless NULL; dw and db are added to, rows in ascending order.
 static void linear_backward(const Model *m, float *dinp, const float *dout, const float *x, const Linear *y) {
     static const float one = 1.0f;                // 1 * x added in one rounding is x added
-    size_t N = m->N, C = y->C, OC = y->OC;
+    size_t N = m->N, C = y->C, OC = y->OC, R = (size_t)m->cfg.lora_rank;
+    float *low = m->x.low, *dlow = m->x.dlow;
     if (dinp) matmul(m, dinp, C, mat(dout, OC), flipped(y->w), NULL, N, OC, C);
-    if (y->down) lora_backward(m, dinp, dout, x, y);
+    if (y->down) {
+        lora_low(m, low, mat(x, C), mat(y->down, R), C);
+        matmul(m, y->dup, OC, transposed(low, R), mat(dout, OC), y->dup, R, N, OC);
+        lora_low(m, dlow, mat(dout, OC), transposed(y->up, OC), OC);
+        matmul(m, y->ddown, R, transposed(x, C), mat(dlow, R), y->ddown, C, N, R);
+        if (dinp) matmul(m, dinp, C, mat(dlow, R), transposed(y->down, R), dinp, N, R, C);
+    }
     if (y->dw) matmul(m, y->dw, OC, transposed(x, C), mat(dout, OC), y->dw, C, N, OC);
-    if (y->db) matmul(m, y->db, OC, (Mat){&one, NULL, 0, 0}, mat(dout, OC), y->db, 1, N, OC);
+    if (y->db) matmul(m, y->db, OC, (Mat){&one, NULL, 0, 0, NULL}, mat(dout, OC), y->db, 1, N, OC);
 }
 
 // ---- norm -------------------------------------------------------------------------------------------------
@@ -841,12 +837,10 @@ static Layer layer_of(const Model *m, size_t l) {
     const Buffers *x = &m->x;
     size_t k = m->shape.train && !m->shape.recompute ? l : 0, N = m->N, C = d.C;    // k: its slot
 #define LINEAR(name, in, out) {{slice(w->name##w, l, (in) * (out)), \
-                                w->name##w ? NULL : m->h.name##w + l * (in) * (out), out, 1}, \
-                               slice(w->name##b, l, out), \
-                               slice(g->name##w, l, (in) * (out)), slice(g->name##b, l, out), \
-                               slice(w->name##_down, l, (in) * d.R), slice(w->name##_up, l, d.R * (out)), \
-                               slice(g->name##_down, l, (in) * d.R), slice(g->name##_up, l, d.R * (out)), \
-                               in, out}
+        w->name##w ? NULL : m->h.name##w + l * (in) * (out), out, 1, NULL}, slice(w->name##b, l, out), \
+        slice(g->name##w, l, (in) * (out)), slice(g->name##b, l, out), slice(w->name##_down, l, (in) * d.R), \
+        slice(w->name##_up, l, d.R * (out)), slice(g->name##_down, l, (in) * d.R), \
+        slice(g->name##_up, l, d.R * (out)), in, out}
 #define NORM(name) {slice(w->name##w, l, C), slice(w->name##b, l, C), \
                     slice(g->name##w, l, C), slice(g->name##b, l, C)}
     return (Layer){
@@ -1001,12 +995,11 @@ static void rope_turn(const Model *m, float *qkv, float sign) {
 // p is the softmax of s / sqrt(HS), in which max s cancels: it keeps exp from overflow. The root keeps s, a
 // sum of HS products, in one range for any HS. Grouped queries: NH/NKV neighbours in q share a head of k, v.
 // Nothing of size T x T is kept: backward recomputes the scores from max and sum.
-
 typedef struct {                      // one head of one row of the batch: where its numbers lie
-    size_t HS, Q, A, ldk, n, past;    // sizes and strides; the first of n queries stands at position past
+    size_t HS, Q, A, ldk, ldstat;     // size and strides
+    size_t n, past;                   // queries; the first stands at position past
     const float *q, *k, *v;           // (n,HS) at stride Q;  (past+n,HS) at stride ldk
     float *out, *stat;                // (n,HS) at stride A;  (n,2) at stride ldstat: max s, sum e
-    size_t ldstat;
     float scale;                      // 1/sqrt(HS)
 } Head;
 
@@ -1016,93 +1009,100 @@ static size_t cache_at(const Model *m, size_t l, size_t row) {
 
 static Head head_of(const Model *m, const Batch *b, const Layer *y, size_t row, size_t h) {
     Dims d = dims_of(&m->cfg);
-    size_t first = m->x.start[row], group = h / (d.NH / d.NKV);
-    const float *q = y->heads + first * d.Q;
-    Head a = {
-        d.HS, d.Q, d.A, d.Q, (size_t)b->len[row], b->past ? (size_t)b->past[row] : 0,
-        q + h * d.HS, q + d.A + group * d.HS, q + d.A + d.KV + group * d.HS,
-        y->atty + first * d.A + h * d.HS, y->attstat + (first * d.NH + h) * 2, 2 * d.NH,
-        1.0f / sqrtf((float)d.HS),
+    size_t first = m->x.start[row], group = h / (d.NH / d.NKV) * d.HS, at = cache_at(m, y->l, row) + group;
+    const float *q = y->heads + first * d.Q, *k = q + d.A + group;
+    size_t cached = m->shape.cached, past = b->past ? (size_t)b->past[row] : 0;
+    return (Head){
+        d.HS, d.Q, d.A, cached ? d.KV : d.Q, 2 * d.NH, (size_t)b->len[row], past,
+        q + h * d.HS, cached ? m->x.keys + at : k, cached ? m->x.values + at : k + d.KV,
+        y->atty + first * d.A + h * d.HS, y->attstat + (first * d.NH + h) * 2, 1.0f / sqrtf((float)d.HS),
     };
-    if (m->shape.cached) {
-        size_t at = cache_at(m, y->l, row) + group * d.HS;
-        a.k = m->x.keys + at;
-        a.v = m->x.values + at;
-        a.ldk = d.KV;
-    }
-    return a;
 }
 
-// One query's scores s (visible) become e, and zeros up to width
-static void softmax_row(float *s, size_t visible, size_t width, float scale, float max) {
-    for (size_t j = 0; j < visible; j++) s[j] = exp_own((s[j] - max) * scale);
-    memset(s + visible, 0, (width - visible) * sizeof *s);
+// Both passes take STRIP queries with all the keys that they see, so that scores and sums are products, with
+// a row for each key and a column for each query: vectors take queries side by side, and what becomes of the
+// scores is a panel of the next product. Of n queries the first sees `seen` keys, each next one a key more.
+// Unseen keys get e = 0: such terms change no sum but -0 to 0, as + 0.0f at the end does in every build.
+// Here scores s (keys,n) become e; max (n), sum (n).
+static void softmax_strip(float *s, size_t keys, size_t n, size_t seen, float scale, float *max, float *sum) {
+    float lane[LANES * STRIP] = {0};
+    memcpy(max, s, n * sizeof *max);
+    for (size_t j = 0; j < keys; j++)
+        for (size_t i = 0; i < n; i++) max[i] = seen + i > j && s[j * n + i] > max[i] ? s[j * n + i] : max[i];
+    for (size_t j = 0; j < keys; j++)
+        for (size_t i = 0; i < n; i++) {
+            float *at = &s[j * n + i], e = exp_own((*at - max[i]) * scale);
+            *at = seen + i > j ? e : 0.0f;
+            lane[j % LANES * n + i] += *at;
+        }
+    for (size_t half = LANES / 2 * n; half >= n; half /= 2)
+        for (size_t i = 0; i < half; i++) lane[i] += lane[half + i];
+    memcpy(sum, lane, n * sizeof *sum);
 }
 
-// One query's gradient of the scores s, in place of dp; p holds e. As out = sum_j p_j v_j, dp_j = dout . v_j.
+// The scores' gradient, in place of dp (keys,n); s becomes p. As out = sum_j p_j v_j, dp_j = dout . v_j.
 // By the quotient rule the derivative of p_i by s_j is p_i ([i==j] - p_j) / sqrt(HS); times dp_i, over all i:
 //     ds_j = p_j (dp_j - D) / sqrt(HS),   D = sum_i p_i dp_i
 // D = dout . out, for the same reason: no second pass over the keys (Dao et al. 2022).
-static void softmax_row_backward(float *p, float *dp, size_t visible, size_t width, float scale, float sum,
-                                 float D) {
-    float inverse = 1.0f / sum;
-    for (size_t j = 0; j < visible; j++) {
-        p[j] *= inverse;
-        dp[j] = p[j] * (dp[j] - D) * scale;
-    }
-    memset(dp + visible, 0, (width - visible) * sizeof *dp);
+static void softmax_strip_backward(float *s, float *dp, size_t keys, size_t n, size_t seen, float scale,
+                                   const float *max, const float *inverse, const float *D) {
+    for (size_t j = 0; j < keys; j++, s += n, dp += n)
+        for (size_t i = 0; i < n; i++) {
+            float p = exp_own((s[i] - max[i]) * scale) * inverse[i], ds = p * (dp[i] - D[i]) * scale;
+            s[i] = seen + i > j ? p : 0.0f;
+            dp[i] = seen + i > j ? ds : 0.0f;
+        }
 }
 
-// Both passes take STRIP queries with all the keys that they see, so that scores and sums are matrix
-// products. Keys after a query's own position get e = 0: they add nothing to any sum.
 static void attention_head_forward(const Head *a, float *scratch) {
-    float *s = scratch + PANELS;
+    size_t HS = a->HS, all = a->past + a->n;
+    float max[STRIP], sum[STRIP], *o = scratch + PANELS, *s = o + STRIP * HS, *pk = s + STRIP * all;
+    Mat k = mat(a->k, a->ldk), vt = transposed(a->v, a->ldk);
+    if (a->n > 1) k = packed(k, all, HS, pk), vt = packed(vt, HS, all, pk + (all + MR) * HS);
     for (size_t i0 = 0; i0 < a->n; i0 += STRIP) {
-        size_t rows = min_size(STRIP, a->n - i0), keys = a->past + i0 + rows;
-        matmul_part(s, keys, mat(a->q + i0 * a->Q, a->Q), transposed(a->k, a->ldk), NULL,
-                    rows, a->HS, keys, scratch);
+        size_t rows = min_size(STRIP, a->n - i0), seen = a->past + i0 + 1, keys = a->past + i0 + rows;
+        matmul_part(s, rows, k, transposed(a->q + i0 * a->Q, a->Q), NULL, keys, HS, rows, scratch);
+        softmax_strip(s, keys, rows, seen, a->scale, max, sum);
+        matmul_part(o, rows, vt, mat(s, rows), NULL, HS, keys, rows, scratch);
         for (size_t i = 0; i < rows; i++) {
-            float *stat = a->stat + (i0 + i) * a->ldstat;
-            size_t visible = a->past + i0 + i + 1;
-            stat[0] = row_max(s + i * keys, visible);
-            softmax_row(s + i * keys, visible, keys, a->scale, stat[0]);
-            stat[1] = row_sum(s + i * keys, visible);
-        }
-        matmul_part(a->out + i0 * a->A, a->A, mat(s, keys), mat(a->v, a->ldk), NULL,
-                    rows, keys, a->HS, scratch);
-        for (size_t i = 0; i < rows; i++) {
-            float *o = a->out + (i0 + i) * a->A, inverse = 1.0f / a->stat[(i0 + i) * a->ldstat + 1];
-            for (size_t c = 0; c < a->HS; c++) o[c] = (o[c] + 0.0f) * inverse;    // + 0: never -0
+            float *out = a->out + (i0 + i) * a->A, inverse = 1.0f / sum[i];
+            for (size_t c = 0; c < HS; c++) out[c] = (o[c * rows + i] + 0.0f) * inverse;
+            a->stat[(i0 + i) * a->ldstat] = max[i];
+            a->stat[(i0 + i) * a->ldstat + 1] = sum[i];
         }
     }
 }
 
-// dq (stride Q) is overwritten, dk and dv (stride Q) added to. As out = sum_j p_j v_j and s_j = q . k_j:
-//     dv_j += p_j dout,   dq = sum_j ds_j k_j,   dk_j += ds_j q
-static void attention_head_backward(const Head *a, float *dq, float *dk, float *dv, const float *dout,
-                                    float *scratch) {
-    float *p = scratch + PANELS;
-    for (size_t i0 = 0; i0 < a->n; i0 += STRIP) {
-        size_t rows = min_size(STRIP, a->n - i0), keys = i0 + rows, HS = a->HS;
-        float *dp = p + rows * keys;
+// dq (stride Q) is overwritten; dk and dv, (n,HS) at the start of scratch behind PANELS, are added to. As
+// out = sum_j p_j v_j and s_j = q . k_j:    dv_j += p_j dout,   dq = sum_j ds_j k_j,   dk_j += ds_j q
+static void attention_head_backward(const Head *a, float *dq, const float *dout, float *scratch) {
+    size_t HS = a->HS, n = a->n;
+    float max[STRIP], inverse[STRIP], D[STRIP], *dk = scratch + PANELS, *dv = dk + n * HS, *o = dv + n * HS;
+    float *s = o + STRIP * HS, *dp = s + STRIP * n, *pk = dp + STRIP * n, *pv = pk + (n + MR) * HS;
+    Mat k = packed(mat(a->k, a->ldk), n, HS, pk), v = packed(mat(a->v, a->ldk), n, HS, pv);
+    Mat kt = packed(transposed(a->k, a->ldk), HS, n, pv + (n + MR) * HS);
+    for (size_t i0 = 0; i0 < n; i0 += STRIP) {
+        size_t rows = min_size(STRIP, n - i0), keys = i0 + rows;
         const float *q = a->q + i0 * a->Q, *g = dout + i0 * a->A;
-        matmul_part(p, keys, mat(q, a->Q), transposed(a->k, a->ldk), NULL, rows, HS, keys, scratch);
-        matmul_part(dp, keys, mat(g, a->A), transposed(a->v, a->ldk), NULL, rows, HS, keys, scratch);
         for (size_t i = 0; i < rows; i++) {
-            const float *stat = a->stat + (i0 + i) * a->ldstat;
-            float D = row_dot(g + i * a->A, a->out + (i0 + i) * a->A, 0.0f, HS);
-            softmax_row(p + i * keys, i0 + i + 1, keys, a->scale, stat[0]);
-            softmax_row_backward(p + i * keys, dp + i * keys, i0 + i + 1, keys, a->scale, stat[1], D);
+            max[i] = a->stat[(i0 + i) * a->ldstat];
+            inverse[i] = 1.0f / a->stat[(i0 + i) * a->ldstat + 1];
+            D[i] = row_dot(g + i * a->A, a->out + (i0 + i) * a->A, 0.0f, HS);
         }
-        matmul_part(dv, a->Q, transposed(p, keys), mat(g, a->A), dv, keys, rows, HS, scratch);
-        matmul_part(dq + i0 * a->Q, a->Q, mat(dp, keys), mat(a->k, a->ldk), NULL, rows, keys, HS, scratch);
-        matmul_part(dk, a->Q, transposed(dp, keys), mat(q, a->Q), dk, keys, rows, HS, scratch);
+        matmul_part(s, rows, k, transposed(q, a->Q), NULL, keys, HS, rows, scratch);
+        matmul_part(dp, rows, v, transposed(g, a->A), NULL, keys, HS, rows, scratch);
+        softmax_strip_backward(s, dp, keys, rows, i0 + 1, a->scale, max, inverse, D);
+        matmul_part(dv, HS, mat(s, rows), mat(g, a->A), dv, keys, rows, HS, scratch);
+        matmul_part(dk, HS, mat(dp, rows), mat(q, a->Q), dk, keys, rows, HS, scratch);
+        matmul_part(o, rows, kt, mat(dp, rows), NULL, HS, keys, rows, scratch);
+        for (size_t i = 0; i < rows; i++)
+            for (size_t c = 0; c < HS; c++) dq[(i0 + i) * a->Q + c] = o[c * rows + i] + 0.0f;
     }
 }
 
 static void attention_forward(Model *m, const Batch *b, const Layer *y) {
     size_t NH = (size_t)m->cfg.heads, units = b->B * NH, keys = (size_t)m->x.pos[m->N - 1] + 1;
-    int threads = workers(m, m->N * NH * (size_t)m->cfg.head_size * keys / 16);
+    int threads = workers(m, m->N * NH * (size_t)m->cfg.head_size * keys);
     // Worker w takes every threads-th (row, head) and writes that head's columns of atty and attstat.
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int w = 0; w < threads; w++)
@@ -1121,17 +1121,19 @@ static void attention_backward(Model *m, const Batch *b, const Layer *y, float *
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int w = 0; w < threads; w++)
         for (size_t u = (size_t)w; u < units; u += (size_t)threads) {
-            size_t row = u / d.NKV, g = u % d.NKV, first = m->x.start[row];
-            float *dq = dqkv + first * d.Q, *dk = dq + d.A + g * d.HS, *dv = dk + d.KV;
-            for (size_t n = 0; n < (size_t)b->len[row]; n++) {
-                memset(dk + n * d.Q, 0, d.HS * sizeof *dk);
-                memset(dv + n * d.Q, 0, d.HS * sizeof *dv);
-            }
+            size_t row = u / d.NKV, g = u % d.NKV, first = m->x.start[row], size = (size_t)b->len[row] * d.HS;
+            float *scratch = m->x.scratch + (size_t)w * m->scratch, *dk = scratch + PANELS;
+            float *dq = dqkv + first * d.Q, *to = dq + d.A + g * d.HS;
+            memset(dk, 0, 2 * size * sizeof *dk);
             for (size_t h = g * group; h < (g + 1) * group; h++) {
                 Head a = head_of(m, b, y, row, h);
-                attention_head_backward(&a, dq + h * d.HS, dk, dv, datt + first * d.A + h * d.HS,
-                                        m->x.scratch + (size_t)w * m->scratch);
+                attention_head_backward(&a, dq + h * d.HS, datt + first * d.A + h * d.HS, scratch);
             }
+            for (size_t i = 0; i < size; i += d.HS, to += d.Q)
+                for (size_t c = 0; c < d.HS; c++) {
+                    to[c] = dk[i + c] + 0.0f;
+                    to[d.KV + c] = dk[size + i + c] + 0.0f;
+                }
         }
 }
 
@@ -1161,10 +1163,10 @@ void model_cache_copy(Model *m, size_t from, size_t to, size_t n) {
 static void embed_forward(Model *m, float *res) {
     size_t C = (size_t)m->cfg.width;
     for (size_t n = 0; n < m->N; n++) {
-        Mat e = mat_from((Mat){m->w.wte, m->h.wte, C, 1}, (size_t)m->x.tok[n], 0);
+        Mat e = mat_from((Mat){m->w.wte, m->h.wte, C, 1, NULL}, (size_t)m->x.tok[n], 0);
         for (size_t i = 0; i < C; i++) res[n * C + i] = element(e, i, !e.p);
         if (m->cfg.rope) continue;
-        Mat p = mat_from((Mat){m->w.wpe, m->h.wpe, C, 1}, (size_t)m->x.pos[n], 0);
+        Mat p = mat_from((Mat){m->w.wpe, m->h.wpe, C, 1, NULL}, (size_t)m->x.pos[n], 0);
         for (size_t i = 0; i < C; i++) res[n * C + i] += element(p, i, !p.p);
     }
 }
@@ -1212,7 +1214,7 @@ static void embed_join(Model *m) {
 // A token's logit: last_res, what leaves the last block, normed, times the head's row of that token.
 static Mat head_weights(const Model *m) {        // (V,C)
     bool tied = m->cfg.tied;
-    return (Mat){tied ? m->w.wte : m->w.head, tied ? m->h.wte : m->h.head, (size_t)m->cfg.width, 1};
+    return (Mat){tied ? m->w.wte : m->w.head, tied ? m->h.wte : m->h.head, (size_t)m->cfg.width, 1, NULL};
 }
 static Norm last_norm(const Model *m) { return (Norm){m->w.lnfw, m->w.lnfb, m->g.lnfw, m->g.lnfb}; }
 static float *last_res(const Model *m) {
@@ -1308,9 +1310,9 @@ static int batch_pack(Model *m, const Batch *b, Fault *f) {
     for (size_t row = 0; row < b->B; row++) {
         int32_t past = b->past ? b->past[row] : 0, len = b->len[row];
         int64_t most = (int64_t)min_size(min_size(m->shape.seq, b->T), room);
-        if (check(f, "tokens in a row of the batch", len, 0, most)) return -1;
-        most = m->shape.cached ? (int64_t)room - len : 0;
-        if (check(f, "tokens of a row in the cache", past, 0, most)) return -1;
+        if (check(f, "tokens in a row of the batch", len, 0, most) ||
+            check(f, "tokens of a row in the cache", past, 0, m->shape.cached ? (int64_t)room - len : 0))
+            return -1;
         m->x.start[row] = N;
         for (int32_t t = 0; t < len; t++, N++) {
             size_t i = row * b->T + (size_t)t;
@@ -1478,7 +1480,6 @@ uint64_t rng_next(Rng *r) {    // splitmix64 (Steele, Lea, Flood 2014): every st
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
 }
-
 double rng_uniform(Rng *r) { return (double)(rng_next(r) >> 11) * 0x1p-53; }
 uint64_t rng_below(Rng *r, uint64_t n) {    // 0..n-1, equally likely: draws from the uneven rest are repeated
     uint64_t top = UINT64_MAX - UINT64_MAX % n, x;
@@ -1597,4 +1598,3 @@ int model_extend(Model *m, Stream *s, size_t rows, const Sampling *how, size_t V
     }
     return 0;
 }
-#endif

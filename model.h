@@ -124,7 +124,7 @@ typedef struct {
     const char *name;
     size_t where, offset, bytes;      // of its pointer in Model; in the block, a multiple of 64
 } PlanItem;
-typedef struct { Config cfg; Shape shape; PlanItem item[PLAN_MAX]; int items; size_t bytes; } Plan;
+typedef struct { Config cfg; Shape shape; PlanItem item[PLAN_MAX]; int items; size_t bytes, scratch; } Plan;
 int model_plan(Plan *p, const Config *c, const Shape *s, Fault *f);
 
 // Buffers of one batch. "Kept" ones have a slot for each layer when training, and one shared slot otherwise.
@@ -144,7 +144,7 @@ typedef struct {
     float *branch;                    // (N,C)      what attention or MLP adds to the residual stream
     float *dres, *dnorm, *datt, *dact;    // (N,C) (N,C) (N,A) (N,F)  gradients
     float *dbig;                      // (N,max(Q,F1))   of fc1, then of q, k, v
-    float *low, *dlow;                // (R,N)      LoRA: x down, scaled, and its gradient; R its rank
+    float *low, *dlow;                // (N,R)      LoRA: x down, scaled, and its gradient; R its rank
     float *headin, *dheadin;          // (H,C)      rows of the chunk at the head, after the norm
     float *logits;                    // (H,V)
     float *rope;                      // (max(T,cached),HS)   of each position HS/2 cosines, then sines
@@ -155,7 +155,7 @@ typedef struct {
     int32_t *hrow, *htarget;          // (N)        packed rows that go through the head, and their targets
     size_t *start;                    // (B+1)      first packed row of each row of the batch
     double *partial;                  //            losses of a chunk; partial sums of the gradient norm
-    float *scratch;                   //            packed panels, attention strips: a piece for each thread
+    float *scratch;                   //            packed panels, attention: a piece for each thread
 } Buffers;
 
 typedef struct {

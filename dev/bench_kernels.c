@@ -10,7 +10,7 @@
 // A path with all of a row's texts is that row's kernel; the first such row counts. What no row knows is
 // OTHER: a kernel that was renamed shows up there.
 static const struct { Kernel k; const char *has[3]; } MATCH[] = {
-    {LORA, {"lora"}}, {LORA, {"matmul", "x.low"}},
+    {LORA, {"lora"}}, {LORA, {"matmul", "x.low"}}, {LORA, {"matmul", "low,"}}, {LORA, {"y->ddown"}},
     {QKV_FORWARD, {"linear_forward", "qkv", "matmul"}}, {PROJ_FORWARD, {"linear_forward", "proj", "matmul"}},
     {FC1_FORWARD, {"linear_forward", "fc1)", "matmul"}}, {FC2_FORWARD, {"linear_forward", "fc2)", "matmul"}},
     {BIAS_BACKWARD, {"linear_backward", "y->db,"}},

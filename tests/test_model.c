@@ -551,9 +551,9 @@ static void random_floats(float *x, size_t n, uint64_t seed) {
 }
 
 // One product, checked bit by bit against its definition. at, bt: the operands lie transposed. start: from zero, from
-// a bias, from what out holds.
-static void check_product(Model *m, size_t M, size_t K, size_t N, bool at, bool bt, int start) {
-    size_t ldo = N + GAP;
+// a bias, from what out holds. gap: floats between out's rows.
+static void check_product(Model *m, size_t M, size_t K, size_t N, bool at, bool bt, int start, size_t gap) {
+    size_t ldo = N + gap;
     float *a = malloc(M * K * sizeof *a), *b = malloc(K * N * sizeof *b), *bias = malloc(N * sizeof *bias);
     float *out = malloc(2 * M * ldo * sizeof *out), *want = out + M * ldo;
     ck_assert(a && b && bias && out);
@@ -582,7 +582,7 @@ static void check_product(Model *m, size_t M, size_t K, size_t N, bool at, bool 
 START_TEST(product_is_its_definition) {
     const size_t rows[] = {1, 2, MR - 1, MR, MR + 1, 3 * MR + 1, MC - 1, MC, MC + 1};
     const size_t inner[] = {1, 2, KC - 1, KC, KC + 1, KC - 16, 2 * KC, 2 * KC + 3};
-    const size_t columns[] = {1, NR - 1, NR, NR + 1, 2 * NR + 3, 511, 513};
+    const size_t columns[] = {1, 8, NR / 2, NR / 2 + 1, NR - 1, NR, NR + 1, 2 * NR + 3, 511, 513};
     const int threads[] = {1, 2, 3, 8};
     size_t products = 0;
     Model m;
@@ -594,13 +594,87 @@ START_TEST(product_is_its_definition) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t k = 0; k < sizeof inner / sizeof *inner; k++)
             for (size_t j = 0; j < sizeof columns / sizeof *columns; j++)
-                for (int kind = 0; kind < 12; kind++) {
+                for (int kind = 0; kind < 24; kind++) {
                     if (rows[i] * inner[k] * columns[j] > (kind == 0 ? 5000000 : 500000)) continue;
-                    check_product(&m, rows[i], inner[k], columns[j], kind & 1, kind >> 1 & 1, kind / 4);
+                    check_product(&m, rows[i], inner[k], columns[j], kind & 1, kind >> 1 & 1, kind / 4 % 3,
+                                  kind < 12 ? GAP : 0);
                     products++;
                 }
     ck_assert_uint_gt(products, 1000);
     free(m.x.scratch);
+}
+END_TEST
+
+// ---- attention --------------------------------------------------------------------------------------------
+
+// One head, checked bit by bit against its definition: query by query, key by key, keys ascending, with what model.c's
+// text and dev/NUMERICS.md say. After past tokens only forward; the sign of a zero in dk and dv is the caller's matter.
+static void check_head(size_t HS, size_t n, size_t past) {
+    size_t all = past + n, ld = HS + 3, packs = (HS + MR) * (all + MR);
+    float *q = malloc(6 * all * ld * sizeof *q), *k = q + all * ld, *v = k + all * ld, *g = v + all * ld;
+    float *out = g + all * ld, *dq = out + all * ld, *stat = malloc(2 * n * sizeof *stat);
+    float *e = malloc(4 * all * sizeof *e), *want = malloc(4 * all * HS * sizeof *want);
+    float *scratch = malloc((PANELS + 2 * all * HS + STRIP * HS + 2 * STRIP * all + 3 * packs) * sizeof *scratch);
+    ck_assert(q && stat && e && want && scratch);
+    random_floats(q, 4 * all * ld, n + past);
+    for (size_t i = 0; i < all * ld; i++) q[i] *= 8.0f;    // some queries look at few keys
+    Head a = {.HS = HS, .Q = ld, .A = ld, .ldk = ld, .ldstat = 2, .n = n, .past = past, .q = q, .k = k, .v = v,
+              .out = out, .stat = stat, .scale = 0.25f};
+    attention_head_forward(&a, scratch);
+    float *wdk = want, *wdv = want + n * HS, *dk = scratch + PANELS, *dv = dk + n * HS;
+    memset(want, 0, 2 * n * HS * sizeof *want);
+    memset(dk, 0, 2 * n * HS * sizeof *dk);
+    if (past == 0) attention_head_backward(&a, dq, g, scratch);
+    for (size_t t = 0; t < n; t++) {
+        size_t seen = past + t + 1;
+        float max = 0, *p = e + all, D = row_dot(g + t * ld, out + t * ld, 0.0f, HS);
+        for (size_t j = 0; j < seen; j++) {
+            e[j] = 0;
+            for (size_t c = 0; c < HS; c++) e[j] = fmaf(q[t * ld + c], k[j * ld + c], e[j]);
+            if (j == 0 || e[j] > max) max = e[j];
+        }
+        for (size_t j = 0; j < seen; j++) e[j] = exp_own((e[j] - max) * a.scale);
+        float sum = row_sum(e, seen), inverse = 1.0f / sum;
+        REQUIRE(stat[2 * t] == max && stat[2 * t + 1] == sum, "%zu after %zu: max, sum of query %zu", n, past, t);
+        for (size_t c = 0; c < HS; c++) {
+            float o = 0;
+            for (size_t j = 0; j < seen; j++) o = fmaf(e[j], v[j * ld + c], o);
+            o = (o + 0.0f) * inverse;
+            REQUIRE(same_bits(&o, out + t * ld + c, 1), "%zu after %zu: output %zu of query %zu", n, past, c, t);
+        }
+        for (size_t j = 0; past == 0 && j < seen; j++) {
+            float dp = 0;
+            for (size_t c = 0; c < HS; c++) dp = fmaf(g[t * ld + c], v[j * ld + c], dp);
+            p[j] = e[j] * inverse;
+            e[j] = p[j] * (dp - D) * a.scale;
+            for (size_t c = 0; c < HS; c++) wdv[j * HS + c] = fmaf(p[j], g[t * ld + c], wdv[j * HS + c]);
+            for (size_t c = 0; c < HS; c++) wdk[j * HS + c] = fmaf(e[j], q[t * ld + c], wdk[j * HS + c]);
+        }
+        for (size_t c = 0; past == 0 && c < HS; c++) {
+            float want_dq = 0;
+            for (size_t j = 0; j < seen; j++) want_dq = fmaf(e[j], k[j * ld + c], want_dq);
+            want_dq += 0.0f;
+            REQUIRE(same_bits(&want_dq, dq + t * ld + c, 1), "%zu: dq %zu of query %zu", n, c, t);
+        }
+    }
+    for (size_t i = 0; past == 0 && i < n * HS; i++)
+        REQUIRE(dk[i] == wdk[i] && dv[i] == wdv[i], "%zu: dk, dv %zu of key %zu", n, i % HS, i / HS);
+    free(q);
+    free(stat);
+    free(e);
+    free(want);
+    free(scratch);
+}
+
+// A strip's edges; more keys than there are rows in a block of a (MC) and depth in a panel (KC).
+START_TEST(attention_is_its_definition) {
+    const size_t size[] = {1, MR, MR + 2, 64, 67}, queries[] = {1, 2, NR - 1, NR, NR + 1, 3 * NR, KC + NR + 5};
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++)
+        for (size_t j = 0; j < sizeof queries / sizeof *queries; j++) {
+            check_head(size[i], queries[j], 0);
+            check_head(size[i], queries[j], 1);
+            check_head(size[i], queries[j], i == 0 ? KC + 7 : NR);
+        }
 }
 END_TEST
 
@@ -1488,6 +1562,7 @@ Suite *model_suite(void) {
     tcase_add_loop_test(t, no_clip_and_no_rate, 0, GOLDENS);
     tcase_add_test(t, schedule_rises_and_falls);
     tcase_add_loop_test(t, product_is_its_definition, 0, 4);
+    tcase_add_test(t, attention_is_its_definition);
     tcase_add_test(t, exp_is_accurate);
     tcase_add_test(t, log_is_accurate);
     tcase_add_test(t, double_exp_is_accurate);
