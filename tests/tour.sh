@@ -42,4 +42,16 @@ functions() {
 }
 check "tour: the functions that it names are there" functions
 [ "$n" -gt 10 ] || { echo "FAIL  tour: only $((n - 1)) commands were found"; failed=$((failed + 1)); }
+
+# "FILE.c: s/A/B/" on the page of exercises: the line is there, so something changes
+changes() {
+    sed -n 's/^\([a-z]*\.c\): \(s\/.*\)/\1 \2/p' "$here/../dev/EXERCISES.md" > changes
+    [ "$(wc -l < changes)" -ge 10 ] || { echo "too few lines are changed"; return 1; }
+    while read -r file change; do
+        sed -e "$change" "$here/../$file" > changed
+        ! cmp -s changed "$here/../$file" || { echo "$file has no line for $change"; return 1; }
+    done < changes
+}
+check "every line that an exercise changes is there" changes
+
 finish
