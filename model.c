@@ -520,6 +520,10 @@ static FLATTENED void tile(size_t rows, float *out, size_t ldo, const float *sta
         for (size_t j = 0; j < NR; j++) out[i * ldo + j] = acc[i][j];
 }
 
+static void tile_whole(float *out, size_t ldo, const float *start, size_t ldstart, const float *a,
+                       const float *b, size_t ldb, size_t kc, Next n) {
+    tile(MR, out, ldo, start, ldstart, a, b, ldb, kc, n);    // apart: in a larger function registers run out
+}
 // The same where fewer rows or columns remain, or out lies column by column: through a tile on the side, as
 // panels are zero-padded. Element (i,j) of out is out[i*down + j*right]; start is out, or one row.
 static void tile_edge(float *out, size_t down, size_t right, const float *start, const float *a,
@@ -529,7 +533,7 @@ static void tile_edge(float *out, size_t down, size_t right, const float *start,
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < cols; j++) side[i * NR + j] = start[i * sdown + j * sright];
     if (rows <= MR / 3) tile(MR / 3, side, NR, side, NR, a, b, ldb, kc, next);
-    else tile(MR, side, NR, side, NR, a, b, ldb, kc, next);
+    else tile_whole(side, NR, side, NR, a, b, ldb, kc, next);
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < cols; j++) out[i * down + j * right] = side[i * NR + j];
 }
@@ -561,28 +565,25 @@ static inline void pack(float *to, Mat v, size_t n, size_t kc, size_t width) {
 }
 
 // One row (decoding) packs nothing: eight rows of b at a time go to the sums in out, eight to the cache.
-static inline void rows_add(float *restrict out, const float *x, Mat b, size_t next, size_t rows, size_t n,
-                            bool half) {
-    size_t j = 0;
-    for (; j + LINE <= n; j += LINE) {
-        for (size_t r = next; r < next + rows; r++) soon(b, r * b.row + j);
-        for (size_t l = j; l < j + LINE; l++) {
-            float sum = out[l];
-            for (size_t r = 0; r < rows; r++) sum = fmaf(x[r], element(b, r * b.row + l, half), sum);
-            out[l] = sum;
-        }
+static inline void rows_add(float *restrict out, const float *x, Mat b, size_t rows, size_t n, bool half) {
+    for (size_t j = 0; j < n; j++) {
+        float sum = out[j];
+        for (size_t r = 0; r < rows; r++) sum = fmaf(x[r], element(b, r * b.row + j, half), sum);
+        out[j] = sum;
     }
-    for (; j < n; j++)
-        for (size_t r = 0; r < rows; r++) out[j] = fmaf(x[r], element(b, r * b.row + j, half), out[j]);
 }
 static inline void rows_product(float *out, Mat a, Mat b, size_t K, size_t N, bool half) {
     float x[ABREAST];
     for (size_t k = 0, n; k < K; k += n) {
         n = K - k < ABREAST ? 1 : ABREAST;
-        for (size_t r = 0; r < n; r++) x[r] = a.p[(k + r) * a.col];
         size_t next = K - k < 2 * ABREAST ? 0 : ABREAST;
-        if (n == ABREAST) rows_add(out, x, mat_from(b, k, 0), next, ABREAST, N, half);
-        else rows_add(out, x, mat_from(b, k, 0), 0, 1, N, half);
+        for (size_t r = 0; r < n; r++) x[r] = a.p[(k + r) * a.col];
+        for (size_t j = 0; j < N; j += LINE) {
+            Mat at = mat_from(b, k, j);
+            for (size_t r = next; r < next + n; r++) soon(at, r * b.row);
+            if (n == ABREAST && N - j >= LINE) rows_add(out + j, x, at, ABREAST, LINE, half);
+            else rows_add(out + j, x, at, n, min_size(LINE, N - j), half);
+        }
     }
 }
 
@@ -591,7 +592,6 @@ static inline void rows_product(float *out, Mat a, Mat b, size_t K, size_t N, bo
 static inline void columns_product(float *out, const float *x, Mat b, size_t K, size_t N, bool half) {
     Mat w[ABREAST];
     float sum[ABREAST], wide[ABREAST][SPAN];
-    const float *from[ABREAST];
     size_t step = half ? SPAN : LINE;             // what comes into a cache at once
     for (size_t j = 0; j < N; j += ABREAST) {
         size_t n = min_size(ABREAST, N - j), next = N - j < 2 * ABREAST ? 0 : ABREAST * b.col;
@@ -604,10 +604,10 @@ static inline void columns_product(float *out, const float *x, Mat b, size_t K, 
             for (size_t r = 0; r < ABREAST; r++) {
                 soon(w[r], k0 + next);
                 for (size_t k = 0; half && k < some; k++) wide[r][k] = element(w[r], k0 + k, half);
-                from[r] = half ? wide[r] : w[r].p + k0;
             }
             for (size_t k = 0; k < some; k++)
-                for (size_t r = 0; r < ABREAST; r++) sum[r] = fmaf(x[k0 + k], from[r][k], sum[r]);
+                for (size_t r = 0; r < ABREAST; r++)
+                    sum[r] = fmaf(x[k0 + k], half ? wide[r][k] : w[r].p[k0 + k], sum[r]);
         }
         memcpy(out + j, sum, n * sizeof *sum);
     }
@@ -653,7 +653,7 @@ static void matmul_part(float *out, size_t ldo, Mat x, Mat y, const float *start
                 bool ready = b.p && b.col == 1 && cols == NR && (b.row == NR || mc <= 6 * MR);
                 const float *bp = ready ? b.p + k0 * b.row + j : pb;
                 size_t ldb = ready ? b.row : NR;
-                bool full = cols == NR && ldb == NR && !narrow, more = k0 > 0 || start == out;
+                bool full = cols == NR && !narrow, more = k0 > 0 || start == out;
                 if (!ready) pack(pb, flipped(mat_from(b, k0, j)), cols, kc, NR);
                 for (size_t i = 0; i < mc; i += MR) {
                     size_t rows = min_size(MR, mc - i), below = full && mc - i >= 2 * MR ? MR : 0;
@@ -664,7 +664,7 @@ static void matmul_part(float *out, size_t ldo, Mat x, Mat y, const float *start
                                  across && mc - i <= ABREAST * MR ? (mc - 1 - i) / MR : 4 * NR,
                                  min_size(ABREAST, (mc - 1) / MR + 1)};
                     if (full && rows == MR)
-                        tile(MR, at, ldo, from, more ? ldo : 0, ap + i * deep, bp, NR, kc, next);
+                        tile_whole(at, ldo, from, more ? ldo : 0, ap + i * deep, bp, ldb, kc, next);
                     else tile_edge(at, down, right, from, ap + i * deep, bp, ldb, kc, next, rows, cols);
                 }
             }
